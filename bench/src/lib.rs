@@ -1,0 +1,1 @@
+//! Measurements: calls, tokens.

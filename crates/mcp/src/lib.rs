@@ -1,0 +1,1 @@
+//! MCP as a middle box sees it, without decoding what it need not.

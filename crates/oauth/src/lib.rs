@@ -1,0 +1,1 @@
+//! OAuth messages and rules, one module per RFC or draft.

@@ -1,0 +1,1 @@
+//! May this token enter? Verification, cache, challenges.

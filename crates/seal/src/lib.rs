@@ -1,0 +1,1 @@
+//! Master key, derived keys, sealing with associated data.

@@ -1,0 +1,1 @@
+//! Authorization-server endpoints and every page.

@@ -1,0 +1,1 @@
+//! Fake peers, a form-filling browser and a harness for the real binary.
