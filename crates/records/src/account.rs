@@ -6,7 +6,7 @@ use doorward_types::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
 /// A local account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct User {
     /// The tenant it belongs to.
     pub tenant: Tenant,
@@ -27,7 +27,7 @@ pub struct User {
 }
 
 /// A one-time link with which a person sets their own password.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SetupLink {
     /// Digest of the secret in the link.
     pub token: Digest,
@@ -38,7 +38,7 @@ pub struct SetupLink {
 }
 
 /// A browser that signed in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Session {
     /// Digest of the cookie.
     pub id: Digest,

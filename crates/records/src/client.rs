@@ -5,7 +5,7 @@ use doorward_types::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
 /// How a client became known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientOrigin {
     /// By `POST /register` (RFC 7591), content-addressed.
@@ -13,7 +13,7 @@ pub enum ClientOrigin {
 }
 
 /// Whether it may start an authorization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientStatus {
     /// It may.
@@ -23,7 +23,7 @@ pub enum ClientStatus {
 }
 
 /// A client as the registration request described it, reduced to what we honour (RFC 7591 §2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClientMetadata {
     /// Human-readable name; never trusted to be true.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ impl ClientMetadata {
 }
 
 /// A registered client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// The tenant it belongs to.
     pub tenant: Tenant,

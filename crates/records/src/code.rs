@@ -7,7 +7,7 @@ use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 
 /// Where a code is in its life. It only moves forward: open → redeemed, open → void.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeState {
     /// It can be redeemed until it expires.
     Open,
@@ -21,7 +21,7 @@ pub enum CodeState {
 }
 
 /// An authorization code (RFC 6749 §4.1.2), kept as a digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Code {
     /// Digest of the code.
     pub code: Digest,

@@ -6,7 +6,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
 /// What was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Approved, with these scopes; the code issued for it last.
     Approved {
@@ -20,7 +20,7 @@ pub enum Answer {
 }
 
 /// One answered consent page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// Digest of the nonce in the sealed request.
     pub nonce: Digest,

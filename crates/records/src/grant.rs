@@ -8,7 +8,7 @@ use doorward_types::url::ResourceUri;
 use serde::{Deserialize, Serialize};
 
 /// What a person saw when they approved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Evidence {
     /// The name the client gave itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub struct Evidence {
 }
 
 /// A consent record: user × client × redirect host × resource → scopes. Unique in that combination.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The tenant.
     pub tenant: Tenant,
@@ -49,7 +49,7 @@ pub struct Grant {
 }
 
 /// The token chain of one redeemed code.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Family {
     /// The tenant.
     pub tenant: Tenant,

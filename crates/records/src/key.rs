@@ -5,7 +5,7 @@ use doorward_types::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
 /// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPurpose {
     /// Signs access tokens (ES256).
@@ -15,7 +15,7 @@ pub enum KeyPurpose {
 }
 
 /// Whether new things are made with a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
     /// Makes and checks. One per purpose.
@@ -25,7 +25,7 @@ pub enum KeyState {
 }
 
 /// A stored key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredKey {
     /// The tenant.
     pub tenant: Tenant,

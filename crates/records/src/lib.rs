@@ -9,8 +9,11 @@ pub mod account;
 pub mod client;
 pub mod code;
 pub mod decision;
+pub mod facts;
 pub mod grant;
 pub mod key;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 pub mod refresh;
 pub mod revocation;
 mod unit;

@@ -6,7 +6,7 @@ use doorward_types::time::UnixTime;
 
 /// One link of a family's chain, kept as a digest. The successor of a token is computed from the token
 /// itself (HMAC), so a lost reply can be answered again by any replica without keeping a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RefreshToken {
     /// Digest of the token.
     pub token: Digest,

@@ -15,7 +15,7 @@ pub enum Revoked {
 }
 
 /// One entry of the feed that every verifier follows. Sequence numbers follow commit order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revocation {
     /// Position in the feed, from 1. Tokens carry the highest one known when they were issued (`rev`).
     pub sequence: u64,

@@ -15,7 +15,7 @@ use crate::refresh::RefreshToken;
 use crate::revocation::Revoked;
 
 /// A fact that must still hold when a unit is applied; checked inside the same transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Precondition {
     /// The user exists and is not disabled.
     UserEnabled(UserId),
@@ -63,7 +63,7 @@ pub enum Precondition {
 }
 
 /// One change. Inserts fail the unit (as a conflict) if the row is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Adds a user.
     InsertUser(User),
@@ -161,7 +161,7 @@ pub enum Write {
 }
 
 /// Preconditions and writes that are applied together or not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Unit {
     /// What must still hold.
     pub preconditions: Vec<Precondition>,
@@ -173,7 +173,10 @@ impl Unit {
     /// A unit without preconditions.
     #[must_use]
     pub fn writes(writes: Vec<Write>) -> Self {
-        Self { preconditions: Vec::new(), writes }
+        Self {
+            preconditions: Vec::new(),
+            writes,
+        }
     }
 
     /// Whether it changes nothing: such a unit need not be committed.

@@ -1,0 +1,62 @@
+//! Which preconditions hold.
+
+use doorward_types::id::Tenant;
+
+use super::Tables;
+use crate::key::{KeyState, StoredKey};
+use crate::unit::Precondition;
+
+impl Tables {
+    /// Whether `precondition` holds now.
+    pub(super) fn holds(&self, precondition: &Precondition) -> bool {
+        match precondition {
+            Precondition::UserEnabled(id) => self.users.get(id).is_some_and(|user| !user.disabled),
+            Precondition::UsernameFree(name) => {
+                let tenant = Tenant::default_tenant();
+                !self
+                    .users
+                    .values()
+                    .any(|user| user.tenant == tenant && user.username == *name)
+            }
+            Precondition::UserExists(id) => self.users.contains_key(id),
+            Precondition::SetupLinkExists(token) => self.setup_links.contains_key(token),
+            Precondition::SessionExists(id) => self.sessions.contains_key(id),
+            Precondition::ClientHasStatus(id, status) => self
+                .clients
+                .get(id)
+                .is_some_and(|client| client.status == *status),
+            Precondition::ClientExists(id) => self.clients.contains_key(id),
+            Precondition::ClientAbsent(id) => !self.clients.contains_key(id),
+            Precondition::UngrantedClientsBelow(limit) => {
+                let ungranted = self.clients.keys().filter(|id| !self.has_grant(id)).count();
+                u64::try_from(ungranted).is_ok_and(|count| count < *limit)
+            }
+            Precondition::DecisionAbsent(nonce) => !self.decisions.contains_key(nonce),
+            Precondition::DecisionIs(decision) => self.decisions.get(&decision.nonce) == Some(decision),
+            Precondition::GrantExists(id) => self.grants.contains_key(id),
+            Precondition::GrantAbsent(grant) => self
+                .grant(grant.user, &grant.client, &grant.redirect_host, &grant.resource)
+                .is_none(),
+            Precondition::CodeIs { code, state, misses } => self
+                .codes
+                .get(code)
+                .is_some_and(|row| row.state == *state && row.misses == *misses),
+            Precondition::FamilyLive(id) => self.families.get(id).is_some_and(|family| !family.revoked),
+            Precondition::FamilyLateRepeatIs(id, at) => self
+                .families
+                .get(id)
+                .is_some_and(|family| family.late_repeat == *at),
+            Precondition::RefreshTokenRotatedIs(token, at) => self
+                .refresh_tokens
+                .get(token)
+                .is_some_and(|row| row.rotated == *at),
+            Precondition::NoActiveKeyLike(key) => !self.has_active_key_like(key),
+        }
+    }
+
+    pub(super) fn has_active_key_like(&self, key: &StoredKey) -> bool {
+        self.keys.values().any(|other| {
+            other.tenant == key.tenant && other.purpose == key.purpose && other.state == KeyState::Active
+        })
+    }
+}
