@@ -1,0 +1,39 @@
+//! The claims of our access tokens (RFC 9068 §2.2) and three of our own.
+
+use doorward_types::id::{ClientId, FamilyId, TokenId, UserId};
+use doorward_types::scope::ScopeSet;
+use doorward_types::url::{Issuer, ResourceUri};
+use serde::{Deserialize, Serialize};
+
+/// The `typ` header of an access token (RFC 9068 §2.1).
+pub const TYPE: &str = "at+jwt";
+
+/// What an access token says. This is the form we write; the resource server reads with its own, stricter
+/// parser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessTokenClaims {
+    /// Who issued it.
+    pub iss: Issuer,
+    /// Whom it speaks for.
+    pub sub: UserId,
+    /// The one resource it is good for: the configured text, byte for byte (RFC 8707 §2).
+    pub aud: ResourceUri,
+    /// When it stops working, in seconds since the epoch.
+    pub exp: i64,
+    /// When it was issued, in seconds since the epoch.
+    pub iat: i64,
+    /// Its own id.
+    pub jti: TokenId,
+    /// The client that holds it.
+    pub client_id: ClientId,
+    /// What it may do.
+    pub scope: ScopeSet,
+    /// The revocation sequence number known at issue: a kill switch with a higher one refuses it.
+    pub rev: u64,
+    /// The token chain it belongs to.
+    pub family: FamilyId,
+    /// What the person signs in with.
+    pub username: String,
+    /// The person's groups at issue.
+    pub groups: Vec<String>,
+}
