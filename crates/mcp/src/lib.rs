@@ -1,1 +1,19 @@
 //! MCP as a middle box sees it, without decoding what it need not.
+//!
+//! [`Envelope::read`] is the strict JSON reader: whatever two parsers could read differently is refused
+//! before any decision. [`Call::admit`] then holds the message against the request's headers and the methods
+//! of its revision. A [`Call`] owns the bytes it was made from, so what is judged is what is forwarded.
+
+mod call;
+pub mod envelope;
+pub mod headers;
+pub mod method;
+mod reader;
+pub mod version;
+
+pub use call::{Action, Call, NotAdmitted, NotAdmittedReason};
+pub use envelope::{Envelope, EnvelopeError, Kind};
+pub use version::Revision;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! A message that may be judged: well-formed, of a known method, and in agreement with its headers.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::envelope::{Envelope, Kind, Text, slice};
+use crate::headers;
+use crate::method::{self, Method};
+use crate::version::Revision;
+
+/// What a client does with one HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// POST of a request.
+    Request,
+    /// POST of a notification.
+    Notification,
+    /// POST of an answer to a request of the server (legacy).
+    Response,
+    /// GET: open the stream for what the server sends unasked (legacy).
+    OpenStream,
+    /// DELETE: end the session (legacy).
+    EndSession,
+}
+
+/// One admitted call with the bytes that will be forwarded. Only [`Call::admit`], [`Call::open_stream`] and
+/// [`Call::end_session`] make one, and the facts it tells cannot be changed afterwards.
+pub struct Call {
+    body: Bytes,
+    action: Action,
+    revision: Revision,
+    method: Option<&'static Method>,
+    name: Option<Text>,
+    id: Option<Range<usize>>,
+}
+
+/// A message that is well-formed JSON-RPC but cannot be judged.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotAdmitted {
+    /// Why.
+    pub reason: NotAdmittedReason,
+    /// The request's `id` as JSON text, to be repeated in the answer.
+    pub id: Option<Box<str>>,
+    /// Whether the message is, or must be taken, for one of a legacy revision.
+    pub legacy: bool,
+}
+
+/// Why a message cannot be judged. Clauses are of 2026-07-28, Streamable HTTP, "Request Metadata".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmittedReason {
+    /// A required header is missing.
+    #[error("Header mismatch: the {0} header is required")]
+    HeaderMissing(&'static str),
+    /// A header that must be unique comes twice.
+    #[error("Header mismatch: the {0} header comes more than once")]
+    HeaderTwice(&'static str),
+    /// A header says something else than the body.
+    #[error("Header mismatch: the {0} header does not match the body")]
+    HeaderMismatch(&'static str),
+    /// A header holds characters that it may not, or malformed Base64.
+    #[error("Header mismatch: the {0} header holds invalid characters or encoding")]
+    HeaderCharacters(&'static str),
+    /// The revision is unknown to us.
+    #[error("Unsupported protocol version")]
+    UnsupportedVersion {
+        /// What was asked for.
+        requested: Box<str>,
+    },
+    /// A request of 2026-07-28 without the protocol version in `_meta`.
+    #[error("Invalid params: `_meta` must carry io.modelcontextprotocol/protocolVersion")]
+    MetaMissing,
+    /// The method does not exist in the message's revision (or at all).
+    #[error("Method not found in protocol version {0}")]
+    UnknownMethod(Revision),
+    /// A request without an `id`, a notification with one, or a response in 2026-07-28.
+    #[error("Invalid request: this message is not sent this way in protocol version {0}")]
+    WrongKind(Revision),
+    /// The request does not name what it acts on, or not with the characters that such a name may have.
+    #[error("Invalid params: the name of what to act on is missing or holds characters that are not allowed")]
+    BadName,
+    /// GET or DELETE in a revision without sessions.
+    #[error("Method not allowed: this protocol version uses POST only")]
+    NotInRevision,
+}
+
+impl NotAdmittedReason {
+    /// The JSON-RPC code that the specification gives it.
+    #[must_use]
+    pub const fn code(&self) -> i32 {
+        match self {
+            Self::HeaderMissing(_)
+            | Self::HeaderTwice(_)
+            | Self::HeaderMismatch(_)
+            | Self::HeaderCharacters(_) => -32020,
+            Self::UnsupportedVersion { .. } => -32022,
+            Self::MetaMissing | Self::BadName => -32602,
+            Self::UnknownMethod(_) => -32601,
+            Self::WrongKind(_) | Self::NotInRevision => -32600,
+        }
+    }
+
+    /// The HTTP status. An unknown method is 404 in 2026-07-28; in legacy revisions 404 means that the
+    /// session is gone and would make the client start anew, so there it is 400.
+    #[must_use]
+    pub fn status(&self) -> http::StatusCode {
+        match self {
+            Self::UnknownMethod(revision) if !revision.is_legacy() => http::StatusCode::NOT_FOUND,
+            Self::NotInRevision => http::StatusCode::METHOD_NOT_ALLOWED,
+            _ => http::StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// A stable word for logs and for `data.reason` of the answer.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::HeaderMissing(_) => "header_missing",
+            Self::HeaderTwice(_) => "header_twice",
+            Self::HeaderMismatch(_) => "header_mismatch",
+            Self::HeaderCharacters(_) => "header_characters",
+            Self::UnsupportedVersion { .. } => "unsupported_version",
+            Self::MetaMissing => "meta_missing",
+            Self::UnknownMethod(_) => "unknown_method",
+            Self::WrongKind(_) => "wrong_kind",
+            Self::BadName => "bad_name",
+            Self::NotInRevision => "not_in_revision",
+        }
+    }
+}
+
+impl Call {
+    /// Holds a message against its headers and against the methods of its revision.
+    ///
+    /// For 2026-07-28 the mirrored headers must agree with the body. Legacy revisions define none: there the
+    /// body alone counts, and whoever forwards must not pass mirrored headers on.
+    pub fn admit(envelope: Envelope, headers: &HeaderMap) -> Result<Self, NotAdmitted> {
+        match Self::check(&envelope, headers) {
+            Ok((revision, method, name)) => {
+                let Envelope { body, kind, id, .. } = envelope;
+                let action = match kind {
+                    Kind::Request => Action::Request,
+                    Kind::Notification => Action::Notification,
+                    Kind::Response => Action::Response,
+                };
+                Ok(Self {
+                    body,
+                    action,
+                    revision,
+                    method,
+                    name,
+                    id,
+                })
+            }
+            Err(reason) => Err(NotAdmitted {
+                reason,
+                id: envelope.id().map(Into::into),
+                legacy: headers::revision(headers, &envelope).is_ok_and(Revision::is_legacy),
+            }),
+        }
+    }
+
+    /// A GET that opens the server's stream.
+    pub fn open_stream(headers: &HeaderMap) -> Result<Self, NotAdmitted> {
+        Self::without_body(Action::OpenStream, headers)
+    }
+
+    /// A DELETE that ends a session.
+    pub fn end_session(headers: &HeaderMap) -> Result<Self, NotAdmitted> {
+        Self::without_body(Action::EndSession, headers)
+    }
+
+    fn without_body(action: Action, headers: &HeaderMap) -> Result<Self, NotAdmitted> {
+        let revision = headers::legacy_revision(headers).map_err(|reason| NotAdmitted {
+            reason,
+            id: None,
+            legacy: false,
+        })?;
+        Ok(Self {
+            body: Bytes::new(),
+            action,
+            revision,
+            method: None,
+            name: None,
+            id: None,
+        })
+    }
+
+    fn check(
+        envelope: &Envelope,
+        headers: &HeaderMap,
+    ) -> Result<(Revision, Option<&'static Method>, Option<Text>), NotAdmittedReason> {
+        let revision = headers::revision(headers, envelope)?;
+        let Some(name) = envelope.method() else {
+            return if revision.is_legacy() {
+                Ok((revision, None, None))
+            } else {
+                Err(NotAdmittedReason::WrongKind(revision))
+            };
+        };
+        // A header that contradicts the body is told first: it is what the specification gives a code to.
+        let method = method::find(revision, name);
+        let object = method.map(|method| method::name_of(method, envelope));
+        if !revision.is_legacy() {
+            headers::mirror(headers, envelope, object.and_then(Result::ok).flatten())?;
+        }
+        let method = method.ok_or(NotAdmittedReason::UnknownMethod(revision))?;
+        if method.kind != envelope.kind() {
+            return Err(NotAdmittedReason::WrongKind(revision));
+        }
+        if object == Some(Err(())) {
+            return Err(NotAdmittedReason::BadName);
+        }
+        let params = &envelope.params;
+        let name = match method.named_by {
+            None => None,
+            Some(method::NamedBy::Tool | method::NamedBy::Prompt) => params.name.clone(),
+            Some(method::NamedBy::Uri) => params.uri.clone(),
+            Some(method::NamedBy::Task) => params.task.clone(),
+        };
+        Ok((revision, Some(method), name))
+    }
+
+    /// What the client does.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        self.action
+    }
+
+    /// The revision it is sent in.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The method, for requests and notifications.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static str> {
+        self.method.map(|method| method.name)
+    }
+
+    /// What it acts on: the tool, prompt, resource URI or task.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|text| text.of(&self.body))
+    }
+
+    /// The request's `id` as JSON text.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_ref().map(|range| slice(&self.body, range))
+    }
+
+    /// The bytes that were read.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The very bytes that were read.
+    #[must_use]
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+}
+
+impl fmt::Debug for Call {
+    /// Without the body: arguments may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("action", &self.action)
+            .field("revision", &self.revision)
+            .field("method", &self.method())
+            .finish_non_exhaustive()
+    }
+}

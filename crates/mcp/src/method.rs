@@ -1,0 +1,131 @@
+//! The methods of each revision, and what names the thing they act on.
+
+use crate::envelope::{Envelope, Kind};
+use crate::version::Revision;
+use Revision::{V2025_03_26 as R0326, V2025_11_25 as R1125, V2026_07_28 as R0728};
+
+/// What a request acts on: the member of `params` that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// `params.name` holds a tool's name, which has an alphabet of its own.
+    Tool,
+    /// `params.name` holds a prompt's name, compared byte for byte.
+    Prompt,
+    /// `params.uri` holds a resource's URI, compared byte for byte.
+    Uri,
+    /// `params.taskId`.
+    Task,
+}
+
+/// One method that a client may send.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Method {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it is a request or a notification.
+    pub kind: Kind,
+    /// What names its object, if it has one. Requests of 2026-07-28 then need an `Mcp-Name` header, except
+    /// for those of `resources/subscribe` and the like, which that revision does not have.
+    pub named_by: Option<NamedBy>,
+    first: Revision,
+    last: Revision,
+}
+
+impl Method {
+    /// Whether `revision` has it.
+    #[must_use]
+    pub fn is_in(&self, revision: Revision) -> bool {
+        self.first <= revision && revision <= self.last
+    }
+}
+
+const fn request(name: &'static str, first: Revision, last: Revision, named_by: Option<NamedBy>) -> Method {
+    Method {
+        name,
+        kind: Kind::Request,
+        named_by,
+        first,
+        last,
+    }
+}
+
+const fn notification(name: &'static str, first: Revision, last: Revision) -> Method {
+    Method {
+        name,
+        kind: Kind::Notification,
+        named_by: None,
+        first,
+        last,
+    }
+}
+
+/// From `ClientRequest` and `ClientNotification` of each revision's schema, and of the official tasks
+/// (SEP-2663) and skills (SEP-2640) extensions; the most frequent first.
+static METHODS: [Method; 28] = [
+    request("tools/call", R0326, R0728, Some(NamedBy::Tool)),
+    request("tools/list", R0326, R0728, None),
+    request("server/discover", R0728, R0728, None),
+    request("initialize", R0326, R1125, None),
+    request("ping", R0326, R1125, None),
+    request("resources/read", R0326, R0728, Some(NamedBy::Uri)),
+    request("resources/list", R0326, R0728, None),
+    request("resources/templates/list", R0326, R0728, None),
+    request("resources/subscribe", R0326, R1125, Some(NamedBy::Uri)),
+    request("resources/unsubscribe", R0326, R1125, Some(NamedBy::Uri)),
+    request("prompts/get", R0326, R0728, Some(NamedBy::Prompt)),
+    request("prompts/list", R0326, R0728, None),
+    request("completion/complete", R0326, R0728, None),
+    request("logging/setLevel", R0326, R1125, None),
+    request("subscriptions/listen", R0728, R0728, None),
+    request("tasks/get", R1125, R0728, Some(NamedBy::Task)),
+    request("tasks/update", R0728, R0728, Some(NamedBy::Task)),
+    request("tasks/cancel", R1125, R0728, Some(NamedBy::Task)),
+    request("tasks/result", R1125, R1125, Some(NamedBy::Task)),
+    request("tasks/list", R1125, R1125, None),
+    request("skills/list", R0728, R0728, None),
+    request("skills/get", R0728, R0728, None),
+    request("resources/directory/read", R0728, R0728, None),
+    notification("notifications/initialized", R0326, R1125),
+    notification("notifications/cancelled", R0326, R0728),
+    notification("notifications/progress", R0326, R1125),
+    notification("notifications/roots/list_changed", R0326, R1125),
+    notification("notifications/tasks/status", R1125, R1125),
+];
+
+/// The method called `name` in `revision`; byte for byte, so `tools/Call` is none.
+#[must_use]
+pub fn find(revision: Revision, name: &str) -> Option<&'static Method> {
+    METHODS
+        .iter()
+        .find(|method| method.name == name)
+        .filter(|method| method.is_in(revision))
+}
+
+/// Whether a tool's name is within the specification's alphabet: 1 to 128 of `A-Z a-z 0-9 _ - .`.
+///
+/// Look-alikes, invisible characters and normal forms of Unicode cannot come in this way.
+#[must_use]
+pub fn is_tool_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+/// What `envelope` acts on when read as `method`: `None` if the method acts on nothing, `Err` if it must name
+/// something and does not, or names it in a way that nobody should be asked to judge.
+pub(crate) fn name_of<'a>(method: &Method, envelope: &'a Envelope) -> Result<Option<&'a str>, ()> {
+    let Some(named_by) = method.named_by else {
+        return Ok(None);
+    };
+    let name = match named_by {
+        NamedBy::Tool | NamedBy::Prompt => envelope.name(),
+        NamedBy::Uri => envelope.uri(),
+        NamedBy::Task => envelope.task(),
+    };
+    let acceptable = |name: &&str| match named_by {
+        NamedBy::Tool => is_tool_name(name),
+        _ => !name.is_empty() && !name.chars().any(char::is_control),
+    };
+    name.filter(acceptable).map(Some).ok_or(())
+}

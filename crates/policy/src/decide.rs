@@ -1,0 +1,102 @@
+//! The seam between knowing who calls and letting the call through.
+
+use doorward_mcp::Call;
+use doorward_types::id::{ClientId, UserId};
+use doorward_types::scope::ScopeSet;
+
+use crate::ProtectedServer;
+
+/// Who calls: the facts of a verified token that policy reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The account.
+    pub user: UserId,
+    /// Its name, for `user:` rules.
+    pub username: String,
+    /// Its groups, for `group:` rules.
+    pub groups: Vec<String>,
+    /// The client that acts for the user.
+    pub client: ClientId,
+    /// What the token was granted.
+    pub scopes: ScopeSet,
+}
+
+/// A call that may be forwarded. Only [`judge`] makes one, and it owns the very call that was judged.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped forwards nothing"]
+pub struct Permit {
+    call: Call,
+}
+
+impl Permit {
+    /// What was judged, to look at.
+    #[must_use]
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// Releases the call to be forwarded. The permit is spent.
+    #[must_use]
+    pub fn into_call(self) -> Call {
+        self.call
+    }
+}
+
+/// Why a call may not be forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The server's `allow` rule does not name this person. Another token would not help.
+    #[error("this account may not use this server: ask its operator for access")]
+    NotAllowed,
+    /// The token lacks scopes. `needed` goes into the challenge (RFC 6750 §3.1): every scope the call
+    /// needs, and for legacy revisions also those the token has, because those clients replace their
+    /// scopes by the challenged ones instead of joining them.
+    #[error("the token lacks a scope that this call needs: log in again and grant it")]
+    InsufficientScope {
+        /// What to ask for.
+        needed: ScopeSet,
+    },
+}
+
+impl Refusal {
+    /// A stable word for logs and for `data.reason` of the answer.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+        }
+    }
+}
+
+/// May this user and client make this call on this server?
+///
+/// The access rule holds for every call. `server/discover`, `initialize` and `ping` then need no scope,
+/// because an unexpected refusal of those makes clients fall back to an older revision; every other call
+/// needs the server's scope. The call comes in by value and leaves only inside the [`Permit`].
+pub fn judge(server: &ProtectedServer, subject: &Subject, call: Call) -> Result<Permit, Refusal> {
+    if !server.allow.admits(&subject.username, &subject.groups) {
+        return Err(Refusal::NotAllowed);
+    }
+    if is_open(&call) || has_scopes(server, subject) {
+        return Ok(Permit { call });
+    }
+    let needed = server.default_scopes();
+    let needed = if call.revision().is_legacy() {
+        needed.union(&subject.scopes)
+    } else {
+        needed
+    };
+    Err(Refusal::InsufficientScope { needed })
+}
+
+fn is_open(call: &Call) -> bool {
+    matches!(call.method(), Some("server/discover" | "initialize" | "ping"))
+}
+
+fn has_scopes(server: &ProtectedServer, subject: &Subject) -> bool {
+    server
+        .scopes
+        .iter()
+        .all(|entry| subject.scopes.contains(&entry.scope))
+}

@@ -1,0 +1,145 @@
+use bytes::Bytes;
+use doorward_mcp::{Call, Envelope};
+use doorward_types::id::{ClientId, ServerName, UserId};
+use doorward_types::random::CountingRandom;
+use doorward_types::time::UnixTime;
+use doorward_types::url::ResourceUri;
+use http::{HeaderMap, HeaderValue};
+
+use crate::{AccessRule, AccessRuleError, ProtectedServer, Refusal, ScopeDescription, Subject, judge};
+
+fn server(allow: &[&str]) -> ProtectedServer {
+    ProtectedServer {
+        name: ServerName::new("files"),
+        path: "/files/mcp".into(),
+        resource: ResourceUri::parse("https://mcp.example.com/files/mcp").unwrap(),
+        scopes: vec![ScopeDescription {
+            scope: "files".parse().unwrap(),
+            description: "Files".into(),
+        }],
+        allow: AccessRule::parse(allow).unwrap(),
+    }
+}
+
+fn subject(username: &str, groups: &[&str], scopes: &str) -> Subject {
+    Subject {
+        user: UserId::generate(UnixTime::EPOCH, &CountingRandom::default()),
+        username: username.into(),
+        groups: groups.iter().map(|group| (*group).into()).collect(),
+        client: ClientId::new("client"),
+        scopes: scopes.parse().unwrap(),
+    }
+}
+
+fn legacy(method: &str) -> Call {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"t"}}}}"#);
+    Call::admit(Envelope::read(Bytes::from(body)).unwrap(), &HeaderMap::new()).unwrap()
+}
+
+fn modern(method: &'static str) -> Call {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#
+    );
+    let mut headers = HeaderMap::new();
+    headers.insert("mcp-protocol-version", HeaderValue::from_static("2026-07-28"));
+    headers.insert("mcp-method", HeaderValue::from_static(method));
+    Call::admit(Envelope::read(Bytes::from(body)).unwrap(), &headers).unwrap()
+}
+
+#[test]
+fn a_permit_owns_the_call_that_was_judged() {
+    let call = legacy("tools/call");
+    let pointer = call.body().as_ptr();
+    let permit = judge(&server(&[]), &subject("alice", &[], "files"), call).unwrap();
+    assert_eq!(permit.call().method(), Some("tools/call"));
+    assert_eq!(permit.into_call().into_body().as_ptr(), pointer);
+}
+
+#[test]
+fn r37_the_access_rule_holds_for_every_call() {
+    for (allow, username, groups, admitted) in [
+        (&[][..], "anyone", &[][..], true),
+        (&["user:alice"], "alice", &[], true),
+        (&["user:alice"], "Alice", &[], false),
+        (&["user:alice"], "bob", &["alice"], false),
+        (&["group:eng"], "alice", &["ops", "eng"], true),
+        (&["group:eng"], "eng", &["ops"], false),
+        (&["group:eng", "user:bob"], "bob", &[], true),
+    ] {
+        for method in ["initialize", "ping", "tools/call"] {
+            let result = judge(
+                &server(allow),
+                &subject(username, groups, "files"),
+                legacy(method),
+            );
+            match result {
+                Ok(_) => assert!(admitted, "{allow:?} {username} {method}"),
+                Err(refusal) => {
+                    assert!(!admitted, "{allow:?} {username} {method}");
+                    assert_eq!(refusal, Refusal::NotAllowed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a31_a32_a_missing_scope_is_named_in_full() {
+    let alice = subject("alice", &[], "other");
+    let Err(refusal) = judge(&server(&[]), &alice, modern("tools/list")) else {
+        panic!("permitted")
+    };
+    assert_eq!(
+        refusal,
+        Refusal::InsufficientScope {
+            needed: "files".parse().unwrap()
+        }
+    );
+    let Err(refusal) = judge(&server(&[]), &alice, legacy("tools/call")) else {
+        panic!("permitted")
+    };
+    let union = "files other".parse().unwrap();
+    assert_eq!(
+        refusal,
+        Refusal::InsufficientScope { needed: union },
+        "legacy clients replace their scopes"
+    );
+}
+
+#[test]
+fn discover_initialize_and_ping_need_no_scope() {
+    let alice = subject("alice", &[], "");
+    for call in [modern("server/discover"), legacy("initialize"), legacy("ping")] {
+        assert!(judge(&server(&["user:alice"]), &alice, call).is_ok());
+    }
+    let streams = [
+        Call::open_stream(&HeaderMap::new()),
+        Call::end_session(&HeaderMap::new()),
+    ];
+    for call in streams {
+        assert!(judge(&server(&[]), &alice, call.unwrap()).is_err());
+    }
+}
+
+#[test]
+fn access_rules_say_what_is_wrong_with_them() {
+    for (entry, why) in [
+        ("alice", AccessRuleError::UnknownKind("alice".into())),
+        ("role:admin", AccessRuleError::UnknownKind("role:admin".into())),
+        ("user:", AccessRuleError::EmptyName("user:".into())),
+        ("user: alice", AccessRuleError::EmptyName("user: alice".into())),
+        (
+            "domain:corp.com",
+            AccessRuleError::NeedsProvider("domain:corp.com".into()),
+        ),
+        (
+            "org:github/acme",
+            AccessRuleError::NeedsProvider("org:github/acme".into()),
+        ),
+    ] {
+        assert_eq!(AccessRule::parse(&[entry]), Err(why), "{entry}");
+    }
+    assert_eq!(AccessRule::default(), AccessRule::everyone());
+    let nobody: [&str; 0] = [];
+    assert_eq!(AccessRule::parse(&nobody), Ok(AccessRule::everyone()));
+}
