@@ -1,0 +1,110 @@
+//! The claims of an access token (RFC 9068 §2.2 and ours), read strictly.
+
+use std::str::FromStr;
+
+use doorward_jose::{Claims, VerifiedJws};
+use doorward_types::id::{ClientId, Tenant};
+use doorward_types::time::UnixTime;
+use doorward_types::url::{Issuer, ResourceUri};
+
+use crate::principal::PrincipalFacts;
+use crate::verify::{LEEWAY, TokenRefusal};
+
+/// The type of an access token (RFC 9068 §2.1). No other signed token of any kind has it.
+const ACCESS_TOKEN: &str = "at+jwt";
+
+/// What marks an OpenID Connect ID token. Some issuers give every JWT the same `typ`.
+const ID_TOKEN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
+
+/// Everything that does not depend on the time: type, issuer, audience, and the form of every claim.
+///
+/// `nbf` is returned beside the facts because a principal has no use for it.
+pub(crate) fn read(
+    token: &VerifiedJws,
+    issuer: &Issuer,
+    tenant: &Tenant,
+    resource: &ResourceUri,
+) -> Result<(PrincipalFacts, Option<UnixTime>), TokenRefusal> {
+    if !token.is_type(ACCESS_TOKEN) {
+        return Err(TokenRefusal::WrongType);
+    }
+    let claims = token.claims();
+    if claims.required_string("iss")? != issuer.as_str() {
+        return Err(TokenRefusal::WrongIssuer);
+    }
+    if claims.required_string("aud")? != resource.as_str() {
+        return Err(TokenRefusal::WrongAudience);
+    }
+    if ID_TOKEN_CLAIMS.iter().any(|name| claims.contains(name)) {
+        return Err(TokenRefusal::IdToken);
+    }
+    if claims.contains("cnf") {
+        return Err(TokenRefusal::SenderConstrained);
+    }
+    if claims
+        .string("tenant")?
+        .is_some_and(|named| named != tenant.as_str())
+    {
+        return Err(TokenRefusal::WrongTenant);
+    }
+    let facts = PrincipalFacts {
+        subject: id(claims, "sub")?,
+        username: filled(claims, "username")?.into(),
+        groups: claims
+            .strings("groups")?
+            .ok_or(TokenRefusal::MissingClaim("groups"))?
+            .into_iter()
+            .map(Into::into)
+            .collect(),
+        client_id: ClientId::new(filled(claims, "client_id")?),
+        scopes: claims
+            .required_string("scope")?
+            .parse()
+            .map_err(|_| TokenRefusal::BadClaim("scope"))?,
+        resource: resource.clone(),
+        family: id(claims, "family")?,
+        revocation_sequence: u64::try_from(claims.required_integer("rev")?)
+            .map_err(|_| TokenRefusal::BadClaim("rev"))?,
+        token_id: id(claims, "jti")?,
+        issued: UnixTime::from_seconds(claims.required_integer("iat")?),
+        expires: UnixTime::from_seconds(claims.required_integer("exp")?),
+        tenant: tenant.clone(),
+    };
+    Ok((facts, claims.integer("nbf")?.map(UnixTime::from_seconds)))
+}
+
+/// Whether `now` lies in the token's lifetime, give or take [`LEEWAY`].
+pub(crate) fn check_lifetime(
+    facts: &PrincipalFacts,
+    not_before: Option<UnixTime>,
+    now: UnixTime,
+) -> Result<(), TokenRefusal> {
+    let soonest = now.plus(LEEWAY);
+    if facts.issued > soonest || not_before.is_some_and(|not_before| not_before > soonest) {
+        return Err(TokenRefusal::NotYetValid);
+    }
+    if is_expired(facts.expires, now) {
+        return Err(TokenRefusal::Expired);
+    }
+    Ok(())
+}
+
+pub(crate) fn is_expired(expires: UnixTime, now: UnixTime) -> bool {
+    now >= expires.plus(LEEWAY)
+}
+
+/// An id in its one canonical spelling: the parser also takes braces, upper case and no hyphens.
+fn id<T: FromStr + ToString>(claims: &Claims, name: &'static str) -> Result<T, TokenRefusal> {
+    let text = claims.required_string(name)?;
+    match text.parse::<T>() {
+        Ok(id) if id.to_string() == text => Ok(id),
+        _ => Err(TokenRefusal::BadClaim(name)),
+    }
+}
+
+fn filled<'a>(claims: &'a Claims, name: &'static str) -> Result<&'a str, TokenRefusal> {
+    match claims.required_string(name)? {
+        "" => Err(TokenRefusal::BadClaim(name)),
+        text => Ok(text),
+    }
+}

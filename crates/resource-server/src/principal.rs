@@ -1,0 +1,177 @@
+//! Whom a verified token speaks for.
+
+use std::fmt;
+
+use doorward_policy::Subject;
+use doorward_types::id::{ClientId, FamilyId, Tenant, TokenId, UserId};
+use doorward_types::scope::ScopeSet;
+use doorward_types::time::UnixTime;
+use doorward_types::url::ResourceUri;
+
+/// The facts of a token. Plain data: holding them proves nothing; a [`Principal`] does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrincipalFacts {
+    /// `sub`.
+    pub subject: UserId,
+    /// `username`.
+    pub username: String,
+    /// `groups`.
+    pub groups: Vec<String>,
+    /// `client_id`.
+    pub client_id: ClientId,
+    /// `scope`.
+    pub scopes: ScopeSet,
+    /// `aud`: the one resource it is good for.
+    pub resource: ResourceUri,
+    /// `family`: the token chain it belongs to.
+    pub family: FamilyId,
+    /// `rev`: the highest revocation sequence number known when it was issued.
+    pub revocation_sequence: u64,
+    /// `jti`.
+    pub token_id: TokenId,
+    /// `iat`.
+    pub issued: UnixTime,
+    /// `exp`, without leeway.
+    pub expires: UnixTime,
+    /// The tenant.
+    pub tenant: Tenant,
+}
+
+/// Whom a verified token speaks for, and what for. Only verification makes one: wherever a `Principal` is
+/// at hand, signature, issuer, audience, lifetime and revocation of its token were checked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Built once, so that policy reads it at every call without a copy.
+    subject: Subject,
+    resource: ResourceUri,
+    family: FamilyId,
+    revocation_sequence: u64,
+    token_id: TokenId,
+    issued: UnixTime,
+    expires: UnixTime,
+    tenant: Tenant,
+}
+
+impl Principal {
+    pub(crate) fn verified(facts: PrincipalFacts) -> Self {
+        Self {
+            subject: Subject {
+                user: facts.subject,
+                username: facts.username,
+                groups: facts.groups,
+                client: facts.client_id,
+                scopes: facts.scopes,
+            },
+            resource: facts.resource,
+            family: facts.family,
+            revocation_sequence: facts.revocation_sequence,
+            token_id: facts.token_id,
+            issued: facts.issued,
+            expires: facts.expires,
+            tenant: facts.tenant,
+        }
+    }
+
+    /// A principal without a token, for tests of what consumes principals.
+    #[cfg(feature = "test-support")]
+    #[must_use]
+    pub fn for_test(facts: PrincipalFacts) -> Self {
+        Self::verified(facts)
+    }
+
+    /// What policy reads.
+    #[must_use]
+    pub const fn policy_subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The user (`sub`).
+    #[must_use]
+    pub const fn subject(&self) -> UserId {
+        self.subject.user
+    }
+
+    /// The user's name when the token was issued. For people to read; accounts are told apart by
+    /// [`Principal::subject`].
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.subject.username
+    }
+
+    /// The user's groups when the token was issued.
+    #[must_use]
+    pub fn groups(&self) -> &[String] {
+        &self.subject.groups
+    }
+
+    /// The client the token was issued to (`client_id`, RFC 9068 §2.2).
+    #[must_use]
+    pub const fn client_id(&self) -> &ClientId {
+        &self.subject.client
+    }
+
+    /// The scopes of the token.
+    #[must_use]
+    pub const fn scopes(&self) -> &ScopeSet {
+        &self.subject.scopes
+    }
+
+    /// The one resource the token is good for (`aud`).
+    #[must_use]
+    pub const fn resource(&self) -> &ResourceUri {
+        &self.resource
+    }
+
+    /// The token chain.
+    #[must_use]
+    pub const fn family(&self) -> FamilyId {
+        self.family
+    }
+
+    /// The highest revocation sequence number known when the token was issued (`rev`).
+    #[must_use]
+    pub const fn revocation_sequence(&self) -> u64 {
+        self.revocation_sequence
+    }
+
+    /// The token's own id (`jti`).
+    #[must_use]
+    pub const fn token_id(&self) -> TokenId {
+        self.token_id
+    }
+
+    /// When the token was issued.
+    #[must_use]
+    pub const fn issued(&self) -> UnixTime {
+        self.issued
+    }
+
+    /// When the token expires, without leeway.
+    #[must_use]
+    pub const fn expires(&self) -> UnixTime {
+        self.expires
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub const fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+}
+
+/// Names no person: ids only, so that a principal in a log line tells nobody's name or groups.
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("subject", &self.subject.user)
+            .field("client_id", &self.subject.client)
+            .field("token_id", &self.token_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&Principal> for Subject {
+    fn from(principal: &Principal) -> Self {
+        principal.subject.clone()
+    }
+}

@@ -1,0 +1,162 @@
+//! What must no longer be accepted although it has not expired.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use doorward_records::revocation::{Revocation, Revoked};
+use doorward_types::id::{ClientId, FamilyId, UserId};
+use doorward_types::time::UnixTime;
+
+use crate::principal::Principal;
+use crate::verify::LEEWAY;
+
+/// Knows what was revoked.
+pub trait Revocations: Send + Sync + 'static {
+    /// Changes after anything was revoked. A verifier that judged a token under this number need not ask
+    /// again while it stays the same; it must read the number *before* it asks.
+    fn generation(&self) -> u64;
+
+    /// Whether the token behind `principal` was revoked.
+    fn is_revoked(&self, principal: &Principal) -> bool;
+
+    /// Up to when this is known to be complete. A verifier that has heard nothing for too long refuses
+    /// everything (`503`): a revocation may have been missed.
+    fn complete_until(&self) -> UnixTime;
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    sequence: u64,
+    expires: UnixTime,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    families: HashMap<FamilyId, Entry>,
+    users: HashMap<UserId, Entry>,
+    clients: HashMap<ClientId, Entry>,
+    sequence: u64,
+}
+
+/// The revocation feed in memory: whoever follows the feed calls [`RevocationSet::apply`] with what is new
+/// and [`RevocationSet::heard`] after every successful poll, also of an empty one.
+#[derive(Debug)]
+pub struct RevocationSet {
+    entries: RwLock<Entries>,
+    generation: AtomicU64,
+    complete_until: AtomicI64,
+}
+
+impl Default for RevocationSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RevocationSet {
+    /// An empty set that never heard of the feed: until [`RevocationSet::heard`] is called, verifiers refuse.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            entries: RwLock::default(),
+            generation: AtomicU64::new(0),
+            complete_until: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Adds entries of the feed; applying one twice, or in another order, changes nothing. When this
+    /// returns, no verifier accepts what they revoke.
+    pub fn apply(&self, revocations: &[Revocation]) {
+        if revocations.is_empty() {
+            return;
+        }
+        let mut entries = self.write();
+        for revocation in revocations {
+            let entry = Entry {
+                sequence: revocation.sequence,
+                expires: revocation.expires,
+            };
+            entries.sequence = entries.sequence.max(revocation.sequence);
+            match &revocation.revoked {
+                Revoked::Family(family) => merge(&mut entries.families, *family, entry),
+                Revoked::User(user) => merge(&mut entries.users, *user, entry),
+                Revoked::Client(client) => merge(&mut entries.clients, client.clone(), entry),
+            }
+        }
+        drop(entries);
+        // After the entries: a verifier that reads the new number finds them.
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Notes that the feed was read to its end at `now`. Never moves backwards.
+    pub fn heard(&self, now: UnixTime) {
+        self.complete_until.fetch_max(now.millis(), Ordering::SeqCst);
+    }
+
+    /// The highest sequence number applied so far: where the next poll of the feed starts.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.read().sequence
+    }
+
+    /// Forgets entries whose tokens have all expired, leeway included.
+    pub fn prune(&self, now: UnixTime) {
+        let live = |entry: &Entry| now < entry.expires.plus(LEEWAY);
+        let mut entries = self.write();
+        entries.families.retain(|_, entry| live(entry));
+        entries.users.retain(|_, entry| live(entry));
+        entries.clients.retain(|_, entry| live(entry));
+    }
+
+    /// How many entries there are, for metrics.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let entries = self.read();
+        entries.families.len() + entries.users.len() + entries.clients.len()
+    }
+
+    /// Whether nothing is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    // A poisoned lock means a panic between two inserts of `apply`; every entry made is valid by itself and
+    // more of them only refuse more.
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Revocations for RevocationSet {
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    fn is_revoked(&self, principal: &Principal) -> bool {
+        let entries = self.read();
+        let later = |entry: Option<&Entry>| {
+            entry.is_some_and(|entry| principal.revocation_sequence() < entry.sequence)
+        };
+        // A chain does not come back, whatever its token claims to have known; users and clients do.
+        entries.families.contains_key(&principal.family())
+            || later(entries.users.get(&principal.subject()))
+            || later(entries.clients.get(principal.client_id()))
+    }
+
+    fn complete_until(&self) -> UnixTime {
+        UnixTime::from_millis(self.complete_until.load(Ordering::SeqCst))
+    }
+}
+
+/// Keeps the larger of both numbers: an older entry that arrives late must not weaken a newer one.
+fn merge<K: Eq + std::hash::Hash>(map: &mut HashMap<K, Entry>, key: K, entry: Entry) {
+    let kept = map.entry(key).or_insert(entry);
+    kept.sequence = kept.sequence.max(entry.sequence);
+    kept.expires = kept.expires.max(entry.expires);
+}
