@@ -7,9 +7,9 @@
 //! here, and a key that comes inside a token (`jwk`, `jku`, `x5c`, `x5u`) makes the token refused.
 //!
 //! The cryptography is aws-lc-rs, called directly. The crate `jsonwebtoken` sits between us and the same
-//! functions elsewhere; here it is only the other side of a differential test, because what it adds is what
-//! we must do ourselves: its header parser does not know `alg: Ed25519` (RFC 9864), ignores `crit` and keeps
-//! the last of two equal keys, and its claim checks read the machine's clock and have treated claims of the
+//! functions elsewhere; here it is only the other side of a differential test, because what is to be strict
+//! must be ours anyway: its header parser refuses `alg: Ed25519` (RFC 9864), lets `crit` and `b64` pass, keeps
+//! the last of two equal claims, and its claim checks read the machine's clock and have treated claims of the
 //! wrong type as absent (CVE-2026-25537).
 //!
 //! No I/O, no clock. Chance is needed to generate keys and to sign; it comes from inside aws-lc-rs, which
