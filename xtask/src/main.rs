@@ -1,2 +1,58 @@
-//! Automation.
-fn main() {}
+//! Automation: `cargo xtask COMMAND`.
+
+mod bench;
+mod ids;
+mod lint;
+mod packages;
+mod requirements;
+mod run;
+mod test;
+mod tools;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Everything that is done to this workspace, in one place"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Formats every file.
+    Fmt,
+    /// Checks formatting, lints, documentation and dependencies.
+    Lint {
+        /// Install what is missing.
+        #[arg(long)]
+        install: bool,
+    },
+    /// Everything that has to hold: lints, then every test, end-to-end and real clients included.
+    Test(test::Options),
+    /// Prints every requirement and attack: id, where the code names it, which tests prove it.
+    Requirements {
+        /// Write the statuses in docs/ as the tests have them.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Measures the release build beside its peers. Nothing else should be running.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Fmt => run::cargo(["fmt", "--all"]),
+        Command::Lint { install } => lint::all(install),
+        Command::Test(options) => test::all(&options),
+        Command::Requirements { update } => requirements::command(update),
+        Command::Bench { what } => bench::run(&what),
+    }
+}

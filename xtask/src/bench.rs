@@ -1,0 +1,85 @@
+//! `cargo xtask bench`: the release build beside its peers.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+
+use crate::run::{self, cargo, program, step};
+use crate::tools::{self, Need};
+
+/// The core of what is measured; load and upstream have the other one.
+const MEASURED: &str = "0";
+const LOAD: &str = "1";
+
+#[derive(Subcommand)]
+pub(crate) enum What {
+    /// One tools/call with a warm token: direct, through nginx, through Doorward.
+    Call(Length),
+    /// Codes redeemed and refresh tokens rotated, on durable SQLite.
+    Token(Length),
+}
+
+#[derive(Args)]
+pub(crate) struct Length {
+    /// Few and short rounds: to see that it works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Install what is missing.
+    #[arg(long)]
+    install: bool,
+}
+
+/// Builds release, pins everything, measures, prints.
+pub(crate) fn run(what: &What) -> Result<()> {
+    let (name, length) = match what {
+        What::Call(length) => ("call", length),
+        What::Token(length) => ("token", length),
+    };
+    tools::require(&[Need::Nginx], length.install)?;
+    cargo(["build", "--release", "-p", "doorward", "-p", "doorward-bench"])?;
+    let release = run::target().join("release");
+    let folder = run::target().join("bench");
+    // On the disk of the build, not in memory: a durable commit is part of what is measured.
+    let scratch = folder.join("tmp");
+    fs::create_dir_all(&scratch).with_context(|| format!("could not make {}", scratch.display()))?;
+    let pinned = pinned(&folder, &release.join("doorward"))?;
+
+    let mut bench = program("taskset");
+    bench
+        .args(["--cpu-list", LOAD])
+        .arg(release.join("doorward-bench"))
+        .arg(name);
+    bench
+        .args(["--measured-core", MEASURED])
+        .args(length.quick.then_some("--quick"));
+    bench
+        .env("DOORWARD_BIN", pinned)
+        .env("TMPDIR", scratch)
+        .env("PATH", path_with_sbin());
+    step(&mut bench)
+}
+
+/// A script that becomes the binary on the measured core, so that it counts one core from its first
+/// instruction.
+fn pinned(folder: &Path, binary: &Path) -> Result<PathBuf> {
+    let script = folder.join("doorward");
+    let text = format!(
+        "#!/bin/sh\nexec taskset --cpu-list {MEASURED} '{}' \"$@\"\n",
+        binary.display()
+    );
+    fs::write(&script, text).with_context(|| format!("could not write {}", script.display()))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("could not make {} executable", script.display()))?;
+    Ok(script)
+}
+
+/// Debian keeps nginx where only root looks.
+fn path_with_sbin() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin");
+    path
+}

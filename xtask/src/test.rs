@@ -1,0 +1,50 @@
+//! `cargo xtask test`: the whole truth. What cannot run fails; nothing is skipped.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::run::{self, cargo, cargo_command, line, say};
+use crate::tools::{self, Need};
+use crate::{lint, packages};
+
+/// What the end-to-end tests need besides Rust.
+const NEEDS: [Need; 4] = [Need::Node, Need::Chromium, Need::Chromedriver, Need::Libfaketime];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Install what is missing: Debian packages by apt-get, cargo deny by cargo.
+    #[arg(long)]
+    install: bool,
+    /// As many rounds of races and crashes as are promised, not the few of every day.
+    #[arg(long)]
+    full: bool,
+    /// Run only tests whose names hold one of these. Lints are then left out.
+    filters: Vec<String>,
+}
+
+/// Runs everything and ends as the tests end: their closing lines are the last ones printed.
+pub(crate) fn all(options: &Options) -> Result<()> {
+    tools::require(&NEEDS, options.install)?;
+    if options.filters.is_empty() {
+        lint::all(options.install)?;
+    } else {
+        say("names were given: only those tests run, and no lints");
+    }
+    packages::install()?;
+    // The same set of packages as the tests below, so that Cargo builds each of them once. It makes the
+    // binary that the end-to-end tests start.
+    cargo(["build", "--workspace", "--all-targets"])?;
+
+    let mut tests = cargo_command();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if !options.filters.is_empty() {
+        tests.arg("--").args(&options.filters);
+    }
+    if options.full {
+        tests.env("DOORWARD_FULL", "1");
+    }
+    tests.env("DOORWARD_BIN", run::target().join("debug/doorward"));
+    say(&line(&tests));
+    let status = tests.status().context("could not start cargo")?;
+    std::process::exit(status.code().unwrap_or(1));
+}
