@@ -1,0 +1,98 @@
+//! What the rules ask of a client's metadata.
+
+use std::collections::BTreeMap;
+
+use doorward_oauth::redirect;
+use doorward_records::client::{Client, ClientMetadata};
+use doorward_types::digest::Digest;
+use doorward_types::id::{ClientId, Tenant};
+use doorward_types::scope::ScopeSet;
+use serde_json::{Value, json};
+
+/// The longest name that pages show, in characters.
+const DISPLAY_LIMIT: usize = 80;
+
+/// One text for one metadata: a JSON object with sorted members, written the same by every build.
+#[must_use]
+pub fn canonical(metadata: &ClientMetadata) -> String {
+    // Sorted by `BTreeMap` and not by `serde_json::Map`, whose order depends on a feature that any
+    // dependency can turn on: client ids must not change with it.
+    let members: BTreeMap<&str, Value> = BTreeMap::from([
+        ("application_type", json!(metadata.application_type)),
+        ("client_name", json!(metadata.client_name)),
+        ("client_uri", json!(metadata.client_uri)),
+        (
+            "dpop_bound_access_tokens",
+            json!(metadata.dpop_bound_access_tokens),
+        ),
+        ("grant_types", json!(metadata.grant_types)),
+        ("redirect_uris", json!(metadata.redirect_uris)),
+        ("response_types", json!(metadata.response_types)),
+        ("scope", json!(metadata.scope)),
+        ("software_id", json!(metadata.software_id)),
+        (
+            "token_endpoint_auth_method",
+            json!(metadata.token_endpoint_auth_method),
+        ),
+    ]);
+    let members: Vec<String> = members
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// What a consent page is bound to: if the client's metadata is another, the page is void.
+#[must_use]
+pub fn metadata_digest(metadata: &ClientMetadata) -> Digest {
+    Digest::of(canonical(metadata).as_bytes())
+}
+
+/// The id of a dynamic public client: the same metadata is the same client, however often it registers.
+#[must_use]
+pub fn content_id(tenant: &Tenant, metadata: &ClientMetadata) -> ClientId {
+    let digest = Digest::of_parts(&[tenant.as_str().as_bytes(), b"\0", canonical(metadata).as_bytes()]);
+    ClientId::new(format!("dcr_{digest}"))
+}
+
+/// Whether the client registered this redirect URI (S8).
+#[must_use]
+pub fn has_redirect(client: &Client, requested: &str) -> bool {
+    client
+        .metadata
+        .redirect_uris
+        .iter()
+        .any(|registered| redirect::matches(registered, requested))
+}
+
+/// The scopes among `known` that the client may ask for: those it registered for or, if it named none of
+/// them, all.
+pub(crate) fn scopes_within(client: &Client, known: &ScopeSet) -> ScopeSet {
+    let registered = client
+        .metadata
+        .scope
+        .as_deref()
+        .and_then(|scope| scope.parse::<ScopeSet>().ok());
+    match registered.map(|registered| registered.intersection(known)) {
+        Some(named) if !named.is_empty() => named,
+        _ => known.clone(),
+    }
+}
+
+/// A client's own text made safe to show beside ours: no control, formatting or bidirectional characters
+/// (they could rewrite what stands next to them), at most 80 characters.
+#[must_use]
+pub fn for_display(text: &str) -> String {
+    let invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let clean: String = text.chars().filter(|c| !invisible(*c)).collect();
+    let clean = clean.trim();
+    if clean.chars().count() <= DISPLAY_LIMIT {
+        return clean.into();
+    }
+    clean.chars().take(DISPLAY_LIMIT - 1).chain(['…']).collect()
+}

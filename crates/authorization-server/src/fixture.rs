@@ -1,0 +1,90 @@
+//! What the unit tests of this crate share: two servers, two clients, two people.
+
+use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_records::account::User;
+use doorward_records::client::{Client, ClientMetadata, ClientOrigin, ClientStatus};
+use doorward_types::id::{ServerName, Tenant, UserId};
+use doorward_types::random::CountingRandom;
+use doorward_types::time::UnixTime;
+use doorward_types::url::{Issuer, ResourceUri};
+
+use crate::client::content_id;
+use crate::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
+
+pub(crate) const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+/// One server, `mcp`, with the scopes `t:read` and `t:write`.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        issuer: Issuer::parse("https://mcp.example.com").unwrap(),
+        tenant: Tenant::default_tenant(),
+        servers: vec![server("a", "t:read t:write", AccessRule::everyone())],
+        lifetimes: Lifetimes::default(),
+        registration: RegistrationPolicy::new(RegistrationMode::KnownHosts),
+    }
+}
+
+/// The same with a second server, `b`.
+pub(crate) fn two_servers() -> Settings {
+    let mut settings = settings();
+    settings.servers.push(server("b", "b", AccessRule::everyone()));
+    settings
+}
+
+pub(crate) fn server(name: &str, scopes: &str, allow: AccessRule) -> ProtectedServer {
+    ProtectedServer {
+        name: ServerName::new(name),
+        path: format!("/{name}/mcp"),
+        resource: ResourceUri::parse(&format!("https://mcp.example.com/{name}/mcp")).unwrap(),
+        scopes: scopes
+            .split(' ')
+            .map(|scope| ScopeDescription {
+                scope: scope.parse().unwrap(),
+                description: format!("Use {scope}"),
+            })
+            .collect(),
+        allow,
+    }
+}
+
+pub(crate) fn user(username: &str, groups: &[&str]) -> User {
+    let random = CountingRandom::default();
+    User {
+        tenant: Tenant::default_tenant(),
+        id: UserId::generate(
+            UnixTime::from_seconds(i64::try_from(username.len()).unwrap()),
+            &random,
+        ),
+        username: username.into(),
+        password_hash: None,
+        groups: groups.iter().map(|&group| group.into()).collect(),
+        admin: false,
+        disabled: false,
+        created: UnixTime::EPOCH,
+    }
+}
+
+/// A public client with these redirect URIs and the refresh grant.
+pub(crate) fn client(redirect_uris: &[&str]) -> Client {
+    let metadata = ClientMetadata {
+        client_name: Some("Test".into()),
+        client_uri: None,
+        redirect_uris: redirect_uris.iter().map(|&uri| uri.into()).collect(),
+        grant_types: vec!["authorization_code".into(), "refresh_token".into()],
+        response_types: vec!["code".into()],
+        token_endpoint_auth_method: "none".into(),
+        application_type: None,
+        scope: None,
+        software_id: None,
+        dpop_bound_access_tokens: false,
+    };
+    Client {
+        tenant: Tenant::default_tenant(),
+        id: content_id(&Tenant::default_tenant(), &metadata),
+        origin: ClientOrigin::Dynamic,
+        status: ClientStatus::Approved,
+        metadata,
+        created: UnixTime::EPOCH,
+        last_used: UnixTime::EPOCH,
+    }
+}

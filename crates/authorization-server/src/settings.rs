@@ -1,0 +1,183 @@
+//! What the configuration says to the authorization server.
+
+use std::time::Duration;
+
+use doorward_oauth::metadata::AuthorizationServerMetadata;
+use doorward_policy::ProtectedServer;
+use doorward_records::account::User;
+use doorward_types::id::Tenant;
+use doorward_types::scope::ScopeSet;
+use doorward_types::url::{Issuer, ResourceUri};
+
+/// Everything that the rules take from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our issuer identifier; it may have a path.
+    pub issuer: Issuer,
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The protected servers that tokens can be issued for.
+    pub servers: Vec<ProtectedServer>,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// Who may register as a client.
+    pub registration: RegistrationPolicy,
+}
+
+impl Settings {
+    /// The server with exactly this configured resource.
+    #[must_use]
+    pub fn server(&self, resource: &ResourceUri) -> Option<&ProtectedServer> {
+        self.servers.iter().find(|server| server.resource == *resource)
+    }
+
+    /// The RFC 8414 document.
+    #[must_use]
+    pub fn metadata(&self) -> AuthorizationServerMetadata {
+        let none = ScopeSet::empty();
+        let scopes = self
+            .servers
+            .iter()
+            .fold(none, |all, server| all.union(&server.default_scopes()));
+        let registration = self.registration.mode != RegistrationMode::Off;
+        AuthorizationServerMetadata::new(&self.issuer, scopes, registration)
+    }
+
+    /// The server that a request names (RFC 8707 §2): one `resource` must match one server; none means
+    /// the only server. Never more than one, and never a token for any audience.
+    pub(crate) fn requested_server(&self, resources: &[String]) -> Option<&ProtectedServer> {
+        match (resources, self.servers.as_slice()) {
+            ([], [only]) => Some(only),
+            ([requested], servers) => servers.iter().find(|server| server.resource.matches(requested)),
+            _ => None,
+        }
+    }
+}
+
+/// Every scope a server knows.
+pub(crate) fn known_scopes(server: &ProtectedServer) -> ScopeSet {
+    server.scopes.iter().map(|entry| entry.scope.clone()).collect()
+}
+
+/// Whether the access rule lets this person use the server (R37).
+pub(crate) fn admits(server: &ProtectedServer, user: &User) -> bool {
+    server.allow.admits(&user.username, &user.groups)
+}
+
+/// How long things live. Every field is a configuration key in `[lifetimes]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// An access token of a client that has refresh tokens.
+    pub access_token: Duration,
+    /// An access token of a client without the refresh grant.
+    pub access_token_without_refresh: Duration,
+    /// An authorization code.
+    pub code: Duration,
+    /// A login or consent page, from the authorization request to the answer.
+    pub authorization_request: Duration,
+    /// How long the same answer on a consent page may be repeated after a lost reply.
+    pub consent_repeat: Duration,
+    /// A refresh token that is not used.
+    pub refresh_idle: Duration,
+    /// A chain of refresh tokens, used or not.
+    pub refresh_absolute: Duration,
+    /// How long a superseded refresh token gets the same answer freely.
+    pub refresh_repeat: Duration,
+    /// How long it gets the same answer once a day, if its successor was not used.
+    pub refresh_late_repeat: Duration,
+    /// A browser session.
+    pub session: Duration,
+    /// A link to set a password.
+    pub setup_link: Duration,
+    /// A client nobody ever approved.
+    pub client_ungranted: Duration,
+    /// A client that is not used any more.
+    pub client_unused: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const DAY: u64 = 24;
+        Self {
+            access_token: Duration::from_mins(10),
+            access_token_without_refresh: Duration::from_mins(60),
+            code: Duration::from_secs(60),
+            authorization_request: Duration::from_mins(10),
+            consent_repeat: Duration::from_secs(60),
+            refresh_idle: Duration::from_hours(30 * DAY),
+            refresh_absolute: Duration::from_hours(90 * DAY),
+            refresh_repeat: Duration::from_secs(30),
+            refresh_late_repeat: Duration::from_mins(10),
+            session: Duration::from_hours(12),
+            setup_link: Duration::from_hours(DAY),
+            client_ungranted: Duration::from_hours(30 * DAY),
+            client_unused: Duration::from_hours(90 * DAY),
+        }
+    }
+}
+
+impl Lifetimes {
+    /// How long a revocation must be remembered: until every token that it can concern has expired, with
+    /// room for the clock skew that verifiers allow.
+    pub(crate) fn revocation(&self) -> Duration {
+        self.access_token
+            .max(self.access_token_without_refresh)
+            .saturating_add(Duration::from_mins(5))
+    }
+}
+
+/// Which registrations are accepted and approved (R17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationMode {
+    /// Loopback redirects, listed custom schemes, reversed domain names and known https hosts are approved;
+    /// other https hosts wait for the operator.
+    KnownHosts,
+    /// Everything that is valid is approved.
+    Open,
+    /// Nobody registers.
+    Off,
+}
+
+/// Who may register as a client (RULES "Registration policy").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationPolicy {
+    /// What is accepted.
+    pub mode: RegistrationMode,
+    /// https redirect hosts that are approved at once, compared exactly (with port, if there is one).
+    pub known_hosts: Vec<String>,
+    /// Custom redirect schemes besides reversed domain names.
+    pub custom_schemes: Vec<String>,
+    /// How many clients without a grant are kept.
+    pub ungranted_limit: u64,
+    /// How long a client without a grant is safe from making room for another.
+    pub ungranted_minimum: Duration,
+}
+
+impl RegistrationPolicy {
+    /// The shipped lists with `mode`.
+    #[must_use]
+    pub fn new(mode: RegistrationMode) -> Self {
+        Self {
+            mode,
+            known_hosts: shipped_hosts(),
+            custom_schemes: ["cursor", "vscode", "vscode-insiders"].map(str::to_owned).into(),
+            ungranted_limit: 10_000,
+            ungranted_minimum: Duration::from_hours(1),
+        }
+    }
+}
+
+impl Default for RegistrationPolicy {
+    fn default() -> Self {
+        Self::new(RegistrationMode::KnownHosts)
+    }
+}
+
+fn shipped_hosts() -> Vec<String> {
+    include_str!("../data/known_redirect_hosts.txt")
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
