@@ -1,6 +1,7 @@
 //! Where the issuer's keys come from.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use doorward_jose::JwkSet;
@@ -28,30 +29,35 @@ pub trait KeySource: Send + Sync + 'static {
 
 /// The keys of an authorization server in the same process: replaced as a whole when they rotate.
 #[derive(Debug)]
-pub struct LocalKeys(ArcSwap<KeySnapshot>);
+pub struct LocalKeys {
+    snapshot: ArcSwap<KeySnapshot>,
+    generations: AtomicU64,
+}
 
 impl LocalKeys {
     /// Starts with `keys`.
     #[must_use]
     pub fn new(keys: JwkSet) -> Self {
-        Self(ArcSwap::from_pointee(KeySnapshot { generation: 0, keys }))
+        let snapshot = ArcSwap::from_pointee(KeySnapshot { generation: 0, keys });
+        Self {
+            snapshot,
+            generations: AtomicU64::new(1),
+        }
     }
 
     /// Replaces all keys. What was verified with the old ones is verified anew at its next use.
     pub fn replace(&self, keys: JwkSet) {
-        self.0.rcu(|old| KeySnapshot {
-            generation: old.generation.wrapping_add(1),
-            keys: keys.clone(),
-        });
+        let generation = self.generations.fetch_add(1, Ordering::SeqCst);
+        self.snapshot.store(Arc::new(KeySnapshot { generation, keys }));
     }
 }
 
 impl KeySource for LocalKeys {
     fn current(&self) -> Arc<KeySnapshot> {
-        self.0.load_full()
+        self.snapshot.load_full()
     }
 
     fn generation(&self) -> u64 {
-        self.0.load().generation
+        self.snapshot.load().generation
     }
 }
