@@ -1,0 +1,252 @@
+//! The data folder: `doorward.db` and `master.key`, which belong together.
+//!
+//! Making one is a matter of two files, so it can be interrupted between them. Both are written completely
+//! and synced under temporary names (`doorward.db.new`, `master.key.new`), then the database gets its name,
+//! then the key. So what an interruption leaves can be told apart from what a person lost:
+//!
+//! | found | means | done |
+//! |---|---|---|
+//! | neither | never finished: nothing was ever answered from it | left-overs removed, made anew |
+//! | database and `master.key.new` that fits it | interrupted between the two names | the key gets its name |
+//! | database, no fitting key | the key was lost | refused |
+//! | key, no database | the database was lost | refused |
+//!
+//! A lost half is never replaced: a new key could not read the old database, and a new database would
+//! forget every revocation.
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use doorward_seal::{MasterKey, NotAMasterKey};
+use doorward_types::random::Random;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::sqlite::{OpenError, SqliteStore, open};
+
+const DATABASE: &str = "doorward.db";
+const KEY: &str = "master.key";
+const NEW_DATABASE: &str = "doorward.db.new";
+const NEW_KEY: &str = "master.key.new";
+
+/// Name of the row that tells which master key a database belongs to.
+const KEY_ID: &str = "master_key_id";
+
+/// Why a data folder cannot be used. The texts are for the person who runs the program: they name files.
+#[derive(Debug, thiserror::Error)]
+pub enum DataFolderError {
+    /// There is none, and none was to be made.
+    #[error("{0} does not exist: name the data folder with --data, or run `doorward serve` to make one")]
+    Absent(PathBuf),
+    /// Something else has its name.
+    #[error("{0} is not a folder: name another one with --data")]
+    NotAFolder(PathBuf),
+    /// It cannot be read, or written to.
+    #[error(
+        "{path} cannot be used ({why}): give this user read and write access, or name another folder with --data"
+    )]
+    Inaccessible {
+        /// What was tried.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The database is there, its key is not.
+    #[error(
+        "{0} has a doorward.db but no master.key: the database cannot be read without the key it was made with. \
+         Put master.key back from your backup, or move doorward.db away to start anew"
+    )]
+    KeyMissing(PathBuf),
+    /// The key is there, its database is not.
+    #[error(
+        "{0} has a master.key but no doorward.db: accounts and revocations were in it. \
+         Put doorward.db back from your backup, or move master.key away to start anew"
+    )]
+    DatabaseMissing(PathBuf),
+    /// Both are there and do not belong together.
+    #[error(
+        "the master.key in {0} is not the one that its doorward.db was made with. Put the pair back from one backup"
+    )]
+    OtherKey(PathBuf),
+    /// The key file holds something else.
+    #[error("{path}: {why}. Put it back from your backup")]
+    KeyUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: NotAMasterKey,
+    },
+    /// Others on this machine may read or write it.
+    #[error("{path} is open to other users (mode {mode:03o}): run `chmod 600 {path}`", path = path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The database cannot be opened.
+    #[error("{path}: {why}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: OpenError,
+    },
+}
+
+/// An opened data folder.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    master: MasterKey,
+    store: Arc<SqliteStore>,
+}
+
+impl DataFolder {
+    /// Opens the data folder at `path`; makes it (0700) with both its files (0600) if there is none, or an
+    /// empty one. Blocks: it reads and checks files.
+    pub fn open_or_create(path: &Path, random: &dyn Random) -> Result<Self, DataFolderError> {
+        files::make_folder(path)?;
+        {
+            let lock = files::lock(path)?;
+            if settle(path)? == Found::Nothing {
+                create(path, random)?;
+            }
+            drop(lock);
+        }
+        open_both(path)
+    }
+
+    /// Opens the data folder at `path`; refuses if there is none. Blocks.
+    pub fn open(path: &Path) -> Result<Self, DataFolderError> {
+        if files::is_absent(path)? {
+            return Err(DataFolderError::Absent(path.into()));
+        }
+        {
+            let lock = files::lock(path)?;
+            if settle(path)? == Found::Nothing {
+                return Err(DataFolderError::Absent(path.into()));
+            }
+            drop(lock);
+        }
+        open_both(path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key from which all others are derived.
+    #[must_use]
+    pub fn master_key(&self) -> &MasterKey {
+        &self.master
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn store(&self) -> Arc<SqliteStore> {
+        Arc::clone(&self.store)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    Both,
+    Nothing,
+}
+
+/// Finds out what is there; finishes or clears away what an interruption left.
+fn settle(folder: &Path) -> Result<Found, DataFolderError> {
+    let has_database = files::is_file(&folder.join(DATABASE))?;
+    let has_key = files::is_file(&folder.join(KEY))?;
+    match (has_database, has_key) {
+        (true, true) => Ok(Found::Both),
+        (false, true) => Err(DataFolderError::DatabaseMissing(folder.into())),
+        (true, false) => {
+            if !files::is_file(&folder.join(NEW_KEY))? {
+                return Err(DataFolderError::KeyMissing(folder.into()));
+            }
+            let master = read_key(&folder.join(NEW_KEY))?;
+            let database = inspect(folder)?;
+            if !belongs(&database, &master).map_err(|why| database_error(folder, why.into()))? {
+                return Err(DataFolderError::KeyMissing(folder.into()));
+            }
+            drop(database);
+            files::rename(folder, NEW_KEY, KEY)?;
+            Ok(Found::Both)
+        }
+        (false, false) => {
+            files::remove_left_overs(folder, &[NEW_DATABASE, NEW_KEY])?;
+            Ok(Found::Nothing)
+        }
+    }
+}
+
+fn create(folder: &Path, random: &dyn Random) -> Result<(), DataFolderError> {
+    let master = MasterKey::generate(random);
+    files::write_new(&folder.join(NEW_KEY), master.to_text().expose().as_bytes())?;
+    let new_database = folder.join(NEW_DATABASE);
+    files::write_new(&new_database, b"")?;
+    let note_key = |connection: &Connection| {
+        let sql = "INSERT INTO meta (tenant, name, value) VALUES ('default', ?1, ?2)";
+        connection
+            .execute(sql, (KEY_ID, master.id().as_slice()))
+            .map(|_| ())
+    };
+    open::initialise(&new_database, note_key).map_err(|why| DataFolderError::Database {
+        path: new_database.clone(),
+        why,
+    })?;
+    files::sync(&new_database)?;
+    files::rename(folder, NEW_DATABASE, DATABASE)?;
+    files::rename(folder, NEW_KEY, KEY)
+}
+
+fn open_both(folder: &Path) -> Result<DataFolder, DataFolderError> {
+    let database = folder.join(DATABASE);
+    files::refuse_open_to_others(&folder.join(KEY))?;
+    files::refuse_open_to_others(&database)?;
+    let master = read_key(&folder.join(KEY))?;
+    let connection = inspect(folder)?;
+    // Before anything is migrated: with a foreign key the database is left as it is.
+    if !belongs(&connection, &master).map_err(|why| database_error(folder, why.into()))? {
+        return Err(DataFolderError::OtherKey(folder.into()));
+    }
+    let store = SqliteStore::start(&database, connection).map_err(|why| database_error(folder, why))?;
+    Ok(DataFolder {
+        path: folder.into(),
+        master,
+        store: Arc::new(store),
+    })
+}
+
+fn inspect(folder: &Path) -> Result<Connection, DataFolderError> {
+    open::inspect(&folder.join(DATABASE)).map_err(|why| database_error(folder, why))
+}
+
+fn database_error(folder: &Path, why: OpenError) -> DataFolderError {
+    DataFolderError::Database {
+        path: folder.join(DATABASE),
+        why,
+    }
+}
+
+fn read_key(path: &Path) -> Result<MasterKey, DataFolderError> {
+    let text = files::read(path)?;
+    MasterKey::parse(text.expose()).map_err(|why| DataFolderError::KeyUnreadable {
+        path: path.into(),
+        why,
+    })
+}
+
+/// Whether the database was made with this key.
+fn belongs(database: &Connection, master: &MasterKey) -> rusqlite::Result<bool> {
+    let sql = "SELECT value FROM meta WHERE tenant = 'default' AND name = ?1";
+    let noted: Option<Vec<u8>> = database.query_row(sql, [KEY_ID], |row| row.get(0)).optional()?;
+    Ok(noted.is_some_and(|noted| noted == master.id()))
+}

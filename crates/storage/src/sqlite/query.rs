@@ -1,0 +1,218 @@
+//! The look-ups, each on one connection. Those that read more than one table are run inside one read
+//! transaction by the caller.
+
+use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::client::Client;
+use doorward_records::code::Code;
+use doorward_records::decision::Decision;
+use doorward_records::facts::{FamilyFacts, RefreshFacts};
+use doorward_records::grant::{Family, Grant};
+use doorward_records::key::StoredKey;
+use doorward_records::revocation::Revocation;
+use doorward_types::digest::Digest;
+use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
+use doorward_types::url::ResourceUri;
+use rusqlite::{Connection, Params, Row};
+
+use super::rows::{self, RowError};
+use super::values::{digest, integer, uuid};
+
+type Read<T> = Result<T, RowError>;
+
+pub(super) fn user(c: &Connection, id: UserId) -> Read<Option<User>> {
+    one(
+        c,
+        "SELECT * FROM users WHERE id = ?1",
+        [uuid(id.as_uuid())],
+        rows::user,
+    )
+}
+
+pub(super) fn user_by_name(c: &Connection, username: &str) -> Read<Option<User>> {
+    one(
+        c,
+        "SELECT * FROM users WHERE tenant = 'default' AND username = ?1",
+        [username],
+        rows::user,
+    )
+}
+
+pub(super) fn users(c: &Connection) -> Read<Vec<User>> {
+    many(c, "SELECT * FROM users ORDER BY username", [], rows::user)
+}
+
+pub(super) fn setup_link(c: &Connection, token: Digest) -> Read<Option<(SetupLink, User)>> {
+    let sql = "SELECT * FROM setup_links WHERE token = ?1";
+    let Some(link) = one(c, sql, [digest(&token)], rows::setup_link)? else {
+        return Ok(None);
+    };
+    Ok(user(c, link.user)?.map(|user| (link, user)))
+}
+
+pub(super) fn session(c: &Connection, id: Digest) -> Read<Option<(Session, User)>> {
+    let sql = "SELECT * FROM sessions WHERE id = ?1";
+    let Some(session) = one(c, sql, [digest(&id)], rows::session)? else {
+        return Ok(None);
+    };
+    Ok(user(c, session.user)?.map(|user| (session, user)))
+}
+
+pub(super) fn client(c: &Connection, id: &ClientId) -> Read<Option<Client>> {
+    one(
+        c,
+        "SELECT * FROM clients WHERE id = ?1",
+        [id.as_str()],
+        rows::client,
+    )
+}
+
+pub(super) fn clients(c: &Connection) -> Read<Vec<Client>> {
+    many(
+        c,
+        "SELECT * FROM clients ORDER BY created DESC, id",
+        [],
+        rows::client,
+    )
+}
+
+pub(super) fn decision(c: &Connection, nonce: Digest) -> Read<Option<Decision>> {
+    one(
+        c,
+        "SELECT * FROM decisions WHERE nonce = ?1",
+        [digest(&nonce)],
+        rows::decision,
+    )
+}
+
+pub(super) fn grant(
+    c: &Connection,
+    user: UserId,
+    client: &ClientId,
+    redirect_host: &str,
+    resource: &ResourceUri,
+) -> Read<Option<Grant>> {
+    let sql = "SELECT * FROM grants \
+               WHERE user_id = ?1 AND client_id = ?2 AND redirect_host = ?3 AND resource = ?4";
+    one(
+        c,
+        sql,
+        (
+            uuid(user.as_uuid()),
+            client.as_str(),
+            redirect_host,
+            resource.as_str(),
+        ),
+        rows::grant,
+    )
+}
+
+pub(super) fn grant_by_id(c: &Connection, id: GrantId) -> Read<Option<Grant>> {
+    one(
+        c,
+        "SELECT * FROM grants WHERE id = ?1",
+        [uuid(id.as_uuid())],
+        rows::grant,
+    )
+}
+
+pub(super) fn grants_of_client(c: &Connection, client: &ClientId) -> Read<Vec<Grant>> {
+    many(
+        c,
+        "SELECT * FROM grants WHERE client_id = ?1 ORDER BY id",
+        [client.as_str()],
+        rows::grant,
+    )
+}
+
+pub(super) fn code(c: &Connection, code: Digest) -> Read<Option<Code>> {
+    one(
+        c,
+        "SELECT * FROM codes WHERE code = ?1",
+        [digest(&code)],
+        rows::code,
+    )
+}
+
+pub(super) fn family(c: &Connection, id: FamilyId) -> Read<Option<FamilyFacts>> {
+    let Some(family) = family_row(c, id)? else {
+        return Ok(None);
+    };
+    Ok(Some(FamilyFacts {
+        grant: grant_by_id(c, family.grant)?,
+        user: user(c, family.user)?,
+        client: client(c, &family.client)?,
+        family,
+    }))
+}
+
+fn family_row(c: &Connection, id: FamilyId) -> Read<Option<Family>> {
+    one(
+        c,
+        "SELECT * FROM families WHERE id = ?1",
+        [uuid(id.as_uuid())],
+        rows::family,
+    )
+}
+
+pub(super) fn refresh_token(c: &Connection, token: Digest) -> Read<Option<RefreshFacts>> {
+    let sql = "SELECT * FROM refresh_tokens WHERE token = ?1";
+    let Some(token) = one(c, sql, [digest(&token)], rows::refresh_token)? else {
+        return Ok(None);
+    };
+    let Some(family) = family(c, token.family)? else {
+        return Ok(None);
+    };
+    let sql = "SELECT * FROM refresh_tokens WHERE family_id = ?1 AND counter > ?2 ORDER BY counter";
+    let position = (uuid(token.family.as_uuid()), integer(token.counter));
+    let later = many(c, sql, position, rows::refresh_token)?;
+    Ok(Some(RefreshFacts { token, later, family }))
+}
+
+pub(super) fn keys(c: &Connection) -> Read<Vec<StoredKey>> {
+    many(c, "SELECT * FROM keys ORDER BY created DESC, id", [], rows::key)
+}
+
+pub(super) fn revocations_after(c: &Connection, sequence: u64) -> Read<(Vec<Revocation>, u64)> {
+    let sql = "SELECT * FROM revocations WHERE sequence > ?1 ORDER BY sequence";
+    let feed = many(c, sql, [integer(sequence)], rows::revocation)?;
+    Ok((feed, revocation_sequence(c)?))
+}
+
+/// The highest number ever given out, 0 before the first.
+pub(super) fn revocation_sequence(c: &Connection) -> Read<u64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocations'";
+    let highest: i64 = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    u64::try_from(highest).map_err(|_| RowError::Column("sequence"))
+}
+
+/// The first row, as `read` understands it.
+pub(super) fn one<T>(
+    c: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: fn(&Row<'_>) -> Read<T>,
+) -> Read<Option<T>> {
+    let mut statement = c.prepare_cached(sql)?;
+    let mut found = statement.query(parameters)?;
+    found.next()?.map(read).transpose()
+}
+
+fn many<T>(
+    c: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: fn(&Row<'_>) -> Read<T>,
+) -> Read<Vec<T>> {
+    let mut statement = c.prepare_cached(sql)?;
+    let mut found = statement.query(parameters)?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        all.push(read(row)?);
+    }
+    Ok(all)
+}
+
+/// Whether there is a row.
+pub(super) fn exists(c: &Connection, sql: &str, parameters: impl Params) -> Read<bool> {
+    Ok(c.prepare_cached(sql)?.exists(parameters)?)
+}
