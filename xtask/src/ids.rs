@@ -126,8 +126,11 @@ fn ids_of(name: &str) -> Vec<String> {
     while let Some(part) = parts.next() {
         let next = parts.peek().copied().unwrap_or_default();
         if FAMILIES.contains(&part) && next.len() == 2 && is_number(next) {
-            ids.push(format!("{}-{next}", part.to_ascii_uppercase()));
             parts.next();
+            // `rs_00_…` shows that a family's own tools work; it is no case of the catalogue.
+            if next != "00" {
+                ids.push(format!("{}-{next}", part.to_ascii_uppercase()));
+            }
         } else if let Some(id) = requirement_id(part) {
             ids.push(id);
         } else {
@@ -156,7 +159,8 @@ mod tests {
 
     #[test]
     fn names_begin_with_their_ids() {
-        let cases: [(&str, &[&str]); 7] = [
+        let cases: [(&str, &[&str]); 8] = [
+            ("rs_00_the_tokens_of_these_tests_are_good", &[]),
             ("rs_05_an_audience_is_matched_exactly", &["RS-05"]),
             ("a31_the_challenge_names_scopes", &["A31"]),
             ("r18_s5_az_05_pkce_is_mandatory", &["R18", "S5", "AZ-05"]),
