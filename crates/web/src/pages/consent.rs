@@ -1,0 +1,182 @@
+//! POST `/consent`, and the page that leads to it: what an app asks for, and the person's answer.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use doorward_authorization_server::consent::{self, Answer, ConsentFacts, ConsentView, Decided, Submission};
+use doorward_authorization_server::pending::PendingRequest;
+use doorward_authorization_server::Refusal;
+use doorward_oauth::error::ErrorCode;
+use doorward_records::client::Client;
+use doorward_records::decision;
+use http::StatusCode;
+
+use crate::commit::{Attempts, Unavailable};
+use crate::csrf::Bound;
+use crate::endpoints::authorize::redirect;
+use crate::pages::form::Posted;
+use crate::pages::home::ShownServer;
+use crate::pages::message::Problem;
+use crate::pages::{Chrome, form_page};
+use crate::redirect_view::ShownRedirect;
+use crate::sealed_request;
+use crate::session::SignedIn;
+use crate::state::WebState;
+use crate::text::{LONG, SHORT, shown};
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct ConsentPage<'a> {
+    chrome: &'a Chrome,
+    client: ShownClient,
+    server: ShownServer,
+    redirect: ShownRedirect,
+    username: String,
+    scopes: Vec<ShownScope>,
+    csrf: String,
+    sealed: String,
+}
+
+struct ShownClient {
+    name: String,
+    named: bool,
+    id: String,
+}
+
+struct ShownScope {
+    /// The field's value, byte for byte.
+    value: String,
+    shown: String,
+    description: String,
+}
+
+/// The name an app gave itself, or words for one that gave none.
+pub(crate) fn client_name(client: Option<&str>) -> String {
+    let name = shown(client.unwrap_or_default(), SHORT);
+    if name.is_empty() { "An app without a name".into() } else { name }
+}
+
+/// The consent page for the person who is signed in; or the way back to the client if there is nothing to
+/// ask, because this account may not use the server.
+pub(crate) fn show(
+    state: &WebState,
+    pending: &PendingRequest,
+    client: Option<&Client>,
+    signed_in: &SignedIn,
+) -> Result<Response, Problem> {
+    let view = match consent::view(state.settings(), pending, client, &signed_in.user) {
+        Ok(view) => view,
+        Err(Refusal::Page(problem)) => return Err(problem.into()),
+        Err(Refusal::Redirect { location, error, requirement }) => {
+            let (client, user) = (pending.client.as_str(), signed_in.user.id);
+            tracing::warn!(?client, %user, %error, rule = requirement.id, "consent: not asked, sent back");
+            return Ok(redirect(StatusCode::SEE_OTHER, &location));
+        }
+    };
+    let page = fill(state, &view, sealed_request::seal(state, pending)?, signed_in);
+    Ok(form_page(StatusCode::OK, &page))
+}
+
+fn fill<'a>(state: &'a WebState, view: &ConsentView, sealed: String, signed_in: &SignedIn) -> ConsentPage<'a> {
+    let scopes = view.scopes.iter().map(|entry| ShownScope {
+        value: entry.scope.to_string(),
+        shown: shown(entry.scope.as_str(), SHORT),
+        description: shown(&entry.description, LONG),
+    });
+    ConsentPage {
+        chrome: &state.site().chrome,
+        client: ShownClient {
+            name: client_name(view.client_name.as_deref()),
+            named: view.client_name.is_some(),
+            id: shown(view.client_id.as_str(), SHORT),
+        },
+        server: ShownServer {
+            name: shown(view.server.as_str(), SHORT),
+            url: shown(view.resource.as_str(), LONG),
+        },
+        redirect: ShownRedirect::new(&view.redirect_uri),
+        username: shown(&view.username, SHORT),
+        scopes: scopes.collect(),
+        csrf: state.csrf(Bound::Session(&signed_in.cookie)),
+        sealed,
+    }
+}
+
+/// `POST /consent`.
+pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Response {
+    match answer(&state, request).await {
+        Ok(response) => response,
+        Err(problem) => problem.respond(&state),
+    }
+}
+
+async fn answer(state: &WebState, request: Request) -> Result<Response, Problem> {
+    let posted = Posted::read(state, request).await?;
+    let signed_in = posted.session(state).await?;
+    let pending = sealed_request::open(state, posted.form.get("request"))?;
+    let submission = Submission::parse(&posted.form)?;
+    let client = pending.client.as_str();
+    let user = signed_in.as_ref().map(|signed_in| signed_in.user.id.to_string()).unwrap_or_default();
+    match settle(state, &pending, &submission, signed_in.as_ref()).await {
+        Ok(Answer::Code(location)) => {
+            tracing::info!(?client, user, scopes = ?submission.ticked.to_string(), "consent: given");
+            Ok(redirect(StatusCode::SEE_OTHER, &location))
+        }
+        Ok(Answer::Error(location, error)) => {
+            tracing::info!(?client, user, %error, "consent: not given");
+            Ok(redirect(StatusCode::SEE_OTHER, &location))
+        }
+        Ok(Answer::Page(problem)) => Err(problem.into()),
+        Err(error) => {
+            // The request was judged before it was sealed, so the client can be told.
+            error.log("consent");
+            let words = "this could not be done just now: try again in a few seconds";
+            let code = ErrorCode::TemporarilyUnavailable;
+            let location = pending.error(&state.settings().issuer, code, words);
+            Ok(redirect(StatusCode::SEE_OTHER, &location))
+        }
+    }
+}
+
+/// Loads, decides and commits.
+async fn settle(
+    state: &WebState,
+    pending: &PendingRequest,
+    submission: &Submission,
+    signed_in: Option<&SignedIn>,
+) -> Result<Answer, Unavailable> {
+    let mut attempts = Attempts::default();
+    loop {
+        let facts = load(state, pending, signed_in).await?;
+        let Decided { unit, answer } =
+            consent::decide(state.settings(), pending, submission, &facts, state.now(), state.random());
+        if unit.is_empty() || attempts.commit(state.store(), unit).await?.is_some() {
+            return Ok(answer);
+        }
+    }
+}
+
+async fn load(
+    state: &WebState,
+    pending: &PendingRequest,
+    signed_in: Option<&SignedIn>,
+) -> Result<ConsentFacts, Unavailable> {
+    let store = state.store();
+    let Some(signed_in) = signed_in else {
+        return Ok(ConsentFacts::default());
+    };
+    let decision = store.decision(pending.decision_key()).await?;
+    let code = match decision.as_ref().map(|decision| &decision.answer) {
+        Some(decision::Answer::Approved { code, .. }) => store.code(*code).await?,
+        _ => None,
+    };
+    let host = pending.redirect_host();
+    let user = signed_in.user.id;
+    Ok(ConsentFacts {
+        client: store.client(&pending.client).await?,
+        session: store.session(signed_in.session.id).await?,
+        decision,
+        code,
+        grant: store.grant(user, &pending.client, &host, &pending.resource).await?,
+    })
+}

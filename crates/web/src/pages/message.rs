@@ -1,0 +1,235 @@
+//! Pages that only say something: what happened, what to do next, and a number that is also in the log.
+
+use askama::Template;
+use axum::response::Response;
+use doorward_authorization_server::PageProblem;
+use doorward_oauth::form::FormError;
+use doorward_storage::LoadError;
+use doorward_types::random::{self, Random};
+use http::StatusCode;
+
+use crate::body::BodyError;
+use crate::commit::Unavailable;
+use crate::csrf::ForgedForm;
+use crate::origin::ForeignOrigin;
+use crate::pages::{Chrome, page};
+use crate::passwords::Busy;
+use crate::sealed_request::NotSealed;
+use crate::state::WebState;
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    chrome: &'a Chrome,
+    good: bool,
+    title: &'a str,
+    text: &'a str,
+    next: &'a str,
+    reference: Option<String>,
+}
+
+/// A page that says that something did not work.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    /// HTTP status.
+    pub(crate) status: StatusCode,
+    /// What happened, as a headline.
+    pub(crate) title: &'static str,
+    /// What happened, in a sentence.
+    pub(crate) text: String,
+    /// What to do next.
+    pub(crate) next: &'static str,
+    /// The rule that refused, for the log.
+    pub(crate) rule: String,
+}
+
+/// Where people are sent when a form is no longer good.
+pub(crate) const START_AGAIN: &str =
+    "Go back to your app and start from there: ask it to connect (or sign in) again. You can close this page.";
+
+impl Problem {
+    /// A problem with the status and the words for people; `rule` goes to the log only.
+    pub(crate) fn new(
+        status: StatusCode,
+        title: &'static str,
+        text: impl Into<String>,
+        next: &'static str,
+        rule: impl Into<String>,
+    ) -> Self {
+        Self { status, title, text: text.into(), next, rule: rule.into() }
+    }
+
+    /// The form was sent from elsewhere, or by a browser that was not given it.
+    pub(crate) fn forged(rule: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This form did not come from here",
+            "The answer could not be matched to a page that this browser was shown, so nothing was done. Cookies may be turned off for this site.",
+            START_AGAIN,
+            rule,
+        )
+    }
+
+    /// The sealed request is unknown, expired or was answered.
+    pub(crate) fn stale(rule: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "This page is no longer valid",
+            "It was open for too long, was answered already, or belongs to another sign-in.",
+            START_AGAIN,
+            rule,
+        )
+    }
+
+    /// The store did not answer, or too much is going on.
+    pub(crate) fn unavailable(rule: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This is taking a moment",
+            "The server could not do this just now. Nothing was changed.",
+            "Wait a few seconds, then reload this page.",
+            rule,
+        )
+    }
+
+    /// The form cannot be read.
+    pub(crate) fn unreadable(rule: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "This form could not be read",
+            "What arrived is not what the page sends, so nothing was done.",
+            START_AGAIN,
+            rule,
+        )
+    }
+
+    /// Logs the refusal and renders the page.
+    pub(crate) fn respond(&self, state: &WebState) -> Response {
+        let reference = reference(state.random());
+        tracing::info!(reference, status = self.status.as_u16(), rule = ?self.rule, "refused");
+        let mut response = page(
+            self.status,
+            &MessagePage {
+                chrome: &state.site().chrome,
+                good: false,
+                title: self.title,
+                text: &self.text,
+                next: self.next,
+                reference: Some(reference),
+            },
+        );
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(http::header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+impl From<PageProblem> for Problem {
+    fn from(problem: PageProblem) -> Self {
+        let title = match problem {
+            PageProblem::UnknownClient => "This app is not known here",
+            PageProblem::ClientPending(_) => "This app waits for approval",
+            PageProblem::Unreadable(_)
+            | PageProblem::AmbiguousClient
+            | PageProblem::MissingClient
+            | PageProblem::MissingRedirect
+            | PageProblem::UnregisteredRedirect
+            | PageProblem::StateTooLong => "This request was stopped",
+            PageProblem::SetupLink => "This link does not work any more",
+            _ => "This page is no longer valid",
+        };
+        let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let rule = format!("{}: {problem:?}", problem.requirement().id);
+        Self::new(status, title, problem.to_string(), "", rule)
+    }
+}
+
+impl From<ForeignOrigin> for Problem {
+    fn from(error: ForeignOrigin) -> Self {
+        Self::forged(error.to_string())
+    }
+}
+
+impl From<ForgedForm> for Problem {
+    fn from(error: ForgedForm) -> Self {
+        Self::forged(error.to_string())
+    }
+}
+
+impl From<NotSealed> for Problem {
+    fn from(error: NotSealed) -> Self {
+        Self::stale(error.to_string())
+    }
+}
+
+impl From<FormError> for Problem {
+    fn from(error: FormError) -> Self {
+        Self::unreadable(error.to_string())
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        Self { status: error.status(), ..Self::unreadable(error.to_string()) }
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<Busy> for Problem {
+    fn from(error: Busy) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+/// For every `503`.
+pub(crate) const RETRY_AFTER: http::HeaderValue = http::HeaderValue::from_static("2");
+
+/// A page that says that something worked.
+pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Response {
+    let chrome = &state.site().chrome;
+    page(
+        StatusCode::OK,
+        &MessagePage { chrome, good: true, title, text, next, reference: None },
+    )
+}
+
+/// The answer for a path that is not there.
+pub(crate) fn not_found(state: &WebState) -> Response {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "There is nothing here",
+        "This address does not exist on this server.",
+        "Check the address. The start page lists the servers that are protected here.",
+        "no route",
+    )
+    .respond(state)
+}
+
+/// The answer for a path that is there, by another method.
+pub(crate) fn wrong_method(state: &WebState) -> Response {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "This page cannot be opened by its address",
+        "It is only reached by a form or by an app.",
+        START_AGAIN,
+        "wrong method",
+    )
+    .respond(state)
+}
+
+/// Short enough to read out on the telephone: twelve hexadecimal digits.
+fn reference(random: &dyn Random) -> String {
+    random::bytes::<6>(random).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,189 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use doorward_authorization_server::keys::KeyRing;
+use doorward_authorization_server::settings::Settings;
+use doorward_seal::{Mac, MasterKey, Purpose, Sealer};
+use doorward_storage::Store;
+use doorward_types::random::Random;
+use doorward_types::time::{Clock, UnixTime};
+use http::{HeaderMap, HeaderValue};
+use url::Url;
+
+use crate::cookies::{CookieNames, Cookies};
+use crate::pages::Chrome;
+use crate::pages::home::ShownServer;
+use crate::passwords::PasswordPool;
+use crate::text::{LONG, SHORT, shown};
+use crate::{assets, csrf};
+
+/// What the binary gives to build a [`WebState`].
+pub struct WebParts {
+    /// The rules' settings: issuer, servers, lifetimes, registration policy.
+    pub settings: Settings,
+    /// The URL under which people and clients reach us.
+    pub public_url: Url,
+    /// Origins whose scripts may call the token and registration endpoints.
+    pub allowed_origins: Vec<String>,
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The signing keys and the keys of refresh tokens; swapped when they are rotated.
+    pub keys: Arc<ArcSwap<KeyRing>>,
+    /// Keys for sealed forms and `csrf` values are derived from it.
+    pub master_key: Arc<MasterKey>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where chance comes from.
+    pub random: Arc<dyn Random>,
+    /// Where passwords are checked.
+    pub passwords: PasswordPool,
+}
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Clone)]
+pub struct WebState(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    site: Site,
+    store: Arc<dyn Store>,
+    keys: Arc<ArcSwap<KeyRing>>,
+    sealer: Sealer,
+    csrf: Mac,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    passwords: PasswordPool,
+}
+
+/// What follows from the configuration once and for all.
+pub(crate) struct Site {
+    pub(crate) chrome: Chrome,
+    pub(crate) servers: Vec<ShownServer>,
+    pub(crate) oauth_metadata: String,
+    pub(crate) openid_metadata: String,
+    pub(crate) cookies: CookieNames,
+    /// Our own origin, as browsers write it.
+    pub(crate) origin: String,
+    allowed_origins: Vec<String>,
+    https: bool,
+}
+
+impl WebState {
+    /// Derives keys, names and documents.
+    #[must_use]
+    pub fn new(parts: WebParts) -> Self {
+        let site = Site::new(&parts.settings, &parts.public_url, parts.allowed_origins);
+        Self(Arc::new(Inner {
+            site,
+            sealer: Sealer::new(&parts.master_key, Purpose::AuthorizationRequest),
+            csrf: Mac::new(&parts.master_key, Purpose::Csrf),
+            settings: parts.settings,
+            store: parts.store,
+            keys: parts.keys,
+            clock: parts.clock,
+            random: parts.random,
+            passwords: parts.passwords,
+        }))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        &self.0.site
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    pub(crate) fn keys(&self) -> Arc<KeyRing> {
+        self.0.keys.load_full()
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.0.sealer
+    }
+
+    pub(crate) fn now(&self) -> UnixTime {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.0.random
+    }
+
+    /// For work on another thread.
+    pub(crate) fn shared_random(&self) -> Arc<dyn Random> {
+        Arc::clone(&self.0.random)
+    }
+
+    pub(crate) fn passwords(&self) -> &PasswordPool {
+        &self.0.passwords
+    }
+
+    pub(crate) fn cookies(&self, headers: &HeaderMap) -> Cookies {
+        self.0.site.cookies.read(headers)
+    }
+
+    /// The `csrf` value for a form.
+    pub(crate) fn csrf(&self, bound: csrf::Bound<'_>) -> String {
+        csrf::token(&self.0.csrf, bound)
+    }
+
+    /// Checks the `csrf` value of a form.
+    pub(crate) fn check_csrf(
+        &self,
+        bound: Option<csrf::Bound<'_>>,
+        value: Option<&str>,
+    ) -> Result<(), csrf::ForgedForm> {
+        csrf::check(&self.0.csrf, bound, value)
+    }
+}
+
+impl Site {
+    fn new(settings: &Settings, public_url: &Url, allowed_origins: Vec<String>) -> Self {
+        let https = public_url.scheme() == "https";
+        let port = public_url.port_or_known_default().unwrap_or_default();
+        let host = public_url.host_str().unwrap_or_default();
+        let host = match public_url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let servers = settings.servers.iter().map(|server| ShownServer {
+            name: shown(server.name.as_str(), SHORT),
+            url: shown(server.resource.as_str(), LONG),
+        });
+        let metadata = settings.metadata();
+        Self {
+            chrome: Chrome { style: assets::style_path(), icon: assets::icon_path(), host },
+            servers: servers.collect(),
+            oauth_metadata: serde_json::json!(metadata).to_string(),
+            openid_metadata: serde_json::json!(metadata.openid()).to_string(),
+            cookies: CookieNames::new(https, port),
+            origin: public_url.origin().ascii_serialization(),
+            allowed_origins,
+            https,
+        }
+    }
+
+    /// Whether we are reached over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// Whether a script of this origin may call us: ours, or a configured one; compared byte for byte.
+    pub(crate) fn allows_origin(&self, origin: &[u8]) -> bool {
+        origin == self.origin.as_bytes() || self.allowed_origins.iter().any(|ours| ours.as_bytes() == origin)
+    }
+
+    /// `Set-Cookie` for a cookie value, appended.
+    pub(crate) fn set_cookie(headers: &mut HeaderMap, cookie: Option<HeaderValue>) {
+        if let Some(cookie) = cookie {
+            headers.append(http::header::SET_COOKIE, cookie);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+mod authorize;
+mod contended;
+mod flow;
+mod forms;
+mod harness;
+mod surface;
+mod token;
