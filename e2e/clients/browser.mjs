@@ -16,6 +16,11 @@ function attributes(tag) {
   return found;
 }
 
+/** What a person reads on a page: for messages when a login goes wrong. */
+function words(html) {
+  return decode(html.replace(/<(style|script|svg)\b[\s\S]*?<\/\1>|<[^>]*>/gi, " ").replace(/\s+/g, " ")).trim();
+}
+
 /** The form of a page that has a field or button of that name, as { action, fields }. */
 function formWith(html, name, base) {
   for (const [, tag, body] of html.matchAll(/<form\b([^>]*)>([\s\S]*?)<\/form>/gi)) {
@@ -71,7 +76,7 @@ class Browser {
 
   async submit(page, name, filled) {
     const form = formWith(page.html, name, page.url);
-    if (!form) throw new Error(`no form with ${name} at ${page.url} (${page.status}):\n${page.html}`);
+    if (!form) throw new Error(`no form with ${name} at ${page.url} (${page.status}): ${words(page.html)}`);
     for (const [field, value] of Object.entries(filled)) form.fields.set(field, value);
     const headers = {
       "content-type": "application/x-www-form-urlencoded",
@@ -88,6 +93,6 @@ export async function login(url, username, password) {
   const signIn = await browser.open(url);
   const consent = await browser.submit(signIn, "password", { username, password });
   const done = await browser.submit(consent, "decision", { decision: "approve" });
-  if (!done.location) throw new Error(`no redirect to the client (${done.status}):\n${done.html}`);
+  if (!done.location) throw new Error(`no redirect to the client (${done.status}): ${words(done.html)}`);
   await fetch(new URL(done.location, done.url));
 }

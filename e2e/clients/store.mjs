@@ -89,8 +89,17 @@ export class FileProvider {
     return this.#read().verifier;
   }
 
+  /** Which authorization server the login was begun at: a code must not go to another. */
+  saveDiscoveryState(discovery) {
+    this.#write({ discovery });
+  }
+
+  discoveryState() {
+    return this.#read().discovery;
+  }
+
   invalidateCredentials(scope) {
-    const gone = { client: undefined, tokens: undefined, verifier: undefined };
+    const gone = { client: undefined, tokens: undefined, verifier: undefined, discovery: undefined };
     this.#write(scope === "all" ? gone : scope in gone ? { [scope]: undefined } : {});
   }
 

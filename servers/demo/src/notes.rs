@@ -29,9 +29,15 @@ pub enum Owner {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Note {
     /// The number to read or delete it by. Numbers are never used twice.
+    #[schemars(transform = without_format)]
     pub id: u64,
     /// Its text.
     pub text: String,
+}
+
+/// Takes out `format: uint64`, which JSON Schema does not know: clients warn their users about it.
+pub(crate) fn without_format(schema: &mut schemars::Schema) {
+    schema.remove("format");
 }
 
 /// Why a note was not added, read or deleted. The texts go to the caller.

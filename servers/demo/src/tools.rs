@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
-use crate::notes::{Note, Notes};
+use crate::notes::{Note, Notes, without_format};
 
 /// What `whoami` answers.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -49,6 +49,7 @@ struct NoteText {
 #[derive(Debug, Deserialize, JsonSchema)]
 struct NoteNumber {
     /// The note's number, as list_notes and add_note give it.
+    #[schemars(transform = without_format)]
     id: u64,
 }
 
