@@ -1,1 +1,1 @@
-//! End-to-end tests against the real binary.
+//! Nothing but a place for end-to-end tests: see `tests/it/main.rs`.

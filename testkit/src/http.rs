@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+pub use rustls::pki_types::CertificateDer as Certificate;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;

@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod canary;
 pub mod command;
+pub mod forge;
 pub mod html;
 pub mod http;
 pub mod leak;

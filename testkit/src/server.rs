@@ -495,3 +495,35 @@ fn faketime_library() -> PathBuf {
         .find(|path| path.is_file())
         .expect("libfaketime is installed (Debian package libfaketime): run `cargo xtask test --install`")
 }
+
+/// A server that is started with exactly these arguments, in `work`; it ends with this value.
+#[derive(Debug)]
+pub struct Background(Child);
+
+impl Background {
+    /// Starts it; does not wait for anything.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(work: &Path, args: &[&str]) -> Self {
+        let mut command = command::hermetic(work);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?} starts: {error}")),
+        )
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

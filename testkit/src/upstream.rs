@@ -249,8 +249,10 @@ type Script = dyn Fn(&Recorded) -> Answer + Send + Sync;
 
 struct Shared {
     script: Mutex<Arc<Script>>,
+    special: Mutex<Vec<(String, Arc<Script>)>>,
     requests: Mutex<Vec<Recorded>>,
     open: AtomicUsize,
+    hanging: AtomicUsize,
 }
 
 /// The server. It lives on a thread of its own until the test process ends.
@@ -281,8 +283,10 @@ impl Upstream {
     pub fn scripted(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
+            special: Mutex::default(),
             requests: Mutex::default(),
             open: AtomicUsize::new(0),
+            hanging: AtomicUsize::new(0),
         });
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket can be set");
@@ -326,6 +330,18 @@ impl Upstream {
     /// When a script panicked before.
     pub fn script(&self, script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) {
         *self.shared.script.lock().expect("no script panicked") = Arc::new(script);
+    }
+
+    /// Answers requests that hold `marker` as `script` says: tests that share a server do not meet.
+    ///
+    /// # Panics
+    /// When a script panicked before.
+    pub fn script_for(&self, marker: &str, script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) {
+        self.shared
+            .special
+            .lock()
+            .expect("no script panicked")
+            .push((marker.into(), Arc::new(script)));
     }
 
     /// Every request so far.
@@ -372,6 +388,12 @@ impl Upstream {
         );
     }
 
+    /// How many answers hang ([`Part::Hang`]) because their peer has not closed yet.
+    #[must_use]
+    pub fn hanging(&self) -> usize {
+        self.shared.hanging.load(Ordering::SeqCst)
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -415,6 +437,20 @@ pub fn friendly(request: &Recorded) -> Answer {
     Answer::result(request, &result)
 }
 
+impl Shared {
+    fn script_of(&self, request: &Recorded) -> Arc<Script> {
+        let bytes = request.bytes();
+        let special = self.special.lock().expect("no script panicked");
+        let found = special
+            .iter()
+            .find(|(marker, _)| find(&bytes, marker.as_bytes()).is_some());
+        match found {
+            Some((_, script)) => Arc::clone(script),
+            None => Arc::clone(&self.script.lock().expect("no script panicked")),
+        }
+    }
+}
+
 async fn serve(mut socket: TcpStream, shared: &Shared) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     let mut buffer = Vec::new();
@@ -422,15 +458,13 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> std::io::Result<()> {
         let Some(request) = read_request(&mut socket, &mut buffer).await? else {
             return Ok(());
         };
-        let script = {
-            shared
-                .requests
-                .lock()
-                .expect("no script panicked")
-                .push(request.clone());
-            Arc::clone(&shared.script.lock().expect("no script panicked"))
-        };
-        if !answer(&mut socket, script(&request)).await? {
+        shared
+            .requests
+            .lock()
+            .expect("no script panicked")
+            .push(request.clone());
+        let script = shared.script_of(&request);
+        if !answer(&mut socket, script(&request), &shared.hanging).await? {
             return Ok(());
         }
     }
@@ -500,7 +534,7 @@ async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
 }
 
 /// Sends one answer; whether the connection can carry another.
-async fn answer(socket: &mut TcpStream, answer: Answer) -> std::io::Result<bool> {
+async fn answer(socket: &mut TcpStream, answer: Answer, hanging: &AtomicUsize) -> std::io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Scripted\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -540,7 +574,9 @@ async fn answer(socket: &mut TcpStream, answer: Answer) -> std::io::Result<bool>
                 }
             }
             Part::Hang => {
+                hanging.fetch_add(1, Ordering::SeqCst);
                 closed(socket).await;
+                hanging.fetch_sub(1, Ordering::SeqCst);
                 return Ok(false);
             }
             Part::Cut => return Ok(false),
