@@ -16,15 +16,30 @@ struct Asset {
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, bytes: &'static [u8]) -> Self {
         let digest: String = Digest::of(bytes).to_string().chars().take(12).collect();
-        Self { name: format!("{stem}-{digest}.{extension}"), content_type, bytes }
+        Self {
+            name: format!("{stem}-{digest}.{extension}"),
+            content_type,
+            bytes,
+        }
     }
 }
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("doorward", "css", "text/css; charset=utf-8", include_bytes!("../static/doorward.css"))
+    Asset::new(
+        "doorward",
+        "css",
+        "text/css; charset=utf-8",
+        include_bytes!("../static/doorward.css"),
+    )
 });
-static ICON: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("door", "svg", "image/svg+xml", include_bytes!("../static/door.svg")));
+static ICON: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "door",
+        "svg",
+        "image/svg+xml",
+        include_bytes!("../static/door.svg"),
+    )
+});
 
 /// Path of the style sheet.
 pub(crate) fn style_path() -> String {
@@ -39,7 +54,9 @@ pub(crate) fn icon_path() -> String {
 /// The file of this name; `None` if there is none.
 pub(crate) fn serve(name: &str) -> Option<Response> {
     let asset = [&*STYLE, &*ICON].into_iter().find(|asset| asset.name == name)?;
-    let headers =
-        [(CONTENT_TYPE, asset.content_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let headers = [
+        (CONTENT_TYPE, asset.content_type),
+        (CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
     Some((headers, asset.bytes).into_response())
 }

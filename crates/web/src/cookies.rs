@@ -94,7 +94,10 @@ impl CookieNames {
 
 /// 256 bits in base64url.
 fn is_ours(value: &str) -> bool {
-    value.len() == 43 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    value.len() == 43
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]
@@ -130,9 +133,15 @@ mod tests {
         let read = |line: String| {
             let mut headers = HeaderMap::new();
             headers.insert(COOKIE, line.parse().unwrap());
-            names.read(&headers).session.map(|secret| secret.expose().to_owned())
+            names
+                .read(&headers)
+                .session
+                .map(|secret| secret.expose().to_owned())
         };
-        assert_eq!(read(format!("x=y; doorward_session_8080={good}")), Some(good.clone()));
+        assert_eq!(
+            read(format!("x=y; doorward_session_8080={good}")),
+            Some(good.clone())
+        );
         for bad in [
             format!("doorward_session_8081={good}"),
             format!("__Host-doorward_session={good}"),

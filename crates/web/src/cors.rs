@@ -27,7 +27,9 @@ pub(crate) async fn open(request: Request, next: Next) -> Response {
     } else {
         next.run(request).await
     };
-    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+        .headers_mut()
+        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
@@ -49,7 +51,10 @@ pub(crate) async fn restricted(State(state): State<WebState>, request: Request, 
             "this origin may not call the authorization server: its operator can add it to allowed_origins",
         )
     } else if is_preflight {
-        Response::builder().status(StatusCode::NO_CONTENT).body(Body::empty()).unwrap_or_default()
+        Response::builder()
+            .status(StatusCode::NO_CONTENT)
+            .body(Body::empty())
+            .unwrap_or_default()
     } else {
         next.run(request).await
     };
@@ -57,9 +62,16 @@ pub(crate) async fn restricted(State(state): State<WebState>, request: Request, 
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let (Some(origin), true) = (origin, allowed) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("WWW-Authenticate, Retry-After"));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("WWW-Authenticate, Retry-After"),
+        );
         if is_preflight {
-            preflight(headers, "POST", "Content-Type, Authorization, Accept, MCP-Protocol-Version");
+            preflight(
+                headers,
+                "POST",
+                "Content-Type, Authorization, Accept, MCP-Protocol-Version",
+            );
         }
     }
     response

@@ -28,7 +28,10 @@ pub(crate) async fn protect(State(state): State<WebState>, request: Request, nex
         headers.entry(name).or_insert(HeaderValue::from_static(default));
     }
     if state.site().is_https() {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        headers.insert(
+            STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
     }
     response
 }

@@ -45,7 +45,10 @@ mod tests {
             (vec![("origin", "null"), ("sec-fetch-site", "cross-site")], false),
             (vec![("sec-fetch-site", "same-site")], false),
             (vec![("sec-fetch-site", "none")], false),
-            (vec![("origin", "https://evil.test"), ("sec-fetch-site", "same-origin")], false),
+            (
+                vec![("origin", "https://evil.test"), ("sec-fetch-site", "same-origin")],
+                false,
+            ),
             (vec![("origin", "https://mcp.example.com.evil.test")], false),
             (vec![("origin", "https://mcp.example.com:443")], false),
             (vec![("origin", "http://mcp.example.com")], false),

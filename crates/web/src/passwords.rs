@@ -36,7 +36,10 @@ impl PasswordPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Busy)?;
-        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(|_| Busy)?;
+        let worker = Arc::clone(&self.workers)
+            .acquire_owned()
+            .await
+            .map_err(|_| Busy)?;
         // The permits go with the work: a caller that hangs up does not free a thread that still hashes.
         let task = tokio::task::spawn_blocking(move || {
             let result = work();

@@ -29,7 +29,9 @@ impl ShownRedirect {
     /// people are told to think of what they started.
     pub(crate) fn new(uri: &str) -> Self {
         let url = Url::parse(uri).ok();
-        let authority = url.as_ref().map(|url| &url[Position::BeforeHost..Position::AfterPort]);
+        let authority = url
+            .as_ref()
+            .map(|url| &url[Position::BeforeHost..Position::AfterPort]);
         let (goes_to, warning) = match (&url, authority) {
             (Some(_), Some(authority)) if redirect::is_loopback(uri) => (
                 authority.to_owned(),
@@ -48,7 +50,10 @@ impl ShownRedirect {
         Self {
             goes_to: shown(&goes_to, SHORT),
             uri: shown(uri, LONG),
-            warning: warning.map(|text| Warning { title: "An app on this computer is asking.", text }),
+            warning: warning.map(|text| Warning {
+                title: "An app on this computer is asking.",
+                text,
+            }),
         }
     }
 
@@ -70,11 +75,18 @@ mod tests {
             ("http://localhost:43123/oauth/callback", "localhost:43123", true),
             ("http://127.0.0.1/cb", "127.0.0.1", true),
             ("http://[::1]:9/cb", "[::1]:9", true),
-            ("cursor://anysphere.cursor-retrieval/oauth/callback", "cursor:", true),
+            (
+                "cursor://anysphere.cursor-retrieval/oauth/callback",
+                "cursor:",
+                true,
+            ),
             ("com.example.app:/cb", "com.example.app:", true),
         ] {
             let shown = ShownRedirect::new(uri);
-            assert_eq!((shown.goes_to.as_str(), shown.uri.as_str(), shown.is_local()), (goes_to, uri, local));
+            assert_eq!(
+                (shown.goes_to.as_str(), shown.uri.as_str(), shown.is_local()),
+                (goes_to, uri, local)
+            );
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::{assets, cors, endpoints, headers};
 
 /// Every route of this crate, with its headers. Also the routes that clients of revision 2025-03-26 call
 /// without having discovered them: `/authorize`, `/token`, `/register` on the origin (R12).
-#[must_use]
 pub fn router(state: WebState) -> Router {
     let issuer = &state.settings().issuer;
     let path = metadata::issuer_path(issuer);

@@ -16,11 +16,17 @@ pub(crate) struct NotSealed;
 /// Seals a request for the hidden field `request`.
 pub(crate) fn seal(state: &WebState, pending: &PendingRequest) -> Result<String, NotSealed> {
     let plain = serde_json::to_vec(pending).map_err(|_| NotSealed)?;
-    state.sealer().seal_text(b"", ASSOCIATED, &plain, state.random()).map_err(|_| NotSealed)
+    state
+        .sealer()
+        .seal_text(b"", ASSOCIATED, &plain, state.random())
+        .map_err(|_| NotSealed)
 }
 
 /// Opens the hidden field. Age and browser are judged by the rules, not here.
 pub(crate) fn open(state: &WebState, field: Option<&str>) -> Result<PendingRequest, NotSealed> {
-    let plain = state.sealer().open_text(b"", ASSOCIATED, field.ok_or(NotSealed)?).map_err(|_| NotSealed)?;
+    let plain = state
+        .sealer()
+        .open_text(b"", ASSOCIATED, field.ok_or(NotSealed)?)
+        .map_err(|_| NotSealed)?;
     serde_json::from_slice(&plain).map_err(|_| NotSealed)
 }

@@ -26,7 +26,11 @@ pub(crate) async fn current(state: &WebState, cookies: &Cookies) -> Result<Optio
     let found = state.store().session(cookie.digest()).await?;
     Ok(found.and_then(|(session, user)| {
         let lives = state.now() < session.expires && !user.disabled;
-        lives.then(|| SignedIn { cookie: cookie.clone(), session, user })
+        lives.then(|| SignedIn {
+            cookie: cookie.clone(),
+            session,
+            user,
+        })
     }))
 }
 
@@ -41,13 +45,23 @@ impl PreLogin {
     /// The one it sent, or a new one.
     pub(crate) fn of(state: &WebState, cookies: &Cookies) -> Self {
         match &cookies.prelogin {
-            Some(cookie) => Self { cookie: cookie.clone(), fresh: false },
-            None => Self { cookie: Secret::generate(state.random()), fresh: true },
+            Some(cookie) => Self {
+                cookie: cookie.clone(),
+                fresh: false,
+            },
+            None => Self {
+                cookie: Secret::generate(state.random()),
+                fresh: true,
+            },
         }
     }
 
     /// Sets the cookie, if the browser has none.
-    pub(crate) fn remember(&self, state: &WebState, mut response: axum::response::Response) -> axum::response::Response {
+    pub(crate) fn remember(
+        &self,
+        state: &WebState,
+        mut response: axum::response::Response,
+    ) -> axum::response::Response {
         if self.fresh {
             let cookie = state.site().cookies.set_prelogin(&self.cookie);
             crate::state::Site::set_cookie(response.headers_mut(), cookie);

@@ -159,7 +159,11 @@ impl Site {
         });
         let metadata = settings.metadata();
         Self {
-            chrome: Chrome { style: assets::style_path(), icon: assets::icon_path(), host },
+            chrome: Chrome {
+                style: assets::style_path(),
+                icon: assets::icon_path(),
+                host,
+            },
             servers: servers.collect(),
             oauth_metadata: serde_json::json!(metadata).to_string(),
             openid_metadata: serde_json::json!(metadata.openid()).to_string(),

@@ -24,7 +24,11 @@ pub(crate) fn shown(text: &str, most: usize) -> String {
                 out.push('…');
                 return out;
             }
-            out.push(if deceives(character) { char::REPLACEMENT_CHARACTER } else { character });
+            out.push(if deceives(character) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                character
+            });
             count += 1;
         }
     }
@@ -56,7 +60,10 @@ mod tests {
         assert_eq!(shown("Claude\u{202e}edoC", SHORT), "Claude\u{fffd}edoC");
         assert_eq!(shown("a\u{0}b\u{1b}[31m", SHORT), "a\u{fffd}b\u{fffd}[31m");
         assert_eq!(shown(" two \n lines\t", SHORT), "two lines");
-        assert_eq!(shown("Zero\u{200b}width\u{e0041}", SHORT), "Zero\u{fffd}width\u{fffd}");
+        assert_eq!(
+            shown("Zero\u{200b}width\u{e0041}", SHORT),
+            "Zero\u{fffd}width\u{fffd}"
+        );
         assert_eq!(shown("Ünïcødé 名前 ✓", SHORT), "Ünïcødé 名前 ✓");
         let long = shown(&"x".repeat(10_240), SHORT);
         assert_eq!((long.chars().count(), long.ends_with('…')), (SHORT + 1, true));

@@ -3,20 +3,24 @@
 
 use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use doorward_authorization_server::authorize::{self, Browser};
 use doorward_authorization_server::Refusal;
+use doorward_authorization_server::authorize::{self, Browser};
 use doorward_oauth::authorize::Location;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::body;
 use crate::pages::message::Problem;
 use crate::pages::{consent, login};
 use crate::session::{self, PreLogin};
 use crate::state::WebState;
-use crate::body;
 
 /// `GET /authorize`.
-pub(crate) async fn get(State(state): State<WebState>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub(crate) async fn get(
+    State(state): State<WebState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     answer(&state, &headers, &query.unwrap_or_default()).await
 }
 
@@ -46,12 +50,22 @@ async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Re
         prelogin: prelogin.cookie.digest(),
         session: signed_in.as_ref().map(|signed_in| signed_in.session.clone()),
     };
-    let decided =
-        authorize::decide(state.settings(), &request, client.as_ref(), &browser, state.now(), state.random());
+    let decided = authorize::decide(
+        state.settings(),
+        &request,
+        client.as_ref(),
+        &browser,
+        state.now(),
+        state.random(),
+    );
     let pending = match decided {
         Ok(pending) => pending,
         Err(Refusal::Page(problem)) => return Err(problem.into()),
-        Err(Refusal::Redirect { location, error, requirement }) => {
+        Err(Refusal::Redirect {
+            location,
+            error,
+            requirement,
+        }) => {
             let client = request.client_id().as_str();
             tracing::info!(?client, %error, rule = requirement.id, "authorize: refused, sent back to the client");
             return Ok(redirect(StatusCode::FOUND, &location));

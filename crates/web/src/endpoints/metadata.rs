@@ -12,7 +12,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::cors;
-use crate::endpoints::{jwks, json};
+use crate::endpoints::{json, jwks};
 use crate::state::WebState;
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
@@ -38,12 +38,16 @@ pub(crate) fn routes(issuer: &Issuer) -> Router<WebState> {
             .route(&format!("{path}{JWKS}"), get(jwks::show));
     }
     // Browsers only see that a document is missing if the answer is readable from their origin, too.
-    router.route("/.well-known/{*other}", get(absent)).layer(from_fn(cors::open))
+    router
+        .route("/.well-known/{*other}", get(absent))
+        .layer(from_fn(cors::open))
 }
 
 /// The path of an issuer without a trailing slash (RFC 8414 §3.1); empty if there is none.
 pub(crate) fn issuer_path(issuer: &Issuer) -> String {
-    url::Url::parse(issuer.as_str()).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
+    url::Url::parse(issuer.as_str())
+        .map(|url| url.path().trim_end_matches('/').to_owned())
+        .unwrap_or_default()
 }
 
 async fn oauth(State(state): State<WebState>) -> Response {
@@ -55,7 +59,10 @@ async fn openid(State(state): State<WebState>) -> Response {
 }
 
 async fn absent() -> Response {
-    json(StatusCode::NOT_FOUND, r#"{"error":"not_found","error_description":"there is no such document here"}"#.into())
+    json(
+        StatusCode::NOT_FOUND,
+        r#"{"error":"not_found","error_description":"there is no such document here"}"#.into(),
+    )
 }
 
 /// A public document.

@@ -31,7 +31,9 @@ pub(crate) fn oauth_error(
 ) -> Response {
     let mut response = json(status, ErrorBody::new(code, description).to_json());
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, crate::pages::message::RETRY_AFTER);
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, crate::pages::message::RETRY_AFTER);
     }
     response
 }

@@ -39,7 +39,13 @@ pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Res
 async fn settle(state: &WebState, registration: &register::Registration) -> Result<Response, Unavailable> {
     for conflicts in 0..ROUNDS {
         let existing = state.store().client(registration.client_id()).await?;
-        let decided = register::decide(state.settings(), registration, existing.as_ref(), conflicts, state.now());
+        let decided = register::decide(
+            state.settings(),
+            registration,
+            existing.as_ref(),
+            conflicts,
+            state.now(),
+        );
         match decided {
             Err(refusal) => return Ok(refuse(&refusal)),
             Ok(Step::MakeRoom(unit)) => {
@@ -72,7 +78,9 @@ fn refuse(refusal: &RegistrationRefusal) -> Response {
     let body = refusal.body();
     let mut response = oauth_error(status, body.error, body.error_description);
     if let Some(after) = refusal.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
     }
     response
 }

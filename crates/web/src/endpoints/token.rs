@@ -70,25 +70,45 @@ async fn answer(state: &WebState, parts: &Parts, body: &Bytes) -> Result<TokenRe
                 authorization_code::decide(state.settings(), keys.refresh(), request, &facts, now, random)
             }
             GrantRequest::RefreshToken(request) => {
-                let facts = state.store().refresh_token(request.lookup()).await.map_err(storage)?;
+                let facts = state
+                    .store()
+                    .refresh_token(request.lookup())
+                    .await
+                    .map_err(storage)?;
                 let (now, random) = (state.now(), state.random());
-                refresh_token::decide(state.settings(), keys.refresh(), request, facts.as_ref(), now, random)
+                refresh_token::decide(
+                    state.settings(),
+                    keys.refresh(),
+                    request,
+                    facts.as_ref(),
+                    now,
+                    random,
+                )
             }
         };
         // What harms must be as durable as what helps; a refusal that changes nothing needs no commit.
         if unit.is_empty() && outcome.is_err() {
             return Err(Refused::Rule(outcome.err().unwrap_or(TokenRefusal::Unavailable)));
         }
-        let Some(committed) = attempts.commit(state.store(), unit).await.map_err(Refused::Storage)? else {
+        let Some(committed) = attempts
+            .commit(state.store(), unit)
+            .await
+            .map_err(Refused::Storage)?
+        else {
             continue;
         };
         let issue = outcome.map_err(Refused::Rule)?;
         log(&request, &issue);
-        return mint::mint(&keys, &state.settings().issuer, &issue, committed.revocation_sequence)
-            .map_err(|error| {
-                tracing::error!(%error, "token: not signed");
-                Refused::Rule(TokenRefusal::KeyMissing)
-            });
+        return mint::mint(
+            &keys,
+            &state.settings().issuer,
+            &issue,
+            committed.revocation_sequence,
+        )
+        .map_err(|error| {
+            tracing::error!(%error, "token: not signed");
+            Refused::Rule(TokenRefusal::KeyMissing)
+        });
     }
 }
 
@@ -98,13 +118,14 @@ fn storage(error: LoadError) -> Refused {
 
 /// Every `Content-Type`; one that is no text reads as an empty one, which is refused.
 fn text_of(headers: &HeaderMap) -> Vec<&str> {
-    headers.get_all(CONTENT_TYPE).iter().map(|value| value.to_str().unwrap_or_default()).collect()
+    headers
+        .get_all(CONTENT_TYPE)
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect()
 }
 
-async fn code_facts(
-    state: &WebState,
-    request: &authorization_code::Request,
-) -> Result<CodeFacts, LoadError> {
+async fn code_facts(state: &WebState, request: &authorization_code::Request) -> Result<CodeFacts, LoadError> {
     let store = state.store();
     let Some(code) = store.code(request.lookup()).await? else {
         return Ok(CodeFacts::default());

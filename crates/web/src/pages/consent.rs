@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use doorward_authorization_server::Refusal;
 use doorward_authorization_server::consent::{self, Answer, ConsentFacts, ConsentView, Decided, Submission};
 use doorward_authorization_server::pending::PendingRequest;
-use doorward_authorization_server::Refusal;
 use doorward_oauth::error::ErrorCode;
 use doorward_records::client::Client;
 use doorward_records::decision;
@@ -53,7 +53,11 @@ struct ShownScope {
 /// The name an app gave itself, or words for one that gave none.
 pub(crate) fn client_name(client: Option<&str>) -> String {
     let name = shown(client.unwrap_or_default(), SHORT);
-    if name.is_empty() { "An app without a name".into() } else { name }
+    if name.is_empty() {
+        "An app without a name".into()
+    } else {
+        name
+    }
 }
 
 /// The consent page for the person who is signed in; or the way back to the client if there is nothing to
@@ -67,7 +71,11 @@ pub(crate) fn show(
     let view = match consent::view(state.settings(), pending, client, &signed_in.user) {
         Ok(view) => view,
         Err(Refusal::Page(problem)) => return Err(problem.into()),
-        Err(Refusal::Redirect { location, error, requirement }) => {
+        Err(Refusal::Redirect {
+            location,
+            error,
+            requirement,
+        }) => {
             let (client, user) = (pending.client.as_str(), signed_in.user.id);
             tracing::warn!(?client, %user, %error, rule = requirement.id, "consent: not asked, sent back");
             return Ok(redirect(StatusCode::SEE_OTHER, &location));
@@ -77,7 +85,12 @@ pub(crate) fn show(
     Ok(form_page(StatusCode::OK, &page))
 }
 
-fn fill<'a>(state: &'a WebState, view: &ConsentView, sealed: String, signed_in: &SignedIn) -> ConsentPage<'a> {
+fn fill<'a>(
+    state: &'a WebState,
+    view: &ConsentView,
+    sealed: String,
+    signed_in: &SignedIn,
+) -> ConsentPage<'a> {
     let scopes = view.scopes.iter().map(|entry| ShownScope {
         value: entry.scope.to_string(),
         shown: shown(entry.scope.as_str(), SHORT),
@@ -116,7 +129,10 @@ async fn answer(state: &WebState, request: Request) -> Result<Response, Problem>
     let pending = sealed_request::open(state, posted.form.get("request"))?;
     let submission = Submission::parse(&posted.form)?;
     let client = pending.client.as_str();
-    let user = signed_in.as_ref().map(|signed_in| signed_in.user.id.to_string()).unwrap_or_default();
+    let user = signed_in
+        .as_ref()
+        .map(|signed_in| signed_in.user.id.to_string())
+        .unwrap_or_default();
     match settle(state, &pending, &submission, signed_in.as_ref()).await {
         Ok(Answer::Code(location)) => {
             tracing::info!(?client, user, scopes = ?submission.ticked.to_string(), "consent: given");
@@ -148,8 +164,14 @@ async fn settle(
     let mut attempts = Attempts::default();
     loop {
         let facts = load(state, pending, signed_in).await?;
-        let Decided { unit, answer } =
-            consent::decide(state.settings(), pending, submission, &facts, state.now(), state.random());
+        let Decided { unit, answer } = consent::decide(
+            state.settings(),
+            pending,
+            submission,
+            &facts,
+            state.now(),
+            state.random(),
+        );
         if unit.is_empty() || attempts.commit(state.store(), unit).await?.is_some() {
             return Ok(answer);
         }
@@ -177,6 +199,8 @@ async fn load(
         session: store.session(signed_in.session.id).await?,
         decision,
         code,
-        grant: store.grant(user, &pending.client, &host, &pending.resource).await?,
+        grant: store
+            .grant(user, &pending.client, &host, &pending.resource)
+            .await?,
     })
 }

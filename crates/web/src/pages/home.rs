@@ -25,5 +25,11 @@ struct HomePage<'a> {
 /// Shows the start page.
 pub(crate) async fn show(State(state): State<WebState>) -> Response {
     let site = state.site();
-    page(StatusCode::OK, &HomePage { chrome: &site.chrome, servers: &site.servers })
+    page(
+        StatusCode::OK,
+        &HomePage {
+            chrome: &site.chrome,
+            servers: &site.servers,
+        },
+    )
 }

@@ -60,7 +60,9 @@ impl Asked {
         let server = state.settings().server(&pending.resource);
         Self {
             client: consent::client_name(client.metadata.client_name.as_deref()),
-            server: server.map(|server| shown(server.name.as_str(), SHORT)).unwrap_or_default(),
+            server: server
+                .map(|server| shown(server.name.as_str(), SHORT))
+                .unwrap_or_default(),
             local: redirect.is_local(),
             goes_to: redirect.goes_to,
         }
@@ -132,7 +134,11 @@ async fn sign_in(state: &WebState, request: Request) -> Result<Response, Problem
     let username = posted.text("username").trim().to_lowercase();
     let Some(signed_in) = authenticate(state, &posted, &username).await? else {
         tracing::warn!(username = ?shown(&username, SHORT), "sign-in: failed");
-        let form = Form { problem: Some(WRONG), username, ..Form::default() };
+        let form = Form {
+            problem: Some(WRONG),
+            username,
+            ..Form::default()
+        };
         return again(state, form, pending, prelogin).await;
     };
     tracing::info!(user = %signed_in.user.id, username = ?signed_in.user.username, "sign-in: done");
@@ -158,19 +164,40 @@ async fn authenticate(
     username: &str,
 ) -> Result<Option<SignedIn>, Problem> {
     let password = posted.secret("password");
-    let stored = state.store().user_by_name(username).await?.and_then(|user| user.password_hash);
+    let stored = state
+        .store()
+        .user_by_name(username)
+        .await?
+        .and_then(|user| user.password_hash);
     let verify = move || password::verify(stored.as_deref(), &password);
     let proof = state.passwords().run(verify).await?;
     let previous = posted.cookies.session.as_ref().map(Secret::digest);
     let mut attempts = Attempts::default();
     loop {
         let user = state.store().user_by_name(username).await?;
-        let decided = login::decide(state.settings(), user.as_ref(), proof, previous, state.now(), state.random());
-        let Ok(login::SignedIn { unit, session, cookie, user }) = decided else {
+        let decided = login::decide(
+            state.settings(),
+            user.as_ref(),
+            proof,
+            previous,
+            state.now(),
+            state.random(),
+        );
+        let Ok(login::SignedIn {
+            unit,
+            session,
+            cookie,
+            user,
+        }) = decided
+        else {
             return Ok(None);
         };
         if attempts.commit(state.store(), unit).await?.is_some() {
-            return Ok(Some(SignedIn { cookie, session, user }));
+            return Ok(Some(SignedIn {
+                cookie,
+                session,
+                user,
+            }));
         }
     }
 }
@@ -185,10 +212,19 @@ async fn again(
     let Some(pending) = pending else {
         return Ok(form.show(state, prelogin));
     };
-    let client = state.store().client(&pending.client).await?.ok_or(PageProblem::UnknownClient)?;
+    let client = state
+        .store()
+        .client(&pending.client)
+        .await?
+        .ok_or(PageProblem::UnknownClient)?;
     let asked = Some(Asked::new(state, &pending, &client));
     let sealed = Some(sealed_request::seal(state, &pending)?);
-    Ok(Form { asked, sealed, ..form }.show(state, prelogin))
+    Ok(Form {
+        asked,
+        sealed,
+        ..form
+    }
+    .show(state, prelogin))
 }
 
 /// What a person sees who signs in without an app, or comes back.

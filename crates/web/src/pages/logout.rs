@@ -40,11 +40,20 @@ async fn sign_out(state: &WebState, request: Request) -> Result<Response, Proble
     let mut response = match pending {
         Some(pending) => {
             // Bound to this browser anew; nonce and age stay, so the page can still be answered only once.
-            let pending =
-                PendingRequest { prelogin: prelogin.digest(), session: None, user: None, ..pending };
+            let pending = PendingRequest {
+                prelogin: prelogin.digest(),
+                session: None,
+                user: None,
+                ..pending
+            };
             login::show_pending(state, pending, &prelogin).await?
         }
-        None => done(state, "You are signed out", "This browser is no longer signed in here.", ""),
+        None => done(
+            state,
+            "You are signed out",
+            "This browser is no longer signed in here.",
+            "",
+        ),
     };
     let cookies = &state.site().cookies;
     Site::set_cookie(response.headers_mut(), cookies.clear_session());

@@ -44,8 +44,7 @@ pub(crate) struct Problem {
 }
 
 /// Where people are sent when a form is no longer good.
-pub(crate) const START_AGAIN: &str =
-    "Go back to your app and start from there: ask it to connect (or sign in) again. You can close this page.";
+pub(crate) const START_AGAIN: &str = "Go back to your app and start from there: ask it to connect (or sign in) again. You can close this page.";
 
 impl Problem {
     /// A problem with the status and the words for people; `rule` goes to the log only.
@@ -56,7 +55,13 @@ impl Problem {
         next: &'static str,
         rule: impl Into<String>,
     ) -> Self {
-        Self { status, title, text: text.into(), next, rule: rule.into() }
+        Self {
+            status,
+            title,
+            text: text.into(),
+            next,
+            rule: rule.into(),
+        }
     }
 
     /// The form was sent from elsewhere, or by a browser that was not given it.
@@ -119,7 +124,9 @@ impl Problem {
             },
         );
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(http::header::RETRY_AFTER, RETRY_AFTER);
+            response
+                .headers_mut()
+                .insert(http::header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
@@ -171,7 +178,10 @@ impl From<FormError> for Problem {
 
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
-        Self { status: error.status(), ..Self::unreadable(error.to_string()) }
+        Self {
+            status: error.status(),
+            ..Self::unreadable(error.to_string())
+        }
     }
 }
 
@@ -201,7 +211,14 @@ pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Res
     let chrome = &state.site().chrome;
     page(
         StatusCode::OK,
-        &MessagePage { chrome, good: true, title, text, next, reference: None },
+        &MessagePage {
+            chrome,
+            good: true,
+            title,
+            text,
+            next,
+            reference: None,
+        },
     )
 }
 
@@ -231,5 +248,8 @@ pub(crate) fn wrong_method(state: &WebState) -> Response {
 
 /// Short enough to read out on the telephone: twelve hexadecimal digits.
 fn reference(random: &dyn Random) -> String {
-    random::bytes::<6>(random).iter().map(|byte| format!("{byte:02x}")).collect()
+    random::bytes::<6>(random)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -65,7 +65,10 @@ fn show(
         .map(|(link, user)| (user.username.as_str(), link.expires.to_string()))
         .unwrap_or_default();
     // `2026-11-22T14:05:59.123Z` to the minute.
-    let expires = expires.get(..16).map(|text| text.replace('T', " ")).unwrap_or_default();
+    let expires = expires
+        .get(..16)
+        .map(|text| text.replace('T', " "))
+        .unwrap_or_default();
     let page = SetupPage {
         chrome: &state.site().chrome,
         username: shown(username, SHORT),
@@ -94,7 +97,9 @@ async fn set(state: &WebState, request: Request) -> Result<Response, Problem> {
     let link = state.store().setup_link(token.digest()).await?;
     let user = setup::check(link.as_ref(), state.now())?;
     let problem = if new == posted.secret("password_again") {
-        password::check(&new, &user.username).err().map(|problem| problem.to_string())
+        password::check(&new, &user.username)
+            .err()
+            .map(|problem| problem.to_string())
     } else {
         Some(DIFFERENT.to_owned())
     };
@@ -102,7 +107,10 @@ async fn set(state: &WebState, request: Request) -> Result<Response, Problem> {
         return Ok(show(state, &token, link.as_ref(), prelogin, problem));
     }
     let random = state.shared_random();
-    let hash = state.passwords().run(move || password::hash(&new, &*random)).await?;
+    let hash = state
+        .passwords()
+        .run(move || password::hash(&new, &*random))
+        .await?;
     let hash = hash.map_err(|error| Problem::unavailable(error.to_string()))?;
     let mut attempts = Attempts::default();
     loop {

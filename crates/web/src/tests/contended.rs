@@ -26,8 +26,14 @@ pub(super) struct Contended {
 #[async_trait::async_trait]
 impl Store for Contended {
     async fn commit(&self, unit: Unit) -> Result<Committed, CommitError> {
-        let left = self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() { Err(CommitError::Conflict) } else { self.store.commit(unit).await }
+        let left = self
+            .conflicts
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            Err(CommitError::Conflict)
+        } else {
+            self.store.commit(unit).await
+        }
     }
     async fn user(&self, id: UserId) -> Result<Option<User>, LoadError> {
         self.store.user(id).await

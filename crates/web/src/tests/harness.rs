@@ -9,9 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use doorward_authorization_server::keys;
 use doorward_authorization_server::password;
-use doorward_authorization_server::settings::{
-    Lifetimes, RegistrationMode, RegistrationPolicy, Settings,
-};
+use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
 use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
 use doorward_records::account::User;
 use doorward_records::{Unit, Write};
@@ -95,7 +93,10 @@ impl Site {
                 disabled: false,
                 created: NOW,
             };
-            store.commit(Unit::writes(vec![Write::InsertUser(user)])).await.unwrap();
+            store
+                .commit(Unit::writes(vec![Write::InsertUser(user)]))
+                .await
+                .unwrap();
         }
         let settings = Settings {
             issuer: Issuer::parse(setup.issuer).unwrap(),
@@ -118,11 +119,19 @@ impl Site {
             random,
             passwords: PasswordPool::new(2, 8),
         });
-        Self { router: router(state), store, clock, origin: public_url.origin().ascii_serialization() }
+        Self {
+            router: router(state),
+            store,
+            clock,
+            origin: public_url.origin().ascii_serialization(),
+        }
     }
 
     pub(super) fn browser(&self) -> Browser<'_> {
-        Browser { site: self, cookies: BTreeMap::new() }
+        Browser {
+            site: self,
+            cookies: BTreeMap::new(),
+        }
     }
 
     /// Sends a request as it is.
@@ -130,7 +139,11 @@ impl Site {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Reply { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
     }
 
     /// A request without a body.
@@ -140,7 +153,13 @@ impl Site {
 
     /// A JSON or form POST, as programs send it.
     pub(super) async fn post(&self, path: &str, content_type: &str, body: String) -> Reply {
-        self.send(request(Method::POST, path, &[("content-type", content_type)], body)).await
+        self.send(request(
+            Method::POST,
+            path,
+            &[("content-type", content_type)],
+            body,
+        ))
+        .await
     }
 
     /// Registers a public client with these redirect URIs and gives its id.
@@ -156,7 +175,8 @@ impl Site {
 
     /// POST /token with these fields.
     pub(super) async fn token(&self, fields: &[(&str, &str)]) -> Reply {
-        self.post("/token", "application/x-www-form-urlencoded", form(fields)).await
+        self.post("/token", "application/x-www-form-urlencoded", form(fields))
+            .await
     }
 
     /// A code for alice, through every page.
@@ -203,15 +223,12 @@ pub(super) fn authorize_url(client: &str, changes: &[(&str, &str)]) -> String {
 }
 
 pub(super) fn form(fields: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }
 
-pub(super) fn request(
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: String,
-) -> Request<Body> {
+pub(super) fn request(method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Request<Body> {
     let mut builder = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         builder = builder.header(*name, *value);
@@ -239,13 +256,20 @@ impl Reply {
     /// A hidden field of the page.
     pub(super) fn hidden(&self, name: &str) -> String {
         let start = format!("name=\"{name}\" value=\"");
-        let from = self.body.find(&start).unwrap_or_else(|| panic!("no {name} in {}", self.body)) + start.len();
+        let from = self
+            .body
+            .find(&start)
+            .unwrap_or_else(|| panic!("no {name} in {}", self.body))
+            + start.len();
         self.body[from..].split('"').next().unwrap().to_owned()
     }
 
     /// The query of the address the browser is sent to.
     pub(super) fn location(&self) -> BTreeMap<String, String> {
-        let url: url::Url = self.header("location").parse().unwrap_or_else(|_| panic!("{self:?}"));
+        let url: url::Url = self
+            .header("location")
+            .parse()
+            .unwrap_or_else(|_| panic!("{self:?}"));
         url.query_pairs().into_owned().collect()
     }
 
@@ -258,7 +282,12 @@ impl Reply {
 
     /// Checks that this sends the browser back to the client with an error.
     pub(super) fn assert_redirect(&self, error: &str, context: &str) {
-        assert!(matches!(self.status.as_u16(), 302 | 303), "{context}: {} {}", self.status, self.body);
+        assert!(
+            matches!(self.status.as_u16(), 302 | 303),
+            "{context}: {} {}",
+            self.status,
+            self.body
+        );
         assert!(self.header("location").starts_with(CALLBACK), "{context}");
         let query = self.location();
         assert_eq!(query.get("error").map(String::as_str), Some(error), "{context}");
@@ -284,12 +313,19 @@ impl Browser<'_> {
     }
 
     pub(super) async fn post_from(&mut self, origin: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
-        let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", origin)];
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("origin", origin),
+        ];
         self.send(Method::POST, path, &headers, form(fields)).await
     }
 
     async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Reply {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let cookies = cookies.join("; ");
         let mut headers = headers.to_vec();
         if !cookies.is_empty() {
@@ -310,21 +346,32 @@ impl Browser<'_> {
 
     /// The value of the session cookie.
     pub(super) fn session(&self) -> Option<&str> {
-        self.cookies.iter().find(|(name, _)| name.contains("session")).map(|(_, value)| value.as_str())
+        self.cookies
+            .iter()
+            .find(|(name, _)| name.contains("session"))
+            .map(|(_, value)| value.as_str())
     }
 
     /// Sends the login form of this page.
     pub(super) async fn sign_in(&mut self, page: &Reply, username: &str, password: &str) -> Reply {
         let (csrf, sealed) = (page.hidden("csrf"), page.hidden("request"));
-        let fields =
-            [("csrf", csrf.as_str()), ("request", &sealed), ("username", username), ("password", password)];
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("request", &sealed),
+            ("username", username),
+            ("password", password),
+        ];
         self.post("/login", &fields).await
     }
 
     /// From the authorization request to the consent page, as alice.
     pub(super) async fn consent_page(&mut self, client: &str, changes: &[(&str, &str)]) -> Reply {
         let page = self.get(&authorize_url(client, changes)).await;
-        let page = if self.session().is_some() { page } else { self.sign_in(&page, "alice", PASSWORD).await };
+        let page = if self.session().is_some() {
+            page
+        } else {
+            self.sign_in(&page, "alice", PASSWORD).await
+        };
         assert_eq!(page.status, StatusCode::OK, "{}", page.body);
         assert!(page.body.contains("name=\"decision\""), "{}", page.body);
         page
@@ -333,8 +380,12 @@ impl Browser<'_> {
     /// Answers a consent page with the scope `notes` ticked.
     pub(super) async fn answer(&mut self, page: &Reply, decision: &str) -> Reply {
         let (csrf, sealed) = (page.hidden("csrf"), page.hidden("request"));
-        let fields =
-            [("csrf", csrf.as_str()), ("request", &sealed), ("scope", "notes"), ("decision", decision)];
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("request", &sealed),
+            ("scope", "notes"),
+            ("decision", decision),
+        ];
         self.post("/consent", &fields).await
     }
 }
@@ -375,7 +426,44 @@ impl Site {
     /// Disables a user.
     pub(super) async fn disable(&self, username: &str) {
         let user = self.store.user_by_name(username).await.unwrap().unwrap();
-        let disabled = Write::UpdateUser(User { disabled: true, ..user });
+        let disabled = Write::UpdateUser(User {
+            disabled: true,
+            ..user
+        });
         self.store.commit(Unit::writes(vec![disabled])).await.unwrap();
+    }
+}
+
+/// What was logged, one line per event.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Captures every event of this thread until the guard is dropped.
+    pub(super) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
