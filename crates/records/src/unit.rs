@@ -23,6 +23,8 @@ pub enum Precondition {
     UsernameFree(String),
     /// The user exists (disabled or not).
     UserExists(UserId),
+    /// The user is still exactly what was loaded.
+    UserIs(User),
     /// The setup link exists: it was not used.
     SetupLinkExists(Digest),
     /// The session exists: it was not signed out.
@@ -124,6 +126,8 @@ pub enum Write {
     SetFamilyLateRepeat(FamilyId, UnixTime),
     /// Marks a family revoked.
     RevokeFamily(FamilyId),
+    /// Marks every family under a user's consent records revoked.
+    RevokeFamiliesOf(UserId),
     /// Narrows or restores nothing: sets the widest scope of a family (used when policy tightened).
     SetFamilyScopes(FamilyId, ScopeSet),
     /// Adds a refresh token.

@@ -101,7 +101,7 @@ pub enum DataFolderError {
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    master: MasterKey,
+    master: Arc<MasterKey>,
     store: Arc<SqliteStore>,
 }
 
@@ -143,7 +143,7 @@ impl DataFolder {
 
     /// The key from which all others are derived.
     #[must_use]
-    pub fn master_key(&self) -> &MasterKey {
+    pub fn master_key(&self) -> &Arc<MasterKey> {
         &self.master
     }
 
@@ -220,7 +220,7 @@ fn open_both(folder: &Path) -> Result<DataFolder, DataFolderError> {
     let store = SqliteStore::start(&database, connection).map_err(|why| database_error(folder, why))?;
     Ok(DataFolder {
         path: folder.into(),
-        master,
+        master: Arc::new(master),
         store: Arc::new(store),
     })
 }

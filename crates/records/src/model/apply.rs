@@ -160,6 +160,18 @@ impl Tables {
                 }
                 Ok(())
             }
+            Write::RevokeFamiliesOf(user) => {
+                let grants: Vec<GrantId> = self
+                    .grants
+                    .values()
+                    .filter(|grant| grant.user == *user)
+                    .map(|grant| grant.id)
+                    .collect();
+                for family in self.families.values_mut() {
+                    family.revoked |= grants.contains(&family.grant);
+                }
+                Ok(())
+            }
             Write::SetFamilyScopes(id, scopes) => {
                 self.families.get_mut(id).ok_or(Conflict)?.scopes = scopes.clone();
                 Ok(())

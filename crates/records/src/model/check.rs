@@ -19,6 +19,7 @@ impl Tables {
                     .any(|user| user.tenant == tenant && user.username == *name)
             }
             Precondition::UserExists(id) => self.users.contains_key(id),
+            Precondition::UserIs(user) => self.users.get(&user.id) == Some(user),
             Precondition::SetupLinkExists(token) => self.setup_links.contains_key(token),
             Precondition::SessionExists(id) => self.sessions.contains_key(id),
             Precondition::ClientHasStatus(id, status) => self

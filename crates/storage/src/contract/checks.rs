@@ -90,6 +90,7 @@ pub(super) async fn users_are_found_by_id_and_name(store: &dyn Store) {
     done(store, vec![Write::UpdateUser(changed.clone())]).await;
     changed.created = alice.created;
     assert_eq!(store.user(alice.id).await.unwrap(), Some(changed));
+    conflicts(store, Unit::default().given(Precondition::UserIs(alice.clone()))).await;
     conflicts(store, Unit::default().given(Precondition::UserEnabled(alice.id))).await;
 }
 

@@ -166,7 +166,7 @@ impl Dice {
 
     fn precondition(&mut self, tables: &Tables) -> Precondition {
         let n = self.id();
-        match self.roll(18) {
+        match self.roll(19) {
             0 => Precondition::UserEnabled(user_id(n)),
             1 => Precondition::UsernameFree(self.name().into()),
             2 => Precondition::UserExists(user_id(n)),
@@ -199,6 +199,10 @@ impl Dice {
                 let token = digest("refresh", self.roll(TOKENS));
                 let present = tables.refresh_token(token).filter(|_| self.coin());
                 Precondition::RefreshTokenRotatedIs(token, present.and_then(|facts| facts.token.rotated))
+            }
+            17 => {
+                let present = tables.user(user_id(n)).filter(|_| self.coin());
+                Precondition::UserIs(present.unwrap_or_else(|| sample::user(n, "alice")))
             }
             _ => Precondition::NoActiveKeyLike(sample::key(n, self.purpose(), KeyState::Active)),
         }
@@ -313,7 +317,8 @@ impl Dice {
 
     fn write_chain(&mut self, tables: &Tables) -> Write {
         let n = self.id();
-        match self.roll(16) {
+        match self.roll(17) {
+            16 => Write::RevokeFamiliesOf(user_id(n)),
             0..=3 => {
                 let present = tables.grant_by_id(grant_id(self.id()));
                 let grant = present.unwrap_or_else(|| sample::grant(n, n, n));

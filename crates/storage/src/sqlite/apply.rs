@@ -144,6 +144,11 @@ fn write_token(c: &Connection, write: &Write) -> Applied {
             "UPDATE families SET revoked = 1 WHERE id = ?1",
             [uuid(id.as_uuid())],
         ),
+        Write::RevokeFamiliesOf(user) => {
+            let sql = "UPDATE families SET revoked = 1 \
+                       WHERE grant_id IN (SELECT id FROM grants WHERE user_id = ?1)";
+            any(c, sql, [uuid(user.as_uuid())])
+        }
         Write::SetFamilyScopes(id, scopes) => {
             let sql = "UPDATE families SET scopes = ?2 WHERE id = ?1";
             row(c, sql, (uuid(id.as_uuid()), scopes.to_string()))

@@ -17,6 +17,7 @@ pub(super) fn holds(c: &Connection, precondition: &Precondition) -> Result<bool,
         ),
         Precondition::UsernameFree(name) => Ok(query::user_by_name(c, name)?.is_none()),
         Precondition::UserExists(id) => exists(c, "SELECT 1 FROM users WHERE id = ?1", [uuid(id.as_uuid())]),
+        Precondition::UserIs(user) => Ok(query::user(c, user.id)?.as_ref() == Some(user)),
         Precondition::SetupLinkExists(token) => {
             exists(c, "SELECT 1 FROM setup_links WHERE token = ?1", [digest(token)])
         }

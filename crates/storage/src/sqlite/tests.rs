@@ -63,16 +63,24 @@ async fn keeps_the_contract() {
 
 /// Commits `units` so that the writer finds all of them waiting: it is held up until they are queued.
 async fn together(store: &SqliteStore, units: Vec<Unit>) -> Vec<Result<Committed, CommitError>> {
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let hold = store.writer.meddle(move |_| held.recv().unwrap());
-    let commits = units.into_iter().map(|unit| store.commit(unit));
-    let queue = futures_join(commits.collect());
-    let let_go = async move {
+    let (holding, held) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let hold = store.writer.meddle(move |_| {
+        holding.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    let queue = async {
+        held.await.unwrap();
+        let mut commits = Box::pin(futures_join(
+            units.into_iter().map(|unit| store.commit(unit)).collect(),
+        ));
+        // The first poll queues every unit; only then does the hold end.
+        let queued = std::future::poll_fn(|context| std::task::Poll::Ready(commits.as_mut().poll(context)));
+        assert!(queued.await.is_pending());
         release.send(()).unwrap();
+        commits.await
     };
-    // Polled in this order: the hold is queued first, then every unit, then the hold ends.
-    let ((), outcomes, ()) = tokio::join!(biased; hold, queue, let_go);
-    outcomes
+    tokio::join!(hold, queue).1
 }
 
 /// Waits for all, polling them in order.
