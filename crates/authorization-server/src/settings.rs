@@ -119,7 +119,8 @@ impl Default for Lifetimes {
 impl Lifetimes {
     /// How long a revocation must be remembered: until every token that it can concern has expired, with
     /// room for the clock skew that verifiers allow.
-    pub(crate) fn revocation(&self) -> Duration {
+    #[must_use]
+    pub fn revocation(&self) -> Duration {
         self.access_token
             .max(self.access_token_without_refresh)
             .saturating_add(Duration::from_mins(5))

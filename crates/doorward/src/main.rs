@@ -1,2 +1,45 @@
-//! The `doorward` binary.
-fn main() {}
+//! The `doorward` binary: configuration, composition, one file per command.
+
+mod cli;
+mod command;
+mod config;
+mod error;
+mod log;
+mod output;
+mod serve;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::error::CommandError;
+
+fn main() -> ExitCode {
+    // Keys and tokens are in memory: no core dump, no ptrace by other processes of the same user.
+    let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let cli = Cli::parse();
+    let result = hidden
+        .map_err(|error| CommandError::failed("cannot protect this process's memory").because(&error))
+        .and_then(|()| run(cli));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody may read stderr any more; the exit code still tells.
+            let _: std::io::Result<()> = writeln!(std::io::stderr(), "{error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed("cannot start").because(&error))?;
+    let result = runtime.block_on(command::run(cli.command));
+    // Blocking work that nobody waits for any more (a slow name look-up) must not hold up the end.
+    runtime.shutdown_background();
+    result
+}

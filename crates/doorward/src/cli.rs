@@ -1,0 +1,128 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::client::ClientCommand;
+use crate::command::config::ConfigCommand;
+use crate::command::key::KeyCommand;
+use crate::command::user::UserCommand;
+use crate::output::Format;
+
+/// Complete authorization in front of any MCP server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "doorward",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway and the authorization server
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Box<ServeArgs>),
+    /// Local accounts
+    User {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Registered clients
+    Client {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: ClientCommand,
+    },
+    /// Keys that sign and derive tokens
+    Key {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// The configuration
+    Config {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Ask a running server whether it is ready; exit 1 if it is not
+    Health {
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+}
+
+/// Three ways to start, for `serve` without a word about what to protect.
+pub(crate) const SERVE_EXAMPLES: &str = "\
+Examples:
+  doorward serve --demo
+      try it: a built-in MCP server at http://localhost:8080/mcp
+  doorward serve --upstream http://127.0.0.1:3001/mcp
+      protect your own Streamable HTTP server
+  doorward serve --config doorward.toml
+      several servers, TLS, groups: one file (`doorward config schema` describes it)";
+
+/// `doorward serve`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Protect the Streamable HTTP server at this URL
+    #[arg(long, value_name = "URL", conflicts_with = "demo")]
+    pub(crate) upstream: Option<String>,
+    /// Protect the built-in demo server, with the user `demo`
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Known so that the answer is clear: servers that speak stdio come in a later release.
+    #[arg(last = true, hide = true, value_name = "COMMAND")]
+    pub(crate) stdio: Vec<OsString>,
+}
+
+/// Where the configuration comes from. A flag beats its variable, which beats the file.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file (or DOORWARD_CONFIG)
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder (or DOORWARD_DATA; default: ./doorward-data)
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) data: Option<PathBuf>,
+    /// Where to listen: IP:PORT or localhost:PORT (or DOORWARD_LISTEN; default: localhost:8080)
+    #[arg(long, value_name = "ADDR", global = true)]
+    pub(crate) listen: Option<String>,
+    /// The URL that people and clients use (or DOORWARD_PUBLIC_URL; default: http://localhost:PORT)
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) public_url: Option<String>,
+    /// error, warn, info, debug or trace (or DOORWARD_LOG; default: info)
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
+    /// auto, human or json (or DOORWARD_LOG_FORMAT; default: auto, which is human on a terminal)
+    #[arg(long, value_name = "FORMAT", global = true)]
+    pub(crate) log_format: Option<String>,
+}
+
+/// What every command but `serve` takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// How to answer
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub(crate) format: Format,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! One file per command.
+
+pub(crate) mod client;
+pub(crate) mod config;
+mod health;
+pub(crate) mod key;
+pub(crate) mod user;
+
+use std::sync::Arc;
+
+use doorward_records::Unit;
+use doorward_storage::{CommitError, DataFolder, LoadError, SqliteStore, Store as _};
+use doorward_types::random::SystemRandom;
+use doorward_types::time::{Clock as _, SystemClock, UnixTime};
+
+use crate::cli::{Command, CommonArgs};
+use crate::config::{Config, process_environment};
+use crate::error::CommandError;
+use crate::output::{Format, Output};
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The configuration in effect.
+    pub(crate) config: Config,
+    /// Where answers go.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    fn new(common: &CommonArgs) -> Result<Self, CommandError> {
+        let config = Config::load(&common.config, &process_environment)?;
+        Ok(Self {
+            config,
+            output: Output::stdout(common.format),
+        })
+    }
+
+    /// Opens the data folder; makes it if there is none.
+    fn store(&self) -> Result<Arc<SqliteStore>, CommandError> {
+        let folder = DataFolder::open_or_create(&self.config.data.value, &SystemRandom)
+            .map_err(|error| CommandError::failed("the data folder cannot be used").because(&error))?;
+        Ok(folder.store())
+    }
+
+    fn is_json(&self) -> bool {
+        self.output.format == Format::Json
+    }
+}
+
+/// Runs a command.
+pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Serve(args) => crate::serve::run(&args).await,
+        Command::User { common, command } => user::run(command, &mut Context::new(&common)?).await,
+        Command::Client { common, command } => client::run(command, &mut Context::new(&common)?).await,
+        Command::Key { common, command } => key::run(&command, &mut Context::new(&common)?).await,
+        Command::Config { common, command } => config::run(&command, &common),
+        Command::Health { common } => health::run(&mut Context::new(&common)?).await,
+    }
+}
+
+fn now() -> UnixTime {
+    SystemClock.now()
+}
+
+fn unreadable(error: LoadError) -> CommandError {
+    CommandError::failed("the database cannot be read").because(&error)
+}
+
+/// Commits; a conflict means that something else changed the same rows a moment ago.
+async fn commit(store: &SqliteStore, unit: Unit) -> Result<(), CommandError> {
+    match store.commit(unit).await {
+        Ok(_) => Ok(()),
+        Err(error @ CommitError::Conflict) => Err(CommandError::failed("nothing was changed")
+            .because(&error)
+            .hint("run the command again")),
+        Err(error) => Err(CommandError::failed("nothing was changed").because(&error)),
+    }
+}

@@ -1,0 +1,366 @@
+//! `doorward user …`: local accounts.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use clap::Subcommand;
+use doorward_authorization_server::{password, setup};
+use doorward_records::account::User;
+use doorward_records::revocation::Revoked;
+use doorward_records::{Precondition, Unit, Write};
+use doorward_storage::{SqliteStore, Store as _};
+use doorward_types::id::{Tenant, UserId};
+use doorward_types::random::SystemRandom;
+use doorward_types::secret::Secret;
+use serde_json::{Value, json};
+
+use super::{Context, commit, now, unreadable};
+use crate::config::duration::Span;
+use crate::error::CommandError;
+use crate::serve::lifetimes;
+
+/// `doorward user …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; without --password-stdin, print a one-time link to set its password
+    Add {
+        /// What the person types to sign in: lower-case letters, digits, `.`, `_`, `-`, `+`, `@`
+        name: String,
+        /// May administer
+        #[arg(long)]
+        admin: bool,
+        /// A group, for `allow = ["group:…"]`; may be repeated
+        #[arg(long = "group", value_name = "G")]
+        groups: Vec<String>,
+        /// Read the password from the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List the accounts
+    List,
+    /// Set a password, or print a one-time link to set it
+    Passwd {
+        /// Whose
+        name: String,
+        /// Read the password from the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Shut an account out: no sign-in, no refresh, no call, within a second or two
+    Disable {
+        /// Whose
+        name: String,
+    },
+    /// Let an account in again; what it could use before stays revoked until it logs in again
+    Enable {
+        /// Whose
+        name: String,
+    },
+    /// Remove an account with everything that was granted by it
+    Remove {
+        /// Whose
+        name: String,
+    },
+}
+
+/// Longest line read as a password; longer ones are refused by the password rules anyway.
+const LONGEST_LINE: u64 = 8192;
+
+/// Runs it.
+pub(crate) async fn run(command: UserCommand, context: &mut Context) -> Result<(), CommandError> {
+    match command {
+        UserCommand::Add {
+            name,
+            admin,
+            groups,
+            password_stdin,
+        } => add(context, NewUser { name, admin, groups }, password_stdin).await,
+        UserCommand::List => list(context).await,
+        UserCommand::Passwd { name, password_stdin } => passwd(context, &name, password_stdin).await,
+        UserCommand::Disable { name } => disable(context, &name).await,
+        UserCommand::Enable { name } => enable(context, &name).await,
+        UserCommand::Remove { name } => remove(context, &name).await,
+    }
+}
+
+struct NewUser {
+    name: String,
+    admin: bool,
+    groups: Vec<String>,
+}
+
+async fn add(context: &mut Context, new: NewUser, password_stdin: bool) -> Result<(), CommandError> {
+    check_name(&new.name)?;
+    let mut groups = new.groups;
+    for group in &groups {
+        check_group(group)?;
+    }
+    groups.sort();
+    groups.dedup();
+    let password_hash = if password_stdin {
+        Some(hashed(password_from_stdin(&new.name)?).await?)
+    } else {
+        None
+    };
+    let store = context.store()?;
+    let taken = || {
+        CommandError::no(format!("user `{}` is there already", new.name)).hint(format!(
+            "to set a new password: `doorward user passwd {}`",
+            new.name
+        ))
+    };
+    if store.user_by_name(&new.name).await.map_err(unreadable)?.is_some() {
+        return Err(taken());
+    }
+    let now = now();
+    let user = User {
+        tenant: Tenant::default_tenant(),
+        id: UserId::generate(now, &SystemRandom),
+        username: new.name.clone(),
+        password_hash,
+        groups,
+        admin: new.admin,
+        disabled: false,
+        created: now,
+    };
+    let unit = Unit::default()
+        .given(Precondition::UsernameFree(new.name.clone()))
+        .then(Write::InsertUser(user.clone()));
+    commit(&store, unit).await?;
+    if password_stdin {
+        return told(context, &user, "added", None);
+    }
+    let link = link(context, &store, &user).await?;
+    told(context, &user, "added", Some(link))
+}
+
+async fn passwd(context: &mut Context, name: &str, password_stdin: bool) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let user = known(&store, name).await?;
+    if !password_stdin {
+        let link = link(context, &store, &user).await?;
+        return told(context, &user, "can set a new password", Some(link));
+    }
+    let hash = hashed(password_from_stdin(name)?).await?;
+    let unit = Unit::default().given(Precondition::UserExists(user.id));
+    commit(&store, setup::set_password(unit, &user, hash)).await?;
+    told(
+        context,
+        &user,
+        "has a new password and is signed out everywhere",
+        None,
+    )
+}
+
+async fn disable(context: &mut Context, name: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let user = known(&store, name).await?;
+    let unit = Unit::default()
+        .given(Precondition::UserExists(user.id))
+        .then(Write::UpdateUser(User {
+            disabled: true,
+            ..user.clone()
+        }))
+        .then(Write::DeleteSessionsOf(user.id))
+        .then(revocation(context, user.id));
+    commit(&store, unit).await?;
+    told(
+        context,
+        &user,
+        "disabled: no sign-in, no refresh, and calls end within seconds",
+        None,
+    )
+}
+
+async fn enable(context: &mut Context, name: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let user = known(&store, name).await?;
+    let unit = Unit::default()
+        .given(Precondition::UserExists(user.id))
+        .then(Write::UpdateUser(User {
+            disabled: false,
+            ..user.clone()
+        }));
+    commit(&store, unit).await?;
+    told(context, &user, "enabled", None)
+}
+
+async fn remove(context: &mut Context, name: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let user = known(&store, name).await?;
+    let unit = Unit::default()
+        .given(Precondition::UserExists(user.id))
+        .then(Write::DeleteUser(user.id))
+        .then(revocation(context, user.id));
+    commit(&store, unit).await?;
+    told(
+        context,
+        &user,
+        "removed, with everything that was granted by it",
+        None,
+    )
+}
+
+/// Every token of the user that was issued before is refused from now on.
+fn revocation(context: &Context, user: UserId) -> Write {
+    let now = now();
+    Write::AppendRevocation {
+        revoked: Revoked::User(user),
+        at: now,
+        expires: now.plus(lifetimes(&context.config).revocation()),
+    }
+}
+
+async fn list(context: &mut Context) -> Result<(), CommandError> {
+    let users = context.store()?.users().await.map_err(unreadable)?;
+    if context.is_json() {
+        return Ok(context
+            .output
+            .json(&users.iter().map(shown).collect::<Vec<_>>())?);
+    }
+    if users.is_empty() {
+        context
+            .output
+            .line("no accounts yet: `doorward user add NAME` makes one")?;
+    }
+    for user in users {
+        let mut facts = Vec::new();
+        facts.extend(user.admin.then_some("admin"));
+        facts.extend(user.disabled.then_some("disabled"));
+        facts.extend(user.password_hash.is_none().then_some("no password yet"));
+        let groups = if user.groups.is_empty() {
+            "-".into()
+        } else {
+            user.groups.join(",")
+        };
+        context
+            .output
+            .line(format!("{:<24} {groups:<24} {}", user.username, facts.join(", ")).trim_end())?;
+    }
+    Ok(())
+}
+
+fn shown(user: &User) -> Value {
+    json!({
+        "username": user.username,
+        "id": user.id,
+        "groups": user.groups,
+        "admin": user.admin,
+        "disabled": user.disabled,
+        "has_password": user.password_hash.is_some(),
+        "created": user.created.to_string(),
+    })
+}
+
+struct Link {
+    url: String,
+    lifetime: Duration,
+}
+
+/// Makes a one-time link to set a password; earlier ones of the user stop working.
+async fn link(context: &Context, store: &SqliteStore, user: &User) -> Result<Link, CommandError> {
+    let lifetimes = lifetimes(&context.config);
+    let (secret, unit) = setup::issue(&lifetimes, user.id, now(), &SystemRandom);
+    commit(store, unit).await?;
+    let url = format!(
+        "{}/setup?token={}",
+        context.config.public_url.value,
+        secret.expose()
+    );
+    Ok(Link {
+        url,
+        lifetime: lifetimes.setup_link,
+    })
+}
+
+fn told(context: &mut Context, user: &User, what: &str, link: Option<Link>) -> Result<(), CommandError> {
+    if context.is_json() {
+        let link = link.map(|link| link.url);
+        return Ok(context
+            .output
+            .json(&json!({ "username": user.username, "id": user.id, "setup_link": link }))?);
+    }
+    context.output.line(format!("user `{}`: {what}", user.username))?;
+    if let Some(link) = link {
+        let lifetime = Span(link.lifetime);
+        context.output.line(format!(
+            "Send this link to the person; it works once, within {lifetime}:"
+        ))?;
+        context.output.line(link.url)?;
+    }
+    Ok(())
+}
+
+async fn known(store: &SqliteStore, name: &str) -> Result<User, CommandError> {
+    let found = store.user_by_name(name).await.map_err(unreadable)?;
+    found.ok_or_else(|| {
+        CommandError::no(format!("there is no user `{}`", name.escape_debug()))
+            .hint("see `doorward user list`")
+    })
+}
+
+fn check_name(name: &str) -> Result<(), CommandError> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-+@".contains(&b);
+    let starts = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if starts && name.len() <= 64 && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!("`{}` cannot be a user name", name.escape_debug()))
+        .hint("use up to 64 lower-case letters, digits, `.`, `_`, `-`, `+` and `@`, beginning with a letter or digit"))
+}
+
+fn check_group(group: &str) -> Result<(), CommandError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-+@/".contains(&b);
+    if !group.is_empty() && group.len() <= 64 && group.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(
+        CommandError::usage(format!("`{}` cannot be a group", group.escape_debug()))
+            .hint("use up to 64 letters, digits, `.`, `_`, `-`, `+`, `@` and `/`"),
+    )
+}
+
+fn password_from_stdin(username: &str) -> Result<Secret, CommandError> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(LONGEST_LINE)
+        .read_to_string(&mut text)
+        .map_err(|error| CommandError::failed("cannot read the password from stdin").because(&error))?;
+    let line = text.split('\n').next().unwrap_or_default();
+    let password = Secret::new(line.strip_suffix('\r').unwrap_or(line));
+    zeroize::Zeroize::zeroize(&mut text);
+    password::check(&password, username)
+        .map_err(|problem| CommandError::usage("the password is not accepted").because(&problem))?;
+    Ok(password)
+}
+
+/// Hashing takes long on purpose: not on a thread that others wait for.
+async fn hashed(password: Secret) -> Result<String, CommandError> {
+    let failed =
+        |error: &dyn std::error::Error| CommandError::failed("the password cannot be hashed").because(error);
+    let hash = tokio::task::spawn_blocking(move || password::hash(&password, &SystemRandom)).await;
+    hash.map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_people_can_type_and_logs_can_show() {
+        for good in ["alice", "a", "alice.b+c@example.com", "7up"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Alice", "a b", "-a", "élan", "a\u{1b}[2J", &"a".repeat(65)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        assert!(check_group("eng/backend").is_ok());
+        for bad in ["", "a b", "a\n"] {
+            assert!(check_group(bad).is_err(), "{bad}");
+        }
+    }
+}

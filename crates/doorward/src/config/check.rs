@@ -1,0 +1,150 @@
+//! Checks that concern more than one value.
+
+use url::Url;
+
+use super::address::{self, Listen, PublicUrl};
+use super::duration::Span;
+use super::file::{Lifetimes, Timeouts};
+use super::parse::Parsed;
+use super::server::{Server, Upstream};
+use super::source::Problem;
+
+/// Each entry is an origin as browsers send it (RFC 6454 §6.2).
+pub(super) fn allowed_origins(parsed: &Parsed, problems: &mut Vec<Problem>) {
+    for (index, text) in parsed.file.allowed_origins.iter().flatten().enumerate() {
+        let written = Url::parse(text)
+            .ok()
+            .map(|url| url.origin().ascii_serialization());
+        if written.as_deref() != Some(text) || !text.starts_with("http") {
+            let place = parsed.place(&format!("allowed_origins[{index}]"));
+            let problem = Problem::new(place, format!("`{}` is not an origin", text.escape_debug()));
+            problems.push(match written.filter(|origin| origin.starts_with("http")) {
+                Some(origin) => problem.help(format!("write `{origin}`")),
+                None => problem.help("write it as browsers send it, such as `http://localhost:6274`"),
+            });
+        }
+    }
+}
+
+/// Hosts are hosts, schemes are schemes, the quota lets somebody in.
+pub(super) fn registration(parsed: &Parsed, problems: &mut Vec<Problem>) {
+    let registration = &parsed.file.registration;
+    for (key, hosts) in [
+        ("known_hosts", &registration.known_hosts),
+        ("unknown_hosts", &registration.unknown_hosts),
+    ] {
+        for (index, host) in hosts.iter().enumerate() {
+            let parsed_host = url::Host::parse(host).map(|host| host.to_string());
+            if parsed_host.as_deref() != Ok(host) {
+                let place = parsed.place(&format!("registration.{key}[{index}]"));
+                let problem = Problem::new(place, format!("`{}` is not a host", host.escape_debug()));
+                problems.push(
+                    problem.help("write a lower-case host without scheme and port, such as `claude.ai`"),
+                );
+            }
+        }
+    }
+    for (index, scheme) in registration.custom_schemes.iter().enumerate() {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.');
+        let letter = scheme.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        let dangerous = [
+            "http",
+            "https",
+            "javascript",
+            "data",
+            "file",
+            "vbscript",
+            "blob",
+            "about",
+        ];
+        if !letter || !scheme.bytes().all(allowed) || dangerous.contains(&scheme.as_str()) {
+            let place = parsed.place(&format!("registration.custom_schemes[{index}]"));
+            let problem = Problem::new(
+                place,
+                format!("`{}` cannot be a redirect scheme", scheme.escape_debug()),
+            );
+            problems.push(problem.help("write an app's own scheme, lower case, without `://`"));
+        }
+    }
+    if registration.quota == Some(0) {
+        let problem = Problem::new(parsed.place("registration.quota"), "`quota` must be at least 1");
+        problems.push(problem.help("to turn registration off, set `mode = \"off\"`"));
+    }
+}
+
+/// Nothing lives for no time, nothing so long that it never ends.
+pub(super) fn lifetimes(parsed: &Parsed, problems: &mut Vec<Problem>) {
+    const LONGEST: Span = Span(std::time::Duration::from_secs(3650 * 86_400));
+    let Ok(lifetimes) = Lifetimes::from_file(&parsed.file.lifetimes) else {
+        return;
+    };
+    for (key, span) in lifetimes.entries() {
+        if span.0 < std::time::Duration::from_secs(1) || span > LONGEST {
+            let place = parsed.place(&format!("lifetimes.{key}"));
+            problems.push(Problem::new(
+                place,
+                format!("`{key}` must be between 1s and {LONGEST}"),
+            ));
+        }
+    }
+    if lifetimes.refresh_idle > lifetimes.refresh_absolute {
+        let place = parsed.place("lifetimes.refresh_idle");
+        problems.push(Problem::new(
+            place,
+            "`refresh_idle` is longer than `refresh_absolute`",
+        ));
+    }
+    if lifetimes.refresh_repeat > lifetimes.refresh_late_repeat {
+        let place = parsed.place("lifetimes.refresh_repeat");
+        problems.push(Problem::new(
+            place,
+            "`refresh_repeat` is longer than `refresh_late_repeat`",
+        ));
+    }
+}
+
+/// Waiting takes some time, and ends.
+pub(super) fn timeouts(parsed: &Parsed, problems: &mut Vec<Problem>) {
+    const LONGEST: Span = Span(std::time::Duration::from_secs(86_400));
+    for (key, span) in Timeouts::from_file(parsed.file.timeouts).entries() {
+        if span.0 < std::time::Duration::from_millis(100) || span > LONGEST {
+            let place = parsed.place(&format!("timeouts.{key}"));
+            problems.push(Problem::new(
+                place,
+                format!("`{key}` must be between 100ms and {LONGEST}"),
+            ));
+        }
+    }
+}
+
+/// An upstream that is ourselves would answer every call with another call.
+pub(super) fn not_our_own_upstream(
+    parsed: &Parsed,
+    servers: &[Server],
+    listen: &Listen,
+    public_url: &PublicUrl,
+    problems: &mut Vec<Problem>,
+) {
+    for server in servers {
+        let Upstream::Http(url) = &server.upstream else {
+            continue;
+        };
+        let host = url.host_str().unwrap_or_default();
+        let public = url.origin().ascii_serialization() == public_url.as_str();
+        let local = listen.port() != 0
+            && url.port_or_known_default() == Some(listen.port())
+            && address::is_loopback_host(host)
+            && listen.is_loopback();
+        if public || local {
+            let index = parsed
+                .file
+                .servers
+                .iter()
+                .position(|entry| entry.name == server.name)
+                .unwrap_or(0);
+            let place = parsed.place(&format!("servers[{index}].upstream"));
+            let message = format!("the `upstream` of server `{}` is Doorward itself", server.name);
+            problems.push(Problem::new(place, message).help("give the address of the MCP server behind it"));
+        }
+    }
+}

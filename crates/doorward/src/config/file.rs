@@ -1,0 +1,208 @@
+//! The configuration file, exactly as it may be written. What is absent stays absent here; `Config`
+//! knows the defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::duration::Span;
+
+/// Doorward's configuration file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Doorward configuration")]
+pub(crate) struct ConfigFile {
+    /// The URL under which people and clients reach Doorward: an origin without a path. `https`, or `http` on
+    /// a loopback host. Default: `http://localhost:PORT` with the port of `listen`.
+    pub(crate) public_url: Option<String>,
+    /// Where to listen: `IP:PORT`, or `localhost:PORT` for 127.0.0.1 and [::1]. Default: `localhost:8080`.
+    pub(crate) listen: Option<String>,
+    /// The data folder; relative to the folder of this file. Default: `doorward-data` in the working directory.
+    pub(crate) data: Option<PathBuf>,
+    /// `error`, `warn`, `info`, `debug` or `trace`. Default: `info`.
+    pub(crate) log_level: Option<String>,
+    /// `human`, `json` or `auto` (human on a terminal). Default: `auto`.
+    pub(crate) log_format: Option<String>,
+    /// Origins of browser clients that may call the MCP endpoints, the token and the registration endpoint
+    /// across origins. Default: none.
+    pub(crate) allowed_origins: Option<Vec<String>>,
+    /// Certificate files, when Doorward ends TLS itself.
+    pub(crate) tls: Option<TlsFile>,
+    /// The protected MCP servers.
+    pub(crate) servers: Vec<ServerFile>,
+    /// How long things live.
+    pub(crate) lifetimes: LifetimesFile,
+    /// How long Doorward waits for others.
+    pub(crate) timeouts: TimeoutsFile,
+    /// Which clients may register themselves.
+    pub(crate) registration: RegistrationFile,
+}
+
+/// Certificate files.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsFile {
+    /// PEM file with the certificate and its chain; relative to the folder of this file.
+    pub(crate) certificate: PathBuf,
+    /// PEM file with the private key; relative to the folder of this file.
+    pub(crate) key: PathBuf,
+}
+
+/// One protected MCP server. Exactly one of `upstream` and `demo`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerFile {
+    /// Its name, which is also its scope: lower-case letters, digits, `-` and `_`.
+    pub(crate) name: String,
+    /// The path of its MCP endpoint, such as `/files/mcp`; the resource is `public_url` + `path`.
+    pub(crate) path: String,
+    /// URL of its Streamable HTTP endpoint.
+    #[serde(default)]
+    pub(crate) upstream: Option<String>,
+    /// The built-in demo server.
+    #[serde(default)]
+    pub(crate) demo: bool,
+    /// Who may use it: `user:NAME`, `group:NAME`. Default: every local account.
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
+}
+
+/// How long Doorward waits for others.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TimeoutsFile {
+    /// For a connection to an upstream, TLS included. Default: `2s`.
+    pub(crate) upstream_connect: Option<Span>,
+    /// For the head of an upstream's answer; a tool that answers in plain JSON works all that time. Default: `5m`.
+    pub(crate) upstream_response: Option<Span>,
+    /// For the body of a client's request. Default: `30s`.
+    pub(crate) request_body: Option<Span>,
+}
+
+/// [`TimeoutsFile`] with the defaults filled in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For a connection to an upstream.
+    pub(crate) upstream_connect: Span,
+    /// For the head of an upstream's answer.
+    pub(crate) upstream_response: Span,
+    /// For the body of a client's request.
+    pub(crate) request_body: Span,
+}
+
+impl Timeouts {
+    /// Fills in the defaults.
+    pub(crate) fn from_file(file: TimeoutsFile) -> Self {
+        let seconds = |seconds| Span(Duration::from_secs(seconds));
+        Self {
+            upstream_connect: file.upstream_connect.unwrap_or(seconds(2)),
+            upstream_response: file.upstream_response.unwrap_or(seconds(300)),
+            request_body: file.request_body.unwrap_or(seconds(30)),
+        }
+    }
+
+    /// Each key and its value.
+    pub(crate) fn entries(&self) -> [(&'static str, Span); 3] {
+        [
+            ("upstream_connect", self.upstream_connect),
+            ("upstream_response", self.upstream_response),
+            ("request_body", self.request_body),
+        ]
+    }
+}
+
+/// Which clients may register themselves (RFC 7591).
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RegistrationFile {
+    /// `known-hosts`: loopback redirects, custom schemes of the list and `https` redirects to known hosts at
+    /// once, others after `doorward client approve`. `open`: everybody at once. `off`: nobody. Default: `open`
+    /// when `public_url` is loopback, else `known-hosts`.
+    pub(crate) mode: Option<RegistrationMode>,
+    /// Hosts to add to the list of known redirect hosts.
+    pub(crate) known_hosts: Vec<String>,
+    /// Hosts to take off the shipped list.
+    pub(crate) unknown_hosts: Vec<String>,
+    /// Custom redirect schemes to allow besides the shipped ones and reverse-DNS ones.
+    pub(crate) custom_schemes: Vec<String>,
+    /// How many clients may be registered that nobody has approved a login for. Default: 10000.
+    #[schemars(range(min = 1))]
+    pub(crate) quota: Option<u64>,
+}
+
+/// The registration modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RegistrationMode {
+    /// By redirect URI.
+    KnownHosts,
+    /// Everybody.
+    Open,
+    /// Nobody.
+    Off,
+}
+
+macro_rules! lifetimes {
+    ($($(#[doc = $doc:literal])* $name:ident = $default:literal;)*) => {
+        /// How long things live. Durations are written `30s`, `10m`, `12h`, `30d`.
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct LifetimesFile {
+            $($(#[doc = $doc])* #[doc = concat!(" Default: `", $default, "`.")] pub(crate) $name: Option<Span>,)*
+        }
+
+        /// [`LifetimesFile`] with the defaults filled in.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct Lifetimes {
+            $($(#[doc = $doc])* pub(crate) $name: Span,)*
+        }
+
+        impl Lifetimes {
+            /// Fills in the defaults.
+            pub(crate) fn from_file(file: &LifetimesFile) -> Result<Self, super::duration::NotADuration> {
+                Ok(Self { $($name: match file.$name {
+                    Some(span) => span,
+                    None => $default.parse()?,
+                },)* })
+            }
+
+            /// Each key, its value, and whether the file set it.
+            pub(crate) fn entries(&self) -> Vec<(&'static str, Span)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+lifetimes! {
+    /// An access token.
+    access_token = "10m";
+    /// An access token of a client that did not register for refresh tokens.
+    access_token_without_refresh = "60m";
+    /// An authorization code.
+    code = "60s";
+    /// A chain of refresh tokens that is not used.
+    refresh_idle = "30d";
+    /// A chain of refresh tokens, however much it is used.
+    refresh_absolute = "90d";
+    /// How long a rotated refresh token gets the same successor again without counting.
+    refresh_repeat = "30s";
+    /// How long a rotated refresh token gets the same successor again at most once a day.
+    refresh_late_repeat = "10m";
+    /// A login that was begun and not finished.
+    authorization_request = "10m";
+    /// How long a browser may send the same answer to the consent page again.
+    consent_repeat = "60s";
+    /// A browser's sign-in.
+    session = "12h";
+    /// A link to set a password.
+    setup_link = "24h";
+    /// A registration that never led to a consent.
+    client_ungranted = "30d";
+    /// A registration that is no longer used.
+    client_unused = "90d";
+    /// A stream from an upstream, give or take 10 %.
+    stream = "1h";
+}

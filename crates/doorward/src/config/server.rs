@@ -1,0 +1,199 @@
+//! One protected server: from `[[servers]]` or from flags.
+
+use url::Url;
+
+use super::file::ServerFile;
+use super::parse::Parsed;
+use super::source::{Place, Problem};
+use crate::cli::ServeArgs;
+
+/// A protected server, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// Its name and scope.
+    pub(crate) name: String,
+    /// The path of its MCP endpoint.
+    pub(crate) path: String,
+    /// What is behind it.
+    pub(crate) upstream: Upstream,
+    /// Who may use it; empty: every local account.
+    pub(crate) allow: Vec<String>,
+}
+
+/// What is behind a protected server.
+#[derive(Clone, Debug)]
+pub(crate) enum Upstream {
+    /// The built-in server.
+    Demo,
+    /// A Streamable HTTP endpoint.
+    Http(Url),
+}
+
+/// First segments of paths that are ours (or will be): a server there would shadow them or be shadowed.
+const OURS: [&str; 24] = [
+    ".well-known",
+    "account",
+    "authorize",
+    "backchannel_logout",
+    "callback",
+    "connect",
+    "consent",
+    "console",
+    "device",
+    "device_authorization",
+    "healthz",
+    "identity",
+    "introspect",
+    "login",
+    "logout",
+    "metrics",
+    "par",
+    "readyz",
+    "register",
+    "revoke",
+    "setup",
+    "static",
+    "t",
+    "token",
+];
+
+/// The server that `serve --demo` or `serve --upstream URL` means: named `mcp`, at `/mcp`.
+pub(super) fn from_flags(args: &ServeArgs, problems: &mut Vec<Problem>) -> Option<Server> {
+    let upstream = match (&args.upstream, args.demo) {
+        (None, false) => return None,
+        (None, true) => Upstream::Demo,
+        (Some(text), _) => {
+            upstream(text, || Place::Named("flag --upstream".into()), problems).map(Upstream::Http)?
+        }
+    };
+    Some(Server {
+        name: "mcp".into(),
+        path: "/mcp".into(),
+        upstream,
+        allow: Vec::new(),
+    })
+}
+
+/// The servers of the file, in its order.
+pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Server> {
+    let entries = &parsed.file.servers;
+    let mut servers = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let at = |key: &str| parsed.place(&format!("servers[{index}].{key}"));
+        let earlier = entries.get(..index).unwrap_or_default();
+        check_name(entry, earlier, &at, problems);
+        check_path(entry, earlier, &at, problems);
+        for (number, rule) in entry.allow.iter().enumerate() {
+            if let Err(error) = doorward_policy::AccessRule::parse(&[rule]) {
+                problems.push(Problem::new(at(&format!("allow[{number}]")), error.to_string()));
+            }
+        }
+        let Some(upstream) = upstream_of(entry, &at, problems) else {
+            continue;
+        };
+        servers.push(Server {
+            name: entry.name.clone(),
+            path: entry.path.clone(),
+            upstream,
+            allow: entry.allow.clone(),
+        });
+    }
+    servers
+}
+
+fn upstream_of(
+    entry: &ServerFile,
+    at: &dyn Fn(&str) -> Place,
+    problems: &mut Vec<Problem>,
+) -> Option<Upstream> {
+    match (&entry.upstream, entry.demo) {
+        (Some(text), false) => upstream(text, || at("upstream"), problems).map(Upstream::Http),
+        (None, true) => Some(Upstream::Demo),
+        (Some(_), true) => {
+            let message = format!("server `{}` has both `upstream` and `demo`", entry.name);
+            problems.push(Problem::new(at("demo"), message).help("a server has exactly one of them"));
+            None
+        }
+        (None, false) => {
+            let message = format!("server `{}` has nothing behind it", entry.name);
+            problems.push(
+                Problem::new(at("name"), message)
+                    .help("add `upstream = \"http://127.0.0.1:PORT/mcp\"` or `demo = true`"),
+            );
+            None
+        }
+    }
+}
+
+fn upstream(text: &str, at: impl Fn() -> Place, problems: &mut Vec<Problem>) -> Option<Url> {
+    let refuse = |why: &str| Problem::new(at(), format!("`upstream` {why}"));
+    let problem = match Url::parse(text) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => refuse("must be an `http` or `https` URL"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            refuse("must not carry a user name or password")
+        }
+        Ok(url) if url.fragment().is_some() => refuse("must not have a fragment"),
+        Ok(url) => return Some(url),
+        Err(_) => refuse("is not a URL").help("write it in full, such as `http://127.0.0.1:3001/mcp`"),
+    };
+    problems.push(problem);
+    None
+}
+
+fn check_name(
+    entry: &ServerFile,
+    earlier: &[ServerFile],
+    at: &dyn Fn(&str) -> Place,
+    problems: &mut Vec<Problem>,
+) {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    let starts = entry
+        .name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !starts || entry.name.len() > 64 || !entry.name.bytes().all(allowed) {
+        let message = format!("`{}` cannot be a server's name", entry.name.escape_debug());
+        let help = "use up to 64 lower-case letters, digits, `-` and `_`, beginning with a letter or digit";
+        problems.push(Problem::new(at("name"), message).help(help));
+    }
+    if matches!(entry.name.as_str(), "openid" | "offline_access") {
+        let message = format!(
+            "`{}` cannot be a server's name: OAuth gives that scope a meaning of its own",
+            entry.name
+        );
+        problems.push(Problem::new(at("name"), message));
+    }
+    if earlier.iter().any(|other| other.name == entry.name) {
+        problems.push(Problem::new(
+            at("name"),
+            format!("two servers are named `{}`", entry.name),
+        ));
+    }
+}
+
+fn check_path(
+    entry: &ServerFile,
+    earlier: &[ServerFile],
+    at: &dyn Fn(&str) -> Place,
+    problems: &mut Vec<Problem>,
+) {
+    let path = entry.path.as_str();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let segments = path.strip_prefix('/').unwrap_or_default().split('/');
+    let good = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain);
+    if !path.starts_with('/') || !segments.clone().all(good) {
+        let message = format!("`{}` cannot be a server's path", path.escape_debug());
+        let help = "write a path such as `/files/mcp`: letters, digits, `-`, `_`, `.` and `~` between single slashes, none at the end";
+        problems.push(Problem::new(at("path"), message).help(help));
+        return;
+    }
+    if let Some(first) = segments.clone().next().filter(|first| OURS.contains(first)) {
+        let message = format!("`/{first}` belongs to Doorward itself");
+        problems.push(Problem::new(at("path"), message).help("choose another first segment, such as `/mcp`"));
+    }
+    if let Some(other) = earlier.iter().find(|other| other.path == path) {
+        let message = format!("servers `{}` and `{}` have the same path", other.name, entry.name);
+        problems.push(Problem::new(at("path"), message));
+    }
+}

@@ -1,0 +1,123 @@
+//! `config show`: every value in effect and where it came from.
+
+use serde_json::{Value, json};
+
+use super::file::RegistrationMode;
+use super::{Config, Origin, Upstream};
+
+/// One line of `config show`.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Key path, such as `servers[0].path`.
+    pub(crate) key: String,
+    /// The value.
+    pub(crate) value: Value,
+    /// Where it came from.
+    pub(crate) origin: String,
+}
+
+impl Config {
+    /// Every value in effect, in the order of the documentation. Nothing here is a secret: secrets are in
+    /// the data folder and in the files that the configuration names.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        let top = |key: &str, value: String, origin: &Origin| Shown {
+            key: key.into(),
+            value: value.into(),
+            origin: origin.to_string(),
+        };
+        let mut lines = vec![
+            top(
+                "public_url",
+                self.public_url.value.to_string(),
+                &self.public_url.origin,
+            ),
+            top("listen", self.listen.value.to_string(), &self.listen.origin),
+            top("data", self.data.value.display().to_string(), &self.data.origin),
+            top(
+                "log_level",
+                self.log_level.value.to_string(),
+                &self.log_level.origin,
+            ),
+            top(
+                "log_format",
+                self.log_format.value.to_string(),
+                &self.log_format.origin,
+            ),
+            self.from_file("allowed_origins", json!(self.allowed_origins)),
+        ];
+        if let Some(tls) = &self.tls {
+            lines.push(self.from_file("tls.certificate", json!(tls.certificate)));
+            lines.push(self.from_file("tls.key", json!(tls.key)));
+        }
+        self.show_servers(&mut lines);
+        for (key, span) in self.lifetimes.entries() {
+            lines.push(self.from_file(&format!("lifetimes.{key}"), json!(span.to_string())));
+        }
+        for (key, span) in self.timeouts.entries() {
+            lines.push(self.from_file(&format!("timeouts.{key}"), json!(span.to_string())));
+        }
+        lines.push(self.from_file("registration.mode", json!(self.registration_mode().name())));
+        lines.push(self.from_file("registration.known_hosts", json!(self.registration.known_hosts)));
+        lines.push(self.from_file(
+            "registration.unknown_hosts",
+            json!(self.registration.unknown_hosts),
+        ));
+        lines.push(self.from_file(
+            "registration.custom_schemes",
+            json!(self.registration.custom_schemes),
+        ));
+        lines.push(self.from_file("registration.quota", json!(self.registration_quota())));
+        lines
+    }
+
+    /// The registration mode in effect: `open` is the default only where nobody else can reach us.
+    pub(crate) fn registration_mode(&self) -> RegistrationMode {
+        let default = if self.public_url.value.is_loopback() {
+            RegistrationMode::Open
+        } else {
+            RegistrationMode::KnownHosts
+        };
+        self.registration.mode.unwrap_or(default)
+    }
+
+    /// How many clients without a grant there may be.
+    pub(crate) fn registration_quota(&self) -> u64 {
+        self.registration.quota.unwrap_or(10_000)
+    }
+
+    fn show_servers(&self, lines: &mut Vec<Shown>) {
+        for (index, server) in self.servers.iter().enumerate() {
+            let key = |name: &str| format!("servers[{index}].{name}");
+            lines.push(self.from_file(&key("name"), json!(server.name)));
+            lines.push(self.from_file(&key("path"), json!(server.path)));
+            lines.push(match &server.upstream {
+                Upstream::Demo => self.from_file(&key("demo"), json!(true)),
+                Upstream::Http(url) => self.from_file(&key("upstream"), json!(url.as_str())),
+            });
+            lines.push(self.from_file(&key("allow"), json!(server.allow)));
+        }
+    }
+
+    fn from_file(&self, key: &str, value: Value) -> Shown {
+        let origin = self
+            .lines
+            .get(key)
+            .map_or(Origin::Default, |line| Origin::File(*line));
+        Shown {
+            key: key.into(),
+            value,
+            origin: origin.to_string(),
+        }
+    }
+}
+
+impl RegistrationMode {
+    /// As it is written in the file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::KnownHosts => "known-hosts",
+            Self::Open => "open",
+            Self::Off => "off",
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is wrong with a configuration, and where: frames of the source in the manner of rustc.
+
+use std::fmt;
+use std::ops::Range;
+
+/// A configuration file as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// How the person named it.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Line and column of a byte offset, both from 1; columns count characters.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+        (before.matches('\n').count() + 1, column)
+    }
+
+    /// The line that `span` starts in, with the span underlined.
+    fn frame(&self, span: &Range<usize>) -> String {
+        let (line, column) = self.position(span.start);
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let length = self.text.get(span.clone()).unwrap_or_default();
+        let length = length.lines().next().unwrap_or_default().chars().count().max(1);
+        let gutter = " ".repeat(line.to_string().len());
+        let text = without_secret(text).replace('\t', " ");
+        format!(
+            "{gutter}--> {}:{line}:{column}\n{gutter} |\n{line} | {text}\n{gutter} | {}{}",
+            self.name,
+            " ".repeat(column - 1),
+            "^".repeat(length),
+        )
+    }
+}
+
+/// A line that sets a secret is shown up to the equals sign: error messages end up in logs and tickets.
+fn without_secret(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, value))
+            if names_a_secret(key) && !value.trim_start_matches([' ', '"', '\'']).starts_with("env:") =>
+        {
+            format!("{key}= …")
+        }
+        _ => line.into(),
+    }
+}
+
+fn names_a_secret(key: &str) -> bool {
+    ["secret", "password", "token"]
+        .iter()
+        .any(|word| key.trim().trim_matches('"').ends_with(word))
+        && !key.contains("lifetimes")
+}
+
+/// Where a wrong value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Bytes of the file.
+    File(Range<usize>),
+    /// A flag or a variable, in words.
+    Named(String),
+    /// The configuration as a whole.
+    Nowhere,
+}
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What is wrong.
+    pub(crate) message: String,
+    /// Where.
+    pub(crate) place: Place,
+    /// What to do.
+    pub(crate) help: Vec<String>,
+}
+
+impl Problem {
+    /// A problem without help so far.
+    pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            place,
+            help: Vec::new(),
+        }
+    }
+
+    /// Adds what to do.
+    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
+        self.help.push(text.into());
+        self
+    }
+}
+
+/// A configuration that cannot be used. Displays every problem with its frame.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigError {
+    /// The file, if there is one.
+    pub(crate) source: Option<Source>,
+    /// At least one.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// The problems as JSON, for scripts.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let problems = self.problems.iter().map(|problem| {
+            let mut entry = serde_json::json!({ "message": problem.message, "help": problem.help });
+            match (&problem.place, &self.source) {
+                (Place::File(span), Some(source)) => {
+                    let (line, column) = source.position(span.start);
+                    entry["file"] = source.name.clone().into();
+                    entry["line"] = line.into();
+                    entry["column"] = column.into();
+                }
+                (Place::Named(name), _) => entry["origin"] = name.clone().into(),
+                _ => {}
+            }
+            entry
+        });
+        serde_json::Value::Array(problems.collect())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.problems.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n\n")?;
+            }
+            write!(f, "error: {}", problem.message)?;
+            match (&problem.place, &self.source) {
+                (Place::File(span), Some(source)) => write!(f, "\n{}", source.frame(span))?,
+                (Place::Named(name), _) => write!(f, "\n --> {name}")?,
+                _ => {}
+            }
+            for help in &problem.help {
+                write!(f, "\n  = help: {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

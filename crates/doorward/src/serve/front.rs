@@ -1,0 +1,189 @@
+//! The first look at every request: is it meant for us, and whose is it?
+//!
+//! Paths are taken as they come: nothing is decoded or normalised, so what is judged here is what the
+//! gateway and the router judge (HD-08). Forwarded headers are not even read (HD-03).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use doorward_gateway::Gateway;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use super::host;
+use crate::config::PublicUrl;
+
+/// Longest request target. Authorization requests carry a state and a challenge, never this much.
+const MAX_TARGET: usize = 16 * 1024;
+/// How long an answer that is a stream may go on after we were asked to stop; then it ends properly,
+/// before the connection is cut.
+const STREAM_GRACE: Duration = Duration::from_secs(20);
+
+/// Answers every request of every connection.
+pub(crate) struct Front {
+    public_url: PublicUrl,
+    gateway: Gateway,
+    web: axum::Router,
+    stop: watch::Receiver<bool>,
+}
+
+impl Front {
+    /// `stop` ends streams.
+    pub(crate) fn new(
+        public_url: PublicUrl,
+        gateway: Gateway,
+        web: axum::Router,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            public_url,
+            gateway,
+            web,
+            stop,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<FrontBody> {
+        let path = request.uri().path();
+        if let Some(refusal) = target_refusal(&request) {
+            return refusal;
+        }
+        // Probes come by address or service name.
+        if matches!(path, "/healthz" | "/readyz") {
+            return self.web(request).await;
+        }
+        if let Err(why) = host::check(&request, &self.public_url) {
+            tracing::debug!(?why, "request for another host");
+            return text(why.status(), why.message(&self.public_url));
+        }
+        let Some(route) = self.gateway.route(path) else {
+            return self.web(request).await;
+        };
+        let opens_stream = request.method() == Method::GET;
+        let response = self.gateway.handle(route, request).await;
+        if is_stream(&response) {
+            let end = end_of_stream(self.stop.clone(), opens_stream);
+            return response.map(|body| FrontBody::Stream(body, end));
+        }
+        response.map(FrontBody::Gateway)
+    }
+
+    async fn web(&self, request: Request<Incoming>) -> Response<FrontBody> {
+        let response = self.web.clone().oneshot(request.map(axum::body::Body::new)).await;
+        response
+            .unwrap_or_else(|never| match never {})
+            .map(FrontBody::Web)
+    }
+}
+
+fn target_refusal(request: &Request<Incoming>) -> Option<Response<FrontBody>> {
+    let target = request.uri();
+    if request.method() == Method::CONNECT {
+        return Some(text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this server is not a proxy\n",
+        ));
+    }
+    if target
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > MAX_TARGET)
+    {
+        return Some(text(StatusCode::URI_TOO_LONG, "the request target is too long\n"));
+    }
+    if !target.path().starts_with('/') {
+        return Some(text(
+            StatusCode::BAD_REQUEST,
+            "the request target must be a path\n",
+        ));
+    }
+    None
+}
+
+fn is_stream(response: &Response<doorward_gateway::Body>) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Streams that a client opened to listen end as soon as we are to stop; a stream that answers a call may
+/// still finish for a while.
+fn end_of_stream(mut stop: watch::Receiver<bool>, opened_to_listen: bool) -> Ending {
+    Box::pin(async move {
+        // If the sender is gone the process is ending.
+        let _: Result<watch::Ref<'_, bool>, watch::error::RecvError> =
+            stop.wait_for(|stopped| *stopped).await;
+        if !opened_to_listen {
+            tokio::time::sleep(STREAM_GRACE).await;
+        }
+    })
+}
+
+fn text(status: StatusCode, message: impl Into<Bytes>) -> Response<FrontBody> {
+    let mut response = Response::new(FrontBody::Gateway(doorward_gateway::Body::whole(message)));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+        .headers_mut()
+        .insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The body of any answer.
+pub(crate) enum FrontBody {
+    /// The gateway's, or ours.
+    Gateway(doorward_gateway::Body),
+    /// The gateway's, that ends when we stop.
+    Stream(doorward_gateway::Body, Ending),
+    /// A page or an endpoint's.
+    Web(axum::body::Body),
+}
+
+/// An answer broke off.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+impl http_body::Body for FrontBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Gateway(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Web(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Stream(body, end) => {
+                // What is there goes out first, so that the stream ends between two events.
+                match Pin::new(body).poll_frame(context) {
+                    Poll::Pending => end.as_mut().poll(context).map(|()| None),
+                    ready => ready.map_err(Into::into),
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Gateway(body) | Self::Stream(body, _) => body.is_end_stream(),
+            Self::Web(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Gateway(body) => body.size_hint(),
+            Self::Stream(..) => SizeHint::default(),
+            Self::Web(body) => body.size_hint(),
+        }
+    }
+}

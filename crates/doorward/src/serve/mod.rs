@@ -1,0 +1,96 @@
+//! `doorward serve`: the composition of everything.
+
+mod compose;
+mod first_run;
+mod front;
+mod host;
+mod listen;
+mod revocation;
+mod stop;
+pub(crate) mod tls;
+mod upkeep;
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use doorward_storage::DataFolder;
+use doorward_types::random::{Random, SystemRandom};
+use doorward_types::time::{Clock, SystemClock};
+use tokio::sync::watch;
+
+use crate::cli::{SERVE_EXAMPLES, ServeArgs};
+use crate::config::{Config, process_environment};
+use crate::error::CommandError;
+use crate::log;
+
+pub(crate) use compose::lifetimes;
+
+/// Where time and chance come from.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(args: &ServeArgs) -> Result<(), CommandError> {
+    if !args.stdio.is_empty() {
+        return Err(
+            CommandError::usage("stdio upstreams come in a later release").hint(
+                "start the server yourself with its HTTP transport, then `doorward serve --upstream URL`",
+            ),
+        );
+    }
+    let config = Config::load_for_serve(args, &process_environment)?;
+    if config.servers.is_empty() {
+        return Err(CommandError::usage(format!(
+            "what is to be protected?\n\n{SERVE_EXAMPLES}"
+        )));
+    }
+    let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
+    let logging = log::start(
+        config.log_level.value,
+        config.log_format.value,
+        std::io::stderr().is_terminal(),
+    );
+    let sources = Sources {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+    };
+
+    // The port first: a second server on the same data must fail before it touches anything.
+    let listeners = listen::bind(&config).await?;
+    let config = config.with_bound_port(listeners.port);
+    let folder = open_data(&config, &sources)?;
+    let parts = compose::compose(&config, &folder, &sources).await?;
+    let (stopping, stop) = watch::channel(false);
+    let follower = tokio::spawn(Arc::clone(&parts.follower).follow());
+    let upkeep = tokio::spawn(upkeep::run(parts.upkeep, stop.clone()));
+    let store: &dyn doorward_storage::Store = &*parts.store;
+    let demo = if args.demo {
+        Some(first_run::demo_user(store, &config, &sources).await?)
+    } else {
+        None
+    };
+    first_run::greet(store, &config, demo).await?;
+    tracing::info!(public_url = %config.public_url.value, servers = config.servers.len(), "listening");
+
+    let front = Arc::new(front::Front::new(
+        config.public_url.value.clone(),
+        parts.gateway,
+        parts.web,
+        stop.clone(),
+    ));
+    let serving = listen::serve(listeners, tls, front, stop);
+    let finished = stop::until_stopped(serving, stopping).await;
+    follower.abort();
+    upkeep.abort();
+    tracing::info!("stopped");
+    drop(logging);
+    finished
+}
+
+fn open_data(config: &Config, sources: &Sources) -> Result<DataFolder, CommandError> {
+    DataFolder::open_or_create(&config.data.value, &*sources.random)
+        .map_err(|error| CommandError::failed("the data folder cannot be used").because(&error))
+}

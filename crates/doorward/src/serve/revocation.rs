@@ -1,0 +1,185 @@
+//! Following the revocation feed: all of it before the first call, our own commits at once, other
+//! processes' within a second or two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::client::Client;
+use doorward_records::code::Code;
+use doorward_records::decision::Decision;
+use doorward_records::grant::Grant;
+use doorward_records::key::StoredKey;
+use doorward_records::revocation::Revocation;
+use doorward_records::{Unit, Write};
+use doorward_resource_server::RevocationSet;
+use doorward_storage::{CommitError, Committed, FamilyFacts, LoadError, RefreshFacts, Store};
+use doorward_types::digest::Digest;
+use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
+use doorward_types::time::Clock;
+use doorward_types::url::ResourceUri;
+
+/// Between two looks at the database's version.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps a [`RevocationSet`] at the end of the feed.
+pub(crate) struct Follower {
+    store: Arc<dyn Store>,
+    set: Arc<RevocationSet>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Follower {
+    /// Loads the whole feed.
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        set: Arc<RevocationSet>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LoadError> {
+        let follower = Self { store, set, clock };
+        follower.catch_up().await?;
+        Ok(follower)
+    }
+
+    /// Reads what is new. The feed is in commit order, so what comes after the last entry is all of it.
+    async fn catch_up(&self) -> Result<(), LoadError> {
+        // Before reading: what is committed from now on may be missing from what is read.
+        let now = self.clock.now();
+        let (new, _) = self.store.revocations_after(self.set.sequence()).await?;
+        self.set.apply(&new);
+        self.set.heard(now);
+        Ok(())
+    }
+
+    /// Polls for ever. While the database does not answer nothing is heard, and after a minute the
+    /// verifier refuses everything by itself.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut seen, mut silent) = (None, false);
+        loop {
+            ticks.tick().await;
+            match self.poll(&mut seen).await {
+                Ok(()) => {
+                    if std::mem::take(&mut silent) {
+                        tracing::info!("the database answers again");
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut silent, true) {
+                        tracing::error!(cause = ?error.to_string(), "revocations cannot be read: calls end in a minute");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn poll(&self, seen: &mut Option<u64>) -> Result<(), LoadError> {
+        let now = self.clock.now();
+        let version = self.store.version().await?;
+        if *seen == Some(version) {
+            self.set.heard(now);
+            return Ok(());
+        }
+        self.catch_up().await?;
+        *seen = Some(version);
+        Ok(())
+    }
+}
+
+/// A store whose revocations are in force when the commit returns: whoever is told "revoked" can rely on it.
+pub(crate) struct FollowedStore {
+    pub(crate) inner: Arc<dyn Store>,
+    pub(crate) follower: Arc<Follower>,
+}
+
+#[async_trait]
+impl Store for FollowedStore {
+    async fn commit(&self, unit: Unit) -> Result<Committed, CommitError> {
+        let revokes = unit
+            .writes
+            .iter()
+            .any(|write| matches!(write, Write::AppendRevocation { .. }));
+        let committed = self.inner.commit(unit).await?;
+        if revokes && let Err(error) = self.follower.catch_up().await {
+            // It is durable; the poll brings it in as soon as the database answers.
+            tracing::error!(cause = ?error.to_string(), "a revocation was committed and could not be read back yet");
+        }
+        Ok(committed)
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, LoadError> {
+        self.inner.user(id).await
+    }
+
+    async fn user_by_name(&self, username: &str) -> Result<Option<User>, LoadError> {
+        self.inner.user_by_name(username).await
+    }
+
+    async fn users(&self) -> Result<Vec<User>, LoadError> {
+        self.inner.users().await
+    }
+
+    async fn setup_link(&self, token: Digest) -> Result<Option<(SetupLink, User)>, LoadError> {
+        self.inner.setup_link(token).await
+    }
+
+    async fn session(&self, id: Digest) -> Result<Option<(Session, User)>, LoadError> {
+        self.inner.session(id).await
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, LoadError> {
+        self.inner.client(id).await
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, LoadError> {
+        self.inner.clients().await
+    }
+
+    async fn decision(&self, nonce: Digest) -> Result<Option<Decision>, LoadError> {
+        self.inner.decision(nonce).await
+    }
+
+    async fn grant(
+        &self,
+        user: UserId,
+        client: &ClientId,
+        redirect_host: &str,
+        resource: &ResourceUri,
+    ) -> Result<Option<Grant>, LoadError> {
+        self.inner.grant(user, client, redirect_host, resource).await
+    }
+
+    async fn grant_by_id(&self, id: GrantId) -> Result<Option<Grant>, LoadError> {
+        self.inner.grant_by_id(id).await
+    }
+
+    async fn grants_of_client(&self, client: &ClientId) -> Result<Vec<Grant>, LoadError> {
+        self.inner.grants_of_client(client).await
+    }
+
+    async fn code(&self, code: Digest) -> Result<Option<Code>, LoadError> {
+        self.inner.code(code).await
+    }
+
+    async fn family(&self, id: FamilyId) -> Result<Option<FamilyFacts>, LoadError> {
+        self.inner.family(id).await
+    }
+
+    async fn refresh_token(&self, token: Digest) -> Result<Option<RefreshFacts>, LoadError> {
+        self.inner.refresh_token(token).await
+    }
+
+    async fn keys(&self) -> Result<Vec<StoredKey>, LoadError> {
+        self.inner.keys().await
+    }
+
+    async fn revocations_after(&self, sequence: u64) -> Result<(Vec<Revocation>, u64), LoadError> {
+        self.inner.revocations_after(sequence).await
+    }
+
+    async fn version(&self) -> Result<u64, LoadError> {
+        self.inner.version().await
+    }
+}
