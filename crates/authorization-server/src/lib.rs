@@ -16,6 +16,7 @@
 //! | POST `/register` | [`register::parse`] | client | [`register::decide`] |
 //! | POST `/token` | [`token::parse`] | [`CodeFacts`](grants::authorization_code::CodeFacts) or `RefreshFacts` | [`grants`] |
 
+pub mod administer;
 pub mod authorize;
 pub mod client;
 pub mod consent;

@@ -229,10 +229,10 @@ fn check_texts(metadata: &ClientMetadata) -> Result<(), RegistrationRefusal> {
     if !metadata.client_uri.as_ref().is_none_or(web) {
         return Err(RegistrationRefusal::Member("client_uri"));
     }
-    if !metadata
+    if metadata
         .scope
         .as_ref()
-        .is_none_or(|scope| scope.parse::<ScopeSet>().is_ok())
+        .is_some_and(|scope| scope.parse::<ScopeSet>().is_err())
     {
         return Err(RegistrationRefusal::Member("scope"));
     }

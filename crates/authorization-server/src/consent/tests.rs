@@ -1,1 +1,396 @@
+use std::time::Duration;
 
+use doorward_oauth::pkce::CodeChallenge;
+use doorward_policy::AccessRule;
+use doorward_records::model::Tables;
+use doorward_types::digest::Digest;
+use doorward_types::random::CountingRandom;
+
+use super::*;
+use crate::fixture::{self, NOW};
+
+struct Page {
+    settings: Settings,
+    tables: Tables,
+    client: Client,
+    user: User,
+    session: Session,
+    pending: PendingRequest,
+    random: CountingRandom,
+}
+
+const REDIRECT: &str = "http://127.0.0.1:5000/cb";
+
+impl Page {
+    fn new() -> Self {
+        let settings = fixture::settings();
+        let client = fixture::client(&["http://127.0.0.1/cb"]);
+        let user = fixture::user("alice", &["eng"]);
+        let session = Session {
+            id: Secret::new("session").digest(),
+            user: user.id,
+            authenticated_at: NOW,
+            expires: NOW.plus(Duration::from_hours(1)),
+        };
+        let mut tables = Tables::new();
+        let rows = vec![
+            Write::InsertUser(user.clone()),
+            Write::InsertSession(session.clone()),
+            Write::InsertClient(client.clone()),
+        ];
+        tables.apply(&Unit::writes(rows)).unwrap();
+        let pending = PendingRequest {
+            nonce: Digest::of(b"nonce"),
+            issued: NOW,
+            client: client.id.clone(),
+            client_metadata: metadata_digest(&client.metadata),
+            redirect_uri: REDIRECT.into(),
+            resource: settings.servers[0].resource.clone(),
+            offered: settings.servers[0].default_scopes(),
+            state: Some("st".into()),
+            code_challenge: CodeChallenge::of("v"),
+            prelogin: Digest::of(b"prelogin"),
+            session: None,
+            user: None,
+        }
+        .signed_in(&session);
+        Self {
+            settings,
+            tables,
+            client,
+            user,
+            session,
+            pending,
+            random: CountingRandom::default(),
+        }
+    }
+
+    fn facts(&self, session: Digest) -> ConsentFacts {
+        let decision = self.tables.decision(self.pending.decision_key());
+        let code = match decision.as_ref().map(|decision| &decision.answer) {
+            Some(DecisionAnswer::Approved { code, .. }) => self.tables.code(*code),
+            _ => None,
+        };
+        let (user, resource) = (self.user.id, &self.pending.resource);
+        ConsentFacts {
+            client: self.tables.client(&self.client.id),
+            session: self.tables.session(session),
+            decision,
+            code,
+            grant: self
+                .tables
+                .grant(user, &self.client.id, &self.pending.redirect_host(), resource),
+        }
+    }
+
+    fn decide(&self, form: &str, after: u64) -> Decided {
+        let submission = Submission::parse(&Form::parse(form.as_bytes()).unwrap()).unwrap();
+        let now = NOW.plus(Duration::from_secs(after));
+        decide(
+            &self.settings,
+            &self.pending,
+            &submission,
+            &self.facts(self.session.id),
+            now,
+            &self.random,
+        )
+    }
+
+    fn send(&mut self, form: &str, after: u64) -> Answer {
+        let decided = self.decide(form, after);
+        self.tables.apply(&decided.unit).unwrap();
+        decided.answer
+    }
+}
+
+const APPROVE: &str = "decision=approve&scope=t%3Aread";
+
+fn code_of(answer: &Answer) -> Digest {
+    let Answer::Code(location) = answer else {
+        panic!("{answer:?}")
+    };
+    let url = url::Url::parse(location.expose()).unwrap();
+    let get = |name: &str| url.query_pairs().find(|(n, _)| n == name).unwrap().1.into_owned();
+    assert_eq!(
+        (get("state").as_str(), get("iss").as_str()),
+        ("st", "https://mcp.example.com")
+    );
+    assert!(location.expose().starts_with(REDIRECT));
+    Secret::new(get("code")).digest()
+}
+
+#[test]
+fn cn_09_approval_gives_a_code_for_what_was_ticked_and_a_consent_record() {
+    let mut page = Page::new();
+    let answer = page.send("decision=approve&scope=t%3Aread&scope=admin", 5);
+    let code = page.tables.code(code_of(&answer)).unwrap();
+    assert_eq!(code.scopes.to_string(), "t:read", "ticked, offered and known");
+    assert_eq!(
+        (code.redirect_uri.as_str(), code.state),
+        (REDIRECT, CodeState::Open)
+    );
+    assert_eq!(code.expires, NOW.plus(Duration::from_secs(65)));
+    let grant = page.tables.grant_by_id(code.grant).unwrap();
+    assert_eq!(
+        (grant.redirect_host.as_str(), grant.scopes.to_string().as_str()),
+        ("127.0.0.1", "t:read")
+    );
+    assert_eq!(grant.evidence.offered.to_string(), "t:read t:write");
+
+    page.pending.nonce = Digest::of(b"another page");
+    page.send("decision=approve&scope=t%3Awrite", 100);
+    let grant = page.tables.grant_by_id(code.grant).unwrap();
+    assert_eq!(
+        grant.scopes.to_string(),
+        "t:read t:write",
+        "one record, everything approved so far"
+    );
+}
+
+#[test]
+fn a_lost_reply_can_be_repeated_and_the_first_code_is_void() {
+    let mut page = Page::new();
+    let first = code_of(&page.send(APPROVE, 0));
+    let second = code_of(&page.send(APPROVE, 59));
+    assert_ne!(first, second);
+    assert_eq!(page.tables.code(first).unwrap().state, CodeState::Void);
+    assert_eq!(page.tables.code(second).unwrap().state, CodeState::Open);
+    assert_eq!(
+        page.decide(APPROVE, 60).answer,
+        Answer::Page(PageProblem::AlreadyAnswered),
+        "counted from the first"
+    );
+    let other = page.decide("decision=approve&scope=t%3Awrite", 59).answer;
+    assert_eq!(other, Answer::Page(PageProblem::AlreadyAnswered));
+    assert_eq!(
+        page.decide("decision=deny", 59).answer,
+        Answer::Page(PageProblem::AlreadyAnswered)
+    );
+}
+
+#[test]
+fn two_answers_at_once_give_one_code() {
+    let mut page = Page::new();
+    let (one, two) = (page.decide(APPROVE, 0), page.decide(APPROVE, 0));
+    page.tables.apply(&one.unit).unwrap();
+    assert!(page.tables.apply(&two.unit).is_err());
+    let (one, two) = (page.decide(APPROVE, 1), page.decide(APPROVE, 1));
+    page.tables.apply(&one.unit).unwrap();
+    assert!(page.tables.apply(&two.unit).is_err());
+    let open = page
+        .tables
+        .codes()
+        .filter(|code| code.state == CodeState::Open)
+        .count();
+    assert_eq!(open, 1);
+}
+
+#[test]
+fn a_redeemed_code_is_not_replaced() {
+    let mut page = Page::new();
+    let code = code_of(&page.send(APPROVE, 0));
+    let family = doorward_types::id::FamilyId::generate(NOW, &page.random);
+    let redeemed = Write::SetCodeState {
+        code,
+        state: CodeState::Redeemed { family },
+        misses: 0,
+    };
+    page.tables.apply(&Unit::writes(vec![redeemed])).unwrap();
+    assert_eq!(
+        page.decide(APPROVE, 10).answer,
+        Answer::Page(PageProblem::AlreadyAnswered)
+    );
+}
+
+#[test]
+fn deny_then_back_and_approve_gives_no_code() {
+    let mut page = Page::new();
+    let Answer::Error(location, error) = page.send("decision=deny&scope=t%3Aread", 0) else {
+        panic!()
+    };
+    assert_eq!(error, ErrorCode::AccessDenied);
+    assert!(location.expose().contains("error=access_denied") && location.expose().contains("iss="));
+    assert_eq!(
+        page.decide(APPROVE, 1).answer,
+        Answer::Page(PageProblem::AlreadyAnswered)
+    );
+    assert!(
+        matches!(page.decide("decision=deny", 1).answer, Answer::Error(..)),
+        "the same again is repeated"
+    );
+    assert_eq!(page.tables.codes().count(), 0);
+}
+
+#[test]
+fn nothing_ticked_is_denied() {
+    for form in [
+        "decision=approve",
+        "decision=approve&scope=admin",
+        "decision=approve&scope=%22",
+    ] {
+        assert!(
+            matches!(
+                Page::new().send(form, 0),
+                Answer::Error(_, ErrorCode::AccessDenied)
+            ),
+            "{form}"
+        );
+    }
+    for form in [
+        "",
+        "decision=maybe",
+        "decision=approve&decision=approve",
+        "decision=deny&decision=approve",
+    ] {
+        let form = Form::parse(form.as_bytes()).unwrap();
+        assert_eq!(Submission::parse(&form), Err(PageProblem::NoAnswer));
+    }
+}
+
+#[test]
+fn r37_the_access_rule_decides_who_may_approve() {
+    for (rule, admitted) in [
+        ("user:alice", true),
+        ("group:eng", true),
+        ("user:bob", false),
+        ("group:ops", false),
+    ] {
+        let mut page = Page::new();
+        page.settings.servers[0].allow = AccessRule::parse(&[rule]).unwrap();
+        let shown = view(&page.settings, &page.pending, Some(&page.client), &page.user);
+        let answer = page.send(APPROVE, 0);
+        assert_eq!(shown.is_ok(), admitted, "{rule}");
+        assert_eq!(matches!(answer, Answer::Code(_)), admitted, "{rule}");
+        assert_eq!(
+            matches!(answer, Answer::Error(_, ErrorCode::AccessDenied)),
+            !admitted,
+            "{rule}"
+        );
+    }
+}
+
+#[test]
+fn cn_05_another_session_or_an_old_page_gets_no_code() {
+    let page = Page::new();
+    let submission = Submission {
+        choice: Choice::Approve,
+        ticked: page.pending.offered.clone(),
+    };
+    let ask = |facts: &ConsentFacts, pending: &PendingRequest, after: Duration| {
+        decide(
+            &page.settings,
+            pending,
+            &submission,
+            facts,
+            NOW.plus(after),
+            &page.random,
+        )
+        .answer
+    };
+    let facts = page.facts(page.session.id);
+    let now = Duration::ZERO;
+    let mut other = facts.clone();
+    other.session.as_mut().unwrap().0.id = Secret::new("other").digest();
+    let mut disabled = facts.clone();
+    disabled.session.as_mut().unwrap().1.disabled = true;
+    let unbound = PendingRequest {
+        session: None,
+        user: None,
+        ..page.pending.clone()
+    };
+    for (facts, pending) in [
+        (
+            &ConsentFacts {
+                session: None,
+                ..facts.clone()
+            },
+            &page.pending,
+        ),
+        (&other, &page.pending),
+        (&disabled, &page.pending),
+        (&facts, &unbound),
+    ] {
+        assert_eq!(ask(facts, pending, now), Answer::Page(PageProblem::SignedOut));
+    }
+    assert_eq!(
+        ask(&facts, &page.pending, Duration::from_mins(10)),
+        Answer::Page(PageProblem::Expired)
+    );
+    assert!(matches!(
+        ask(&facts, &page.pending, Duration::from_mins(9)),
+        Answer::Code(_)
+    ));
+}
+
+#[test]
+fn cn_09_changed_client_metadata_or_redirects_get_a_page() {
+    let mut page = Page::new();
+    let submission = Submission {
+        choice: Choice::Approve,
+        ticked: page.pending.offered.clone(),
+    };
+    let mut facts = page.facts(page.session.id);
+    facts.client.as_mut().unwrap().metadata.client_name = Some("Other".into());
+    let changed = decide(
+        &page.settings,
+        &page.pending,
+        &submission,
+        &facts,
+        NOW,
+        &page.random,
+    );
+    assert_eq!(changed.answer, Answer::Page(PageProblem::ClientChanged));
+    assert!(changed.unit.is_empty());
+    facts.client = None;
+    let gone = decide(
+        &page.settings,
+        &page.pending,
+        &submission,
+        &facts,
+        NOW,
+        &page.random,
+    );
+    assert_eq!(gone.answer, Answer::Page(PageProblem::UnknownClient));
+    page.pending.redirect_uri = "http://127.0.0.1:5000/other".into();
+    assert_eq!(
+        page.decide(APPROVE, 0).answer,
+        Answer::Page(PageProblem::UnregisteredRedirect)
+    );
+}
+
+#[test]
+fn s12_cn_12_the_page_shows_where_it_leads_and_warns_of_loopback() {
+    let mut page = Page::new();
+    page.client.metadata.client_name = Some("\u{202e}Trusted\u{200b} IDE\n<b>".into());
+    page.pending.client_metadata = metadata_digest(&page.client.metadata);
+    page.pending.offered = "t:read".parse().unwrap();
+    let shown = view(&page.settings, &page.pending, Some(&page.client), &page.user).unwrap();
+    assert_eq!(shown.client_name.as_deref(), Some("Trusted IDE<b>"));
+    assert_eq!(
+        (shown.redirect_host.as_str(), shown.redirect_uri.as_str()),
+        ("127.0.0.1", REDIRECT)
+    );
+    assert!(shown.loopback_only && shown.returns_to_local_program);
+    assert_eq!(shown.scopes.len(), 1);
+    assert_eq!((shown.server.as_str(), shown.username.as_str()), ("a", "alice"));
+    assert_eq!(for_display(&"x".repeat(10_240)).chars().count(), 80);
+}
+
+#[test]
+fn the_login_form_belongs_to_the_browser_that_started() {
+    let page = Page::new();
+    let check = |cookie, after| {
+        page.pending
+            .check_login(&page.settings, cookie, NOW.plus(Duration::from_secs(after)))
+    };
+    assert_eq!(check(Some(Digest::of(b"prelogin")), 0), Ok(()));
+    assert_eq!(
+        check(Some(Digest::of(b"other")), 0),
+        Err(PageProblem::OtherBrowser)
+    );
+    assert_eq!(check(None, 0), Err(PageProblem::OtherBrowser));
+    assert_eq!(
+        check(Some(Digest::of(b"prelogin")), 600),
+        Err(PageProblem::Expired)
+    );
+}
