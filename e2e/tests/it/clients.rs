@@ -4,13 +4,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use doorward_testkit::{Doorward, PASSWORD};
+use doorward_testkit::oauth::OAuthClient;
+use doorward_testkit::{Doorward, PASSWORD, mcp};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::node;
 
-const TOOLS: [&str; 6] = ["add_note", "delete_note", "echo", "list_notes", "read_note", "whoami"];
+const TOOLS: [&str; 6] = [
+    "add_note",
+    "delete_note",
+    "echo",
+    "list_notes",
+    "read_note",
+    "whoami",
+];
 
 /// A client as a person has it installed: which SDK, and where it keeps its tokens.
 struct Client {
@@ -22,15 +30,27 @@ struct Client {
 
 impl Client {
     fn v1() -> Self {
-        Self { script: "sdk-v1.mjs", negotiate: false, protocol: "2025-11-25", folder: node::Folder::new() }
+        Self {
+            script: "sdk-v1.mjs",
+            negotiate: false,
+            protocol: "2025-11-25",
+            folder: node::Folder::new(),
+        }
     }
 
     fn v2() -> Self {
-        Self { script: "sdk-v2.mjs", ..Self::v1() }
+        Self {
+            script: "sdk-v2.mjs",
+            ..Self::v1()
+        }
     }
 
     fn v2_negotiating() -> Self {
-        Self { negotiate: true, protocol: "2026-07-28", ..Self::v2() }
+        Self {
+            negotiate: true,
+            protocol: "2026-07-28",
+            ..Self::v2()
+        }
     }
 
     fn store(&self) -> PathBuf {
@@ -41,8 +61,13 @@ impl Client {
     /// ends it with an error.
     async fn start(&self, url: &str, may_log_in: bool) -> Value {
         let mut command = self.folder.node();
-        command.arg(self.folder.path().join(self.script)).arg(url).arg(self.store());
-        command.args(may_log_in.then_some("--login")).args(self.negotiate.then_some("--negotiate"));
+        command
+            .arg(self.folder.path().join(self.script))
+            .arg(url)
+            .arg(self.store());
+        command
+            .args(may_log_in.then_some("--login"))
+            .args(self.negotiate.then_some("--negotiate"));
         command.env("E2E_USERNAME", "alice").env("E2E_PASSWORD", PASSWORD);
         let output = finish(command).await;
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("one line of JSON ({error}): {output}"))
@@ -64,23 +89,56 @@ impl Client {
 
         expected["logins"] = json!(0);
         expected["requests"] = json!([]);
-        assert_eq!(self.start(&url, false).await, expected, "the second start has its tokens");
+        assert_eq!(
+            self.start(&url, false).await,
+            expected,
+            "the second start has its tokens"
+        );
 
-        server.advance(Duration::from_secs(12 * 60));
+        expire(server).await;
         expected["requests"] = json!(["refresh_token 200"]);
-        assert_eq!(self.start(&url, false).await, expected, "after expiry a refresh is enough");
+        assert_eq!(
+            self.start(&url, false).await,
+            expected,
+            "after expiry a refresh is enough"
+        );
 
         expected["requests"] = json!([]);
-        assert_eq!(self.start(&url, false).await, expected, "the refreshed tokens were kept");
+        assert_eq!(
+            self.start(&url, false).await,
+            expected,
+            "the refreshed tokens were kept"
+        );
     }
+}
+
+/// Lets twelve minutes pass: access tokens live for ten. A server whose clock jumped refuses calls until it
+/// has heard of revocations again; another user of the same server sees when that is over.
+async fn expire(server: &Doorward) {
+    server.advance(Duration::from_secs(12 * 60));
+    let fresh = OAuthClient::native(server.site())
+        .await
+        .login("alice", PASSWORD, &server.url("/mcp"))
+        .await;
+    let call = || mcp::call(server.site(), "/mcp", "echo", &json!({ "text": "hello" })).bearer(&fresh.access);
+    doorward_testkit::eventually("calls are answered again", Duration::from_secs(20), || async {
+        (call().send().await.status == 200).then_some(())
+    })
+    .await;
 }
 
 async fn finish(mut command: Command) -> String {
     let running = command.kill_on_drop(true).output();
-    let output = tokio::time::timeout(Duration::from_secs(120), running).await.expect("the client ends in time");
+    let output = tokio::time::timeout(Duration::from_secs(120), running)
+        .await
+        .expect("the client ends in time");
     let output = output.expect("the client can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the client ended with {}:\n{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "the client ended with {}:\n{errors}",
+        output.status
+    );
     String::from_utf8(output.stdout).expect("it prints UTF-8")
 }
 
@@ -105,7 +163,9 @@ struct Upstream {
 
 impl Upstream {
     async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
         let url = format!("http://{}/mcp", listener.local_addr().expect("it is bound"));
         let task = tokio::spawn(async move {
             doorward_demo::serve(listener).await.expect("the listener lives");
@@ -114,7 +174,12 @@ impl Upstream {
     }
 
     async fn behind_doorward(&self) -> Doorward {
-        Doorward::builder().upstream(&self.url).user("alice", PASSWORD).faketime().start().await
+        Doorward::builder()
+            .upstream(&self.url)
+            .user("alice", PASSWORD)
+            .faketime()
+            .start()
+            .await
     }
 }
 
@@ -147,17 +212,23 @@ async fn typescript_v2_finds_the_modern_revision_of_the_demo_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v1_lives_with_an_upstream() {
     let upstream = Upstream::start().await;
-    Client::v1().live(&upstream.behind_doorward().await, unknown).await;
+    Client::v1()
+        .live(&upstream.behind_doorward().await, unknown)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v2_lives_with_an_upstream() {
     let upstream = Upstream::start().await;
-    Client::v2().live(&upstream.behind_doorward().await, unknown).await;
+    Client::v2()
+        .live(&upstream.behind_doorward().await, unknown)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v2_finds_the_modern_revision_of_an_upstream() {
     let upstream = Upstream::start().await;
-    Client::v2_negotiating().live(&upstream.behind_doorward().await, unknown).await;
+    Client::v2_negotiating()
+        .live(&upstream.behind_doorward().await, unknown)
+        .await;
 }

@@ -20,13 +20,24 @@ use crate::node;
 /// rightly does not announce them.
 const VERDICTS: [(&str, &str, &str); 3] = [
     ("authorization-code-grant", "authorization-code-grant", "SUCCESS"),
-    ("authorization-server-metadata-endpoint", "authorization-server-metadata", "SUCCESS"),
-    ("authorization-server-metadata-endpoint", "authorization-server-metadata-cimd", "WARNING"),
+    (
+        "authorization-server-metadata-endpoint",
+        "authorization-server-metadata",
+        "SUCCESS",
+    ),
+    (
+        "authorization-server-metadata-endpoint",
+        "authorization-server-metadata-cimd",
+        "WARNING",
+    ),
 ];
 
 /// Runs both scenarios (the second needs what the first learned) and logs in at the URL that it prints.
 /// Hands back scenario → check → verdict, and everything the suite printed.
-async fn authorization_server(server: &Doorward, resource: Option<&str>) -> (BTreeMap<(String, String), String>, String) {
+async fn authorization_server(
+    server: &Doorward,
+    resource: Option<&str>,
+) -> (BTreeMap<(String, String), String>, String) {
     let callback = Port::reserve();
     let redirect_uri = format!("http://127.0.0.1:{}/callback", callback.number());
     let client = OAuthClient::register(server.site(), "Conformance suite", &redirect_uri).await;
@@ -34,10 +45,24 @@ async fn authorization_server(server: &Doorward, resource: Option<&str>) -> (BTr
     let results = folder.path().join("results");
 
     let mut command = folder.node();
-    command.arg("--import").arg(folder.path().join("loopback-only.mjs"));
-    command.arg(folder.path().join("node_modules/@modelcontextprotocol/conformance/dist/index.js"));
-    command.args(["authorization", "--url", &server.site().public_url, "--client-id", &client.id]);
-    command.args(["--port", &callback.number().to_string(), "--output-dir"]).arg(&results);
+    command
+        .arg("--import")
+        .arg(folder.path().join("loopback-only.mjs"));
+    command.arg(
+        folder
+            .path()
+            .join("node_modules/@modelcontextprotocol/conformance/dist/index.js"),
+    );
+    command.args([
+        "authorization",
+        "--url",
+        &server.site().public_url,
+        "--client-id",
+        &client.id,
+    ]);
+    command
+        .args(["--port", &callback.number().to_string(), "--output-dir"])
+        .arg(&results);
     if let Some(resource) = resource {
         command.args(["--resource", resource]);
     }
@@ -64,7 +89,9 @@ async fn authorization_server(server: &Doorward, resource: Option<&str>) -> (BTr
         }
         suite.wait().await.expect("the suite ends")
     };
-    tokio::time::timeout(Duration::from_secs(120), run).await.expect("the suite ends in time");
+    tokio::time::timeout(Duration::from_secs(120), run)
+        .await
+        .expect("the suite ends in time");
     (verdicts(&results), printed)
 }
 
@@ -72,13 +99,26 @@ async fn authorization_server(server: &Doorward, resource: Option<&str>) -> (BTr
 fn verdicts(results: &Path) -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
     for entry in walk(results) {
-        let folder = entry.parent().and_then(Path::file_name).expect("a folder").to_string_lossy().into_owned();
-        let scenario = VERDICTS.iter().map(|verdict| verdict.0).find(|name| folder.contains(name)).unwrap_or(&folder);
+        let folder = entry
+            .parent()
+            .and_then(Path::file_name)
+            .expect("a folder")
+            .to_string_lossy()
+            .into_owned();
+        let scenario = VERDICTS
+            .iter()
+            .map(|verdict| verdict.0)
+            .find(|name| folder.contains(name))
+            .unwrap_or(&folder);
         let checks: Value = serde_json::from_slice(&std::fs::read(&entry).expect("a file")).expect("JSON");
         for check in checks.as_array().expect("a list of checks") {
             let id = check["id"].as_str().expect("a check has an id").to_owned();
             let status = check["status"].as_str().expect("a check has a status").to_owned();
-            assert_eq!(found.insert((scenario.to_owned(), id), status), None, "each check once");
+            assert_eq!(
+                found.insert((scenario.to_owned(), id), status),
+                None,
+                "each check once"
+            );
         }
     }
     found
@@ -97,7 +137,12 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 fn assert_verdicts((found, printed): (BTreeMap<(String, String), String>, String)) {
     let expected: BTreeMap<_, _> = VERDICTS
         .iter()
-        .map(|(scenario, check, status)| (((*scenario).to_owned(), (*check).to_owned()), (*status).to_owned()))
+        .map(|(scenario, check, status)| {
+            (
+                ((*scenario).to_owned(), (*check).to_owned()),
+                (*status).to_owned(),
+            )
+        })
         .collect();
     assert_eq!(found, expected, "{printed}");
 }
@@ -117,7 +162,10 @@ async fn the_official_authorization_server_scenarios_pass_with_a_resource() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_authorization_server_scenarios_pass_by_name_of_localhost() {
-    let server = Doorward::builder().demo().public_url("http://localhost:{port}").user("alice", PASSWORD);
+    let server = Doorward::builder()
+        .demo()
+        .public_url("http://localhost:{port}")
+        .user("alice", PASSWORD);
     let server = server.start().await;
     let resource = server.url("/mcp");
     assert_verdicts(authorization_server(&server, Some(&resource)).await);

@@ -17,7 +17,10 @@ impl Folder {
     /// When the packages are not installed; the message says how to get them.
     pub(crate) fn new() -> Self {
         let packages = packages();
-        let folder = tempfile::Builder::new().prefix("doorward-client-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("doorward-client-")
+            .tempdir()
+            .expect("a temporary folder");
         std::os::unix::fs::symlink(&packages, folder.path().join("node_modules")).expect("a link");
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
         for script in std::fs::read_dir(scripts).expect("the client scripts") {
@@ -27,7 +30,10 @@ impl Folder {
                 std::fs::copy(&script, folder.path().join(name)).expect("a script can be copied");
             }
         }
-        Self { folder, node: node_of(&packages) }
+        Self {
+            folder,
+            node: node_of(&packages),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -37,7 +43,11 @@ impl Folder {
     /// The pinned Node, about to run in this folder, with no environment but `PATH`.
     pub(crate) fn node(&self) -> Command {
         let mut command = Command::new(&self.node);
-        command.env_clear().env("HOME", self.path()).env("NO_COLOR", "1").current_dir(self.path());
+        command
+            .env_clear()
+            .env("HOME", self.path())
+            .env("NO_COLOR", "1")
+            .current_dir(self.path());
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command
     }
@@ -45,13 +55,23 @@ impl Folder {
 
 fn packages() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let found = test.ancestors().map(|folder| folder.join("e2e-clients/node_modules")).find(|path| path.is_dir());
+    let found = test
+        .ancestors()
+        .map(|folder| folder.join("e2e-clients/node_modules"))
+        .find(|path| path.is_dir());
     found.expect("the npm packages of e2e/clients are installed: run `cargo xtask test --install`")
 }
 
 fn node_of(packages: &Path) -> PathBuf {
-    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let machine = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x64"
+    };
     let node = packages.join(format!("node-linux-{machine}/bin/node"));
-    assert!(node.is_file(), "Node is among the npm packages of e2e/clients: run `cargo xtask test --install`");
+    assert!(
+        node.is_file(),
+        "Node is among the npm packages of e2e/clients: run `cargo xtask test --install`"
+    );
     node
 }
