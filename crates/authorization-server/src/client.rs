@@ -96,3 +96,82 @@ pub fn for_display(text: &str) -> String {
     }
     clean.chars().take(DISPLAY_LIMIT - 1).chain(['…']).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn cn_07_a_clients_text_cannot_rewrite_ours() {
+        for (text, shown) in [
+            ("Trusted\u{202e}EDI\u{2066}", "TrustedEDI"),
+            ("a\u{0}b\r\nc\u{7f}", "abc"),
+            ("  \u{200b} ", ""),
+            ("<svg onload=x>", "<svg onload=x>"),
+            ("Jos\u{e9} \u{1f642}", "Jos\u{e9} \u{1f642}"),
+        ] {
+            assert_eq!(for_display(text), shown);
+        }
+        assert_eq!(for_display(&"x".repeat(10_240)).chars().count(), 80);
+    }
+
+    #[test]
+    fn every_member_counts_for_the_id() {
+        let client = fixture::client(&["http://localhost/cb"]);
+        let base = client.metadata;
+        let changed = [
+            ClientMetadata {
+                client_name: None,
+                ..base.clone()
+            },
+            ClientMetadata {
+                client_uri: Some("https://x.test".into()),
+                ..base.clone()
+            },
+            ClientMetadata {
+                redirect_uris: vec!["http://localhost/cb2".into()],
+                ..base.clone()
+            },
+            ClientMetadata {
+                grant_types: vec!["authorization_code".into()],
+                ..base.clone()
+            },
+            ClientMetadata {
+                application_type: Some("native".into()),
+                ..base.clone()
+            },
+            ClientMetadata {
+                scope: Some("a".into()),
+                ..base.clone()
+            },
+            ClientMetadata {
+                software_id: Some("a".into()),
+                ..base.clone()
+            },
+            ClientMetadata {
+                dpop_bound_access_tokens: true,
+                ..base.clone()
+            },
+        ];
+        let tenant = Tenant::default_tenant();
+        let ids: std::collections::BTreeSet<_> = changed
+            .iter()
+            .chain([&base])
+            .map(|metadata| content_id(&tenant, metadata))
+            .collect();
+        assert_eq!(ids.len(), changed.len() + 1);
+    }
+
+    proptest::proptest! {
+        /// No text can imitate the structure around it: what is written is read again.
+        #[test]
+        fn canonical_text_is_json_of_the_metadata(name in ".{0,20}", uri in ".{0,20}") {
+            let mut metadata = fixture::client(&["http://localhost/cb"]).metadata;
+            metadata.client_name = Some(name);
+            metadata.client_uri = Some(uri);
+            let read: ClientMetadata = serde_json::from_str(&canonical(&metadata)).unwrap();
+            proptest::prop_assert_eq!(read, metadata);
+        }
+    }
+}

@@ -7,8 +7,8 @@ use doorward_types::digest::Digest;
 use doorward_types::random::{self, Random};
 use doorward_types::secret::Secret;
 
-/// The fewest characters of a password (NIST SP 800-63B §3.1.1.2 as the second factor-less minimum that
-/// people accept; length matters, composition does not).
+/// The fewest characters of a password (NIST SP 800-63B revision 3 §5.1.1.1). Length counts, composition
+/// rules do not.
 pub const MIN_CHARACTERS: usize = 8;
 /// The most bytes of a password. Longer ones are refused, not cut.
 pub const MAX_BYTES: usize = 1024;

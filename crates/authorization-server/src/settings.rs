@@ -182,3 +182,36 @@ fn shipped_hosts() -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn az_11_metadata_lists_every_servers_scopes_and_only_what_is_on() {
+        let mut settings = fixture::two_servers();
+        settings.issuer = Issuer::parse("https://mcp.example.com/t/acme").unwrap();
+        let document = settings.metadata();
+        assert_eq!(document.scopes_supported.to_string(), "b t:read t:write");
+        assert_eq!(document.issuer.as_str(), "https://mcp.example.com/t/acme");
+        assert_eq!(
+            document.registration_endpoint.as_deref(),
+            Some("https://mcp.example.com/t/acme/register")
+        );
+        settings.registration.mode = RegistrationMode::Off;
+        assert_eq!(settings.metadata().registration_endpoint, None);
+    }
+
+    #[test]
+    fn r17_the_shipped_hosts_are_plain_host_names() {
+        let policy = RegistrationPolicy::default();
+        for host in ["claude.ai", "claude.com", "chatgpt.com", "vscode.dev"] {
+            assert!(policy.known_hosts.iter().any(|known| known == host), "{host}");
+        }
+        for host in &policy.known_hosts {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+            assert!(host.chars().all(plain) && host.contains('.'), "{host}");
+        }
+    }
+}

@@ -8,8 +8,9 @@ use doorward_types::url::Issuer;
 use crate::error::ErrorCode;
 use crate::form::Form;
 
-/// Where the browser is sent: the client's redirect URI with the answer in its query. It may hold a
-/// code, so it prints as `[redacted]`.
+/// Where the browser is sent: the client's redirect URI with the answer in its query, always with `iss`
+/// ([`ISSUER_IN_RESPONSE`](crate::requirement::ISSUER_IN_RESPONSE)). It may hold a code, so it prints as
+/// `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Location(Secret);
 
@@ -75,7 +76,7 @@ pub struct AuthorizationRequest {
     pub response_mode: Option<String>,
     /// `scope`.
     pub scope: Option<String>,
-    /// `state`.
+    /// `state`; none if it was sent more than once, because then none can be sent back.
     pub state: Option<String>,
     /// `code_challenge`.
     pub code_challenge: Option<String>,
@@ -91,8 +92,6 @@ pub struct AuthorizationRequest {
     pub has_request_uri: bool,
     /// Whether `client_id` or `redirect_uri` was sent more than once: then nobody can be answered.
     pub ambiguous_client: bool,
-    /// Whether `state` was sent more than once: then none is sent back.
-    pub ambiguous_state: bool,
     /// Whether any parameter but `resource` was sent more than once.
     pub has_repeated: bool,
 }
@@ -117,7 +116,6 @@ impl AuthorizationRequest {
             has_request: form.has("request"),
             has_request_uri: form.has("request_uri"),
             ambiguous_client: form.is_repeated("client_id") || form.is_repeated("redirect_uri"),
-            ambiguous_state,
             has_repeated: form.repeated(&["resource"]).is_some(),
         }
     }

@@ -52,7 +52,10 @@ impl Form {
     /// If it is repeated, the first one: ask [`Form::repeated`] before.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(n, v)| n == name && !v.is_empty())
+            .map(|(_, value)| value.as_str())
     }
 
     /// Every non-empty value of a parameter that may be repeated.

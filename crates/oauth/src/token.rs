@@ -89,10 +89,11 @@ mod tests {
             refresh_token: Some(Secret::new("dwr_x")),
             scope: "mcp".parse().unwrap(),
         };
-        assert_eq!(
-            response.to_json().expose(),
-            r#"{"access_token":"a.b.c","expires_in":600,"refresh_token":"dwr_x","scope":"mcp","token_type":"Bearer"}"#
-        );
+        let body: serde_json::Value = serde_json::from_str(response.to_json().expose()).unwrap();
+        let expected = serde_json::json!({
+            "access_token": "a.b.c", "token_type": "Bearer", "expires_in": 600, "refresh_token": "dwr_x", "scope": "mcp"
+        });
+        assert_eq!(body, expected);
         assert!(!format!("{response:?}").contains("dwr_x"));
     }
 }
