@@ -1,1 +1,27 @@
 //! The data plane: route, authorize, forward, relay.
+//!
+//! One call: [`Gateway::route`] finds the server by the raw path, the token becomes a principal, the body a
+//! [`Call`](doorward_mcp::Call), policy makes a [`Permit`](doorward_policy::Permit) of it, and the upstream
+//! consumes the permit by value. Headers are built from nothing in both directions, so what no rule names
+//! cannot pass. Every failure of any of these is answered in one place, the `refuse` module.
+
+mod body;
+mod connect;
+mod gateway;
+mod guard;
+mod metadata;
+mod origin;
+mod receive;
+mod refuse;
+mod relay;
+mod session;
+mod settings;
+mod upstream;
+
+pub use body::{Body, BodyError};
+pub use gateway::{Gateway, Parts, Route};
+pub use settings::{GatewayError, Server, Settings};
+pub use upstream::{Answer, BoxError, InProcess, Upstream};
+
+#[cfg(test)]
+mod tests;

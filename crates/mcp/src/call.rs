@@ -28,7 +28,12 @@ pub enum Action {
 
 /// One admitted call with the bytes that will be forwarded. Only [`Call::admit`], [`Call::open_stream`] and
 /// [`Call::end_session`] make one, and the facts it tells cannot be changed afterwards.
-pub struct Call {
+pub struct Call(Summary);
+
+/// What remains of a call for the answer and the log when the call itself is on its way. It shares the
+/// call's bytes, and no call can be made from it.
+#[derive(Clone)]
+pub struct Summary {
     body: Bytes,
     action: Action,
     revision: Revision,
@@ -146,14 +151,14 @@ impl Call {
                     Kind::Notification => Action::Notification,
                     Kind::Response => Action::Response,
                 };
-                Ok(Self {
+                Ok(Self(Summary {
                     body,
                     action,
                     revision,
                     method,
                     name,
                     id,
-                })
+                }))
             }
             Err(reason) => Err(NotAdmitted {
                 reason,
@@ -179,14 +184,14 @@ impl Call {
             id: None,
             legacy: false,
         })?;
-        Ok(Self {
+        Ok(Self(Summary {
             body: Bytes::new(),
             action,
             revision,
             method: None,
             name: None,
             id: None,
-        })
+        }))
     }
 
     fn check(
@@ -224,6 +229,34 @@ impl Call {
         Ok((revision, Some(method), name))
     }
 
+    /// What is kept for the answer and the log.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.0.clone()
+    }
+
+    /// The bytes that were read.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.0.body
+    }
+
+    /// The very bytes that were read.
+    #[must_use]
+    pub fn into_body(self) -> Bytes {
+        self.0.body
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = Summary;
+
+    fn deref(&self) -> &Summary {
+        &self.0
+    }
+}
+
+impl Summary {
     /// What the client does.
     #[must_use]
     pub const fn action(&self) -> Action {
@@ -253,24 +286,18 @@ impl Call {
     pub fn id(&self) -> Option<&str> {
         self.id.as_ref().map(|range| slice(&self.body, range))
     }
-
-    /// The bytes that were read.
-    #[must_use]
-    pub const fn body(&self) -> &Bytes {
-        &self.body
-    }
-
-    /// The very bytes that were read.
-    #[must_use]
-    pub fn into_body(self) -> Bytes {
-        self.body
-    }
 }
 
 impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Call").field(&self.0).finish()
+    }
+}
+
+impl fmt::Debug for Summary {
     /// Without the body: arguments may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call")
+        f.debug_struct("Summary")
             .field("action", &self.action)
             .field("revision", &self.revision)
             .field("method", &self.method())

@@ -11,7 +11,7 @@ pub mod method;
 mod reader;
 pub mod version;
 
-pub use call::{Action, Call, NotAdmitted, NotAdmittedReason};
+pub use call::{Action, Call, NotAdmitted, NotAdmittedReason, Summary};
 pub use envelope::{Envelope, EnvelopeError, Kind};
 pub use version::Revision;
 

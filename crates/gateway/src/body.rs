@@ -1,0 +1,146 @@
+//! The one body type of all answers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::combinators::BoxBody;
+use hyper::body::Incoming;
+
+use crate::guard::Guard;
+use crate::upstream::BoxError;
+
+/// Why an answer's body ended before its end. The connection (or the HTTP/2 stream) is then torn down, so
+/// that the client never takes half an answer for a whole one.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The upstream broke off.
+    #[error("the upstream broke off in the middle of its answer")]
+    Upstream(#[source] BoxError),
+}
+
+/// The body of an answer: our own, or an upstream's, relayed frame by frame as it comes.
+#[derive(Debug, Default)]
+pub struct Body(Inner);
+
+#[derive(Debug, Default)]
+enum Inner {
+    #[default]
+    Empty,
+    Whole(Bytes),
+    Relayed(UpstreamBody),
+    Guarded(Box<(UpstreamBody, Guard)>),
+}
+
+/// What an upstream answers with.
+#[derive(Debug)]
+pub(crate) enum UpstreamBody {
+    Http(Incoming),
+    InProcess(BoxBody<Bytes, BoxError>),
+}
+
+impl Body {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// A body that is there already.
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Whole(bytes.into()))
+    }
+
+    pub(crate) fn relayed(body: UpstreamBody) -> Self {
+        Self(Inner::Relayed(body))
+    }
+
+    pub(crate) fn guarded(body: UpstreamBody, guard: Guard) -> Self {
+        Self(Inner::Guarded(Box::new((body, guard))))
+    }
+}
+
+impl UpstreamBody {
+    /// Whether it is known to have no bytes.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Http(body) => body.is_end_stream(),
+            Self::InProcess(body) => body.is_end_stream(),
+        }
+    }
+
+    /// The next piece. Trailers are dropped: no rule names any that may pass.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match self {
+            Self::Http(body) => {
+                ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Into::into))
+            }
+            Self::InProcess(body) => ready!(Pin::new(body).poll_frame(context)),
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) if frame.is_data() => Some(Ok(frame)),
+            Some(Ok(_)) | None => None,
+            Some(Err(error)) => {
+                tracing::warn!(error = %error, "the upstream broke off in the middle of its answer");
+                Some(Err(BodyError::Upstream(error)))
+            }
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http(body) => body.size_hint(),
+            Self::InProcess(body) => body.size_hint(),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Inner::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Inner::Relayed(body) => body.poll_data(context),
+            Inner::Guarded(guarded) => {
+                let (body, guard) = &mut **guarded;
+                if guard.poll_end(context).is_ready() {
+                    // Dropping the upstream's body ends the upstream's stream as well.
+                    self.0 = Inner::Empty;
+                    return Poll::Ready(None);
+                }
+                body.poll_data(context)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Empty => true,
+            Inner::Whole(bytes) => bytes.is_empty(),
+            Inner::Relayed(body) => body.is_empty(),
+            Inner::Guarded(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Inner::Relayed(body) => body.size_hint(),
+            // It may end early on purpose, so no length is promised.
+            Inner::Guarded(_) => SizeHint::default(),
+        }
+    }
+}

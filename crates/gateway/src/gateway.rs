@@ -1,0 +1,321 @@
+//! The way of one request.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use doorward_oauth::resource::{WELL_KNOWN, metadata_url};
+use doorward_policy::{ProtectedServer, judge};
+use doorward_resource_server::challenge::Challenges;
+use doorward_resource_server::{Principal, Revocations, TokenVerifier, bearer_token};
+use doorward_seal::Sealer;
+use doorward_types::random::Random;
+use doorward_types::time::Clock;
+use http::{HeaderValue, Request, Response, request, response};
+
+use crate::body::{Body, UpstreamBody};
+use crate::connect::{HttpClient, client};
+use crate::guard::{Guard, spread};
+use crate::metadata;
+use crate::origin::Origins;
+use crate::receive::{self, Limits};
+use crate::refuse::{Circumstances, Failure, refuse};
+use crate::relay::{self, Relay};
+use crate::session::Sessions;
+use crate::settings::{GatewayError, Server, Settings};
+use crate::upstream::Upstream;
+
+/// What the gateway works with.
+pub struct Parts {
+    /// Judges tokens.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// Ends open streams. The same that the verifier asks.
+    pub revocations: Arc<dyn Revocations>,
+    /// Seals session ids (`Purpose::McpSession`).
+    pub sealer: Arc<Sealer>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+}
+
+/// The data plane of all protected servers.
+pub struct Gateway {
+    servers: Vec<Entry>,
+    routes: HashMap<String, Route>,
+    origins: Origins,
+    sessions: Sessions,
+    http: HttpClient,
+    limits: Limits,
+    head_timeout: Duration,
+    stream_lifetime: Duration,
+    verifier: Arc<dyn TokenVerifier>,
+    revocations: Arc<dyn Revocations>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+struct Entry {
+    protected: Arc<ProtectedServer>,
+    upstream: Upstream,
+    challenges: Challenges,
+    document: Bytes,
+}
+
+/// Where a path leads. Given by [`Gateway::route`], for that gateway only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route(Target);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Endpoint(usize),
+    Metadata(usize),
+}
+
+impl Gateway {
+    /// A gateway for `servers`.
+    pub fn new(settings: &Settings, servers: Vec<Server>, parts: Parts) -> Result<Self, GatewayError> {
+        let mut routes = HashMap::new();
+        let mut entries = Vec::with_capacity(servers.len());
+        let only = servers.len() == 1;
+        for (index, server) in servers.into_iter().enumerate() {
+            let protected = server.protected;
+            let path = &protected.path;
+            if !is_servable(path) {
+                return Err(GatewayError::Path(path.clone()));
+            }
+            let suffix = if path == "/" { "" } else { path };
+            let document_path = format!("{WELL_KNOWN}{suffix}");
+            let mut targets = vec![(path.clone(), Target::Endpoint(index))];
+            if only && document_path != WELL_KNOWN {
+                targets.push((WELL_KNOWN.to_owned(), Target::Metadata(index)));
+            }
+            targets.push((document_path, Target::Metadata(index)));
+            for (path, target) in targets {
+                if routes.insert(path.clone(), Route(target)).is_some() {
+                    return Err(GatewayError::PathTaken(path));
+                }
+            }
+            let metadata_url = metadata_url(&protected.resource);
+            entries.push(Entry {
+                challenges: Challenges::new(&metadata_url, &protected.default_scopes()),
+                document: metadata::document(&protected, &settings.issuer)?,
+                upstream: server.upstream,
+                protected,
+            });
+        }
+        Ok(Self {
+            servers: entries,
+            routes,
+            origins: Origins::new(&settings.public_url, &settings.allowed_origins)?,
+            sessions: Sessions {
+                sealer: parts.sealer,
+                random: Arc::clone(&parts.random),
+            },
+            http: client(settings)?,
+            limits: Limits {
+                bytes: settings.body_limit,
+                time: settings.body_timeout,
+            },
+            head_timeout: settings.head_timeout,
+            stream_lifetime: settings.stream_lifetime,
+            verifier: parts.verifier,
+            revocations: parts.revocations,
+            clock: parts.clock,
+            random: parts.random,
+        })
+    }
+
+    /// Whose a path is. It compares the raw path byte for byte: nothing is decoded, folded or normalised,
+    /// so no two spellings of a path can be judged differently here and behind us (HD-08).
+    #[must_use]
+    pub fn route(&self, path: &str) -> Option<Route> {
+        self.routes.get(path).copied()
+    }
+
+    /// Answers one request whose path led to `route`. Dropping the future, or the answer's body, drops the
+    /// upstream's request with it.
+    pub async fn handle<B>(&self, route: Route, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let (Target::Endpoint(index) | Target::Metadata(index)) = route.0;
+        let Some(entry) = self.servers.get(index) else {
+            // A route of another gateway.
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            return response;
+        };
+        match route.0 {
+            Target::Metadata(_) => metadata::answer(&entry.document, request.method()),
+            Target::Endpoint(_) => self.endpoint(entry, request).await,
+        }
+    }
+
+    async fn endpoint<B>(&self, entry: &Entry, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let (head, body) = request.into_parts();
+        let mut about = Circumstances::new(&entry.protected.name, &entry.challenges, &head.headers);
+        let Some(origin) = self.origins.judge(&head.headers) else {
+            return self.refuse(&Failure::Origin, &about);
+        };
+        if let Some(answer) = origin.preflight(&head.method, &head.headers) {
+            return answer;
+        }
+        let mut response = match self.serve(entry, &head, body, &mut about).await {
+            Ok(response) => response,
+            Err(failure) => self.refuse(&failure, &about),
+        };
+        origin.decorate(&mut response);
+        response
+    }
+
+    /// Token, message, policy, upstream, answer: in this order, and each only if the one before let it.
+    async fn serve<B>(
+        &self,
+        entry: &Entry,
+        head: &request::Parts,
+        body: B,
+        about: &mut Circumstances<'_>,
+    ) -> Result<Response<Body>, Failure>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let server = &*entry.protected;
+        let generation = self.revocations.generation();
+        let token = bearer_token(&head.headers, &head.uri).map_err(Failure::Credential)?;
+        let token = token.ok_or(Failure::NoToken)?;
+        let principal = self
+            .verifier
+            .verify(&server.resource, token)
+            .await
+            .map_err(Failure::Token)?;
+        about.principal = Some(Arc::clone(&principal));
+
+        let call = receive::call(&head.method, &head.headers, body, self.limits).await?;
+        let legacy = call.revision().is_legacy();
+        about.legacy = legacy;
+        about.summary = Some(call.summary());
+        let permit = judge(server, principal.policy_subject(), call).map_err(Failure::Policy)?;
+
+        let session = if legacy {
+            self.session(server, &principal, head)?
+        } else {
+            None
+        };
+        let headers = relay::request(&head.headers, permit.call(), session.clone());
+        let answer = entry
+            .upstream
+            .send(&self.http, self.head_timeout, permit, headers, &principal)
+            .await?;
+        let (answer, body) = answer.into_parts();
+        let relay = relay::judge(&answer, body.is_empty())?;
+        tracing::debug!(
+            server = %server.name,
+            user = %principal.subject(),
+            method = about.summary.as_ref().and_then(|summary| summary.method()),
+            status = answer.status.as_u16(),
+            outcome = "permitted",
+            "call relayed"
+        );
+        let session = if legacy {
+            self.reseal(server, &principal, head, &answer, session.as_ref())?
+        } else {
+            None
+        };
+        Ok(self.relay(&answer, body, relay, session, principal, generation))
+    }
+
+    /// The upstream's session id that the client's stands for.
+    fn session(
+        &self,
+        server: &ProtectedServer,
+        principal: &Principal,
+        head: &request::Parts,
+    ) -> Result<Option<HeaderValue>, Failure> {
+        if !head.headers.contains_key(relay::SESSION_ID) {
+            return Ok(None);
+        }
+        let sealed = relay::single(&head.headers, &relay::SESSION_ID).ok_or(Failure::Session)?;
+        self.sessions
+            .open(&server.name, principal, sealed)
+            .map(Some)
+            .ok_or(Failure::Session)
+    }
+
+    /// What the client is to know of the session id in the upstream's answer: what it already has, if the
+    /// upstream repeats it.
+    fn reseal(
+        &self,
+        server: &ProtectedServer,
+        principal: &Principal,
+        head: &request::Parts,
+        answer: &response::Parts,
+        session: Option<&HeaderValue>,
+    ) -> Result<Option<HeaderValue>, Failure> {
+        let Some(given) = answer.headers.get(relay::SESSION_ID) else {
+            return Ok(None);
+        };
+        if session == Some(given) {
+            return Ok(head.headers.get(relay::SESSION_ID).cloned());
+        }
+        let sealed = relay::single(&answer.headers, &relay::SESSION_ID)
+            .and_then(|given| self.sessions.seal(&server.name, principal, given));
+        sealed.map(Some).ok_or(Failure::UpstreamNotMcp(answer.status))
+    }
+
+    fn relay(
+        &self,
+        answer: &response::Parts,
+        body: UpstreamBody,
+        relay: Relay,
+        session: Option<HeaderValue>,
+        principal: Arc<Principal>,
+        generation: u64,
+    ) -> Response<Body> {
+        let body = match relay {
+            Relay::Whole => Body::relayed(body),
+            Relay::WithoutBody => Body::empty(),
+            Relay::Stream => {
+                let lifetime = spread(self.stream_lifetime, &*self.random);
+                let (revocations, clock) = (Arc::clone(&self.revocations), Arc::clone(&self.clock));
+                Body::guarded(
+                    body,
+                    Guard::new(revocations, clock, principal, generation, lifetime),
+                )
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = relay::response(&answer.headers, relay, session);
+        response
+    }
+
+    fn refuse(&self, failure: &Failure, about: &Circumstances<'_>) -> Response<Body> {
+        refuse(failure, about, self.clock.now(), &*self.random)
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A path that a client can ask for in one way only.
+fn is_servable(path: &str) -> bool {
+    let clean = path
+        .bytes()
+        .all(|byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'?' | b'#' | b'\\' | b'%' | b';'));
+    let segments = path.strip_prefix('/').map(|rest| rest.split('/'));
+    clean
+        && segments.is_some_and(|mut segments| {
+            path == "/" || segments.all(|segment| !matches!(segment, "" | "." | ".."))
+        })
+}

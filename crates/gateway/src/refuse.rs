@@ -1,0 +1,376 @@
+//! The one place where a failure becomes an answer: status, challenge, JSON-RPC error and log record.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use doorward_mcp::{EnvelopeError, NotAdmitted, NotAdmittedReason, Revision, Summary, headers};
+use doorward_policy::Refusal;
+use doorward_resource_server::challenge::Challenges;
+use doorward_resource_server::{CredentialError, Principal, TokenRefusal};
+use doorward_types::id::ServerName;
+use doorward_types::random::{self, Random};
+use doorward_types::scope::ScopeSet;
+use doorward_types::time::UnixTime;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::body::Body;
+use crate::receive::JSON;
+use crate::upstream::BoxError;
+
+/// Everything that can go wrong between a request and the head of its answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("this web page's origin may not use this server: its operator can name it in `allowed_origins`")]
+    Origin,
+    #[error("use POST, or GET and DELETE in the revisions that have sessions")]
+    Method,
+    #[error("log in first: the WWW-Authenticate header says where")]
+    NoToken,
+    #[error("{0}")]
+    Credential(CredentialError),
+    #[error("{0}")]
+    Token(TokenRefusal),
+    #[error("send the body as Content-Type: application/json")]
+    ContentType,
+    #[error("send the body without Content-Encoding")]
+    ContentEncoding,
+    #[error("send Accept: application/json, text/event-stream")]
+    Accept,
+    #[error("the body is too long")]
+    TooLarge,
+    #[error("the body did not arrive in time")]
+    BodyTimedOut,
+    #[error("the body broke off")]
+    BodyCut,
+    #[error("{0}")]
+    Envelope(EnvelopeError),
+    #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    #[error("{0}")]
+    Policy(Refusal),
+    #[error("this session is unknown or over: start a new one with initialize")]
+    Session,
+    #[error("the MCP server behind this address cannot be reached: try again later")]
+    UpstreamUnreachable(#[source] BoxError),
+    #[error("the MCP server behind this address broke off: whether the call took effect is unknown")]
+    UpstreamFailed(#[source] BoxError),
+    #[error(
+        "the MCP server behind this address did not answer in time: whether the call took effect is unknown"
+    )]
+    UpstreamTimedOut,
+    #[error("the MCP server behind this address refused the gateway: its operator has to look at it")]
+    UpstreamRefused(StatusCode),
+    #[error(
+        "the MCP server behind this address answered with something else than MCP: its operator has to look at it"
+    )]
+    UpstreamNotMcp(StatusCode),
+    #[error("the MCP server behind this address answered with an error")]
+    UpstreamStatus(StatusCode),
+}
+
+impl From<hyper_util::client::legacy::Error> for Failure {
+    fn from(error: hyper_util::client::legacy::Error) -> Self {
+        if error.is_connect() {
+            return Self::UpstreamUnreachable(error.into());
+        }
+        Self::UpstreamFailed(error.into())
+    }
+}
+
+impl Failure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Origin | Self::Policy(_) => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::Token(refusal) => refusal.status(),
+            Self::ContentType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Accept => StatusCode::NOT_ACCEPTABLE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::Credential(_) | Self::BodyCut | Self::Envelope(_) => StatusCode::BAD_REQUEST,
+            Self::NotAdmitted(refusal) => refusal.reason.status(),
+            Self::Session => StatusCode::NOT_FOUND,
+            Self::UpstreamUnreachable(_)
+            | Self::UpstreamFailed(_)
+            | Self::UpstreamRefused(_)
+            | Self::UpstreamNotMcp(_) => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamStatus(status) => *status,
+        }
+    }
+
+    /// What the specification defines keeps its code; ours are the HTTP status.
+    fn code(&self) -> i32 {
+        match self {
+            Self::Envelope(error) => error.code(),
+            Self::NotAdmitted(refusal) => refusal.reason.code(),
+            _ => i32::from(self.status().as_u16()),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Method => "method",
+            Self::NoToken => "no_token",
+            Self::Credential(_) => "bad_credential",
+            Self::Token(refusal) => refusal.reason(),
+            Self::ContentType => "content_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::Accept => "accept",
+            Self::TooLarge => "body_too_large",
+            Self::BodyTimedOut => "body_timed_out",
+            Self::BodyCut => "body_cut",
+            Self::Envelope(error) => error.reason(),
+            Self::NotAdmitted(refusal) => refusal.reason.reason(),
+            Self::Policy(refusal) => refusal.reason(),
+            Self::Session => "unknown_session",
+            Self::UpstreamUnreachable(_) => "upstream_unreachable",
+            Self::UpstreamFailed(_) => "upstream_failed",
+            Self::UpstreamTimedOut => "upstream_timed_out",
+            Self::UpstreamRefused(_) => "upstream_refused",
+            Self::UpstreamNotMcp(_) => "upstream_not_mcp",
+            Self::UpstreamStatus(_) => "upstream_status",
+        }
+    }
+
+    fn challenge(&self, challenges: &Challenges) -> Option<HeaderValue> {
+        match self {
+            Self::NoToken => Some(challenges.missing()),
+            Self::Credential(error) => Some(challenges.malformed(*error)),
+            Self::Token(refusal) => challenges.refused(*refusal),
+            Self::Policy(Refusal::InsufficientScope { needed }) => {
+                Some(challenges.insufficient_scope(needed))
+            }
+            _ => None,
+        }
+    }
+
+    /// Seconds after which it may be worth trying again.
+    fn retry_after(&self) -> Option<u32> {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(5),
+            _ => None,
+        }
+    }
+
+    fn scopes(&self) -> Option<&ScopeSet> {
+        match self {
+            Self::Policy(Refusal::InsufficientScope { needed }) => Some(needed),
+            _ => None,
+        }
+    }
+
+    /// What only our log is told.
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::UpstreamUnreachable(error) | Self::UpstreamFailed(error) => {
+                let mut text = error.to_string();
+                let mut source = error.source();
+                while let Some(error) = source {
+                    text.push_str(": ");
+                    text.push_str(&error.to_string());
+                    source = error.source();
+                }
+                Some(text)
+            }
+            Self::UpstreamRefused(status) | Self::UpstreamNotMcp(status) | Self::UpstreamStatus(status) => {
+                Some(format!("it answered {status}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is known about a request when it fails.
+pub(crate) struct Circumstances<'a> {
+    pub(crate) server: &'a ServerName,
+    pub(crate) challenges: &'a Challenges,
+    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) summary: Option<Summary>,
+    /// Whether to answer in the way of the legacy revisions while the message is not read: there, an error
+    /// without a request has `id: null`.
+    pub(crate) legacy: bool,
+}
+
+impl<'a> Circumstances<'a> {
+    pub(crate) fn new(server: &'a ServerName, challenges: &'a Challenges, headers: &HeaderMap) -> Self {
+        let version = headers
+            .get(headers::PROTOCOL_VERSION)
+            .and_then(|value| value.to_str().ok());
+        let legacy = version.is_none_or(|text| Revision::parse(text).is_some_and(Revision::is_legacy));
+        Self {
+            server,
+            challenges,
+            principal: None,
+            summary: None,
+            legacy,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Id::is_omitted")]
+    id: Id<'a>,
+    error: Error<'a>,
+}
+
+enum Id<'a> {
+    Omitted,
+    Null,
+    Raw(&'a RawValue),
+}
+
+impl Id<'_> {
+    const fn is_omitted(&self) -> bool {
+        matches!(self, Self::Omitted)
+    }
+}
+
+impl Serialize for Id<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Omitted | Self::Null => serializer.serialize_none(),
+            Self::Raw(raw) => raw.serialize(serializer),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    code: i32,
+    message: Cow<'a, str>,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    decision_id: Uuid,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supported: Option<[&'static str; 4]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested: Option<&'a str>,
+}
+
+/// Answers a failure and writes its record.
+pub(crate) fn refuse(
+    failure: &Failure,
+    about: &Circumstances<'_>,
+    now: UnixTime,
+    random: &dyn Random,
+) -> Response<Body> {
+    let status = failure.status();
+    let millis = u64::try_from(now.millis()).unwrap_or(0);
+    let decision_id = uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes(random)).into_uuid();
+    record(failure, about, status, decision_id);
+
+    let id = match failure {
+        Failure::NotAdmitted(refusal) => refusal.id.as_deref(),
+        _ => about.summary.as_ref().and_then(|summary| summary.id()),
+    };
+    let (supported, requested) = match failure {
+        Failure::NotAdmitted(NotAdmitted {
+            reason: NotAdmittedReason::UnsupportedVersion { requested },
+            ..
+        }) => (Some(Revision::ALL.map(Revision::as_str)), Some(&**requested)),
+        _ => (None, None),
+    };
+    let answer = Answer {
+        jsonrpc: "2.0",
+        id: match id.and_then(|id| serde_json::from_str(id).ok()) {
+            Some(raw) => Id::Raw(raw),
+            None if about.legacy => Id::Null,
+            None => Id::Omitted,
+        },
+        error: Error {
+            code: failure.code(),
+            message: failure.to_string().into(),
+            data: Data {
+                decision_id,
+                reason: failure.reason(),
+                scopes: failure
+                    .scopes()
+                    .map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect()),
+                retry_after: failure.retry_after(),
+                supported,
+                requested,
+            },
+        },
+    };
+    let mut response = Response::new(Body::whole(serde_json::to_vec(&answer).unwrap_or_default()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(challenge) = failure.challenge(about.challenges) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = failure.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    }
+    response
+}
+
+fn record(failure: &Failure, about: &Circumstances<'_>, status: StatusCode, decision_id: Uuid) {
+    let summary = about.summary.as_ref();
+    let user = about.principal.as_ref().map(|principal| principal.subject());
+    let client = about
+        .principal
+        .as_ref()
+        .map(|principal| Escaped(principal.client_id().as_str()));
+    let method = summary.and_then(|summary| summary.method());
+    let name = summary.and_then(|summary| summary.name()).map(Escaped);
+    let reason = failure.reason();
+    if status.is_server_error() {
+        let cause = failure.cause();
+        tracing::warn!(
+            %decision_id, outcome = "failed", status = status.as_u16(), reason, server = %about.server,
+            user = user.map(tracing::field::display), client = client.map(tracing::field::display), method,
+            name = name.map(tracing::field::display), cause = cause.as_deref().map(Escaped).map(tracing::field::display),
+            "call not answered"
+        );
+    } else {
+        tracing::info!(
+            %decision_id, outcome = "refused", status = status.as_u16(), reason, server = %about.server,
+            user = user.map(tracing::field::display), client = client.map(tracing::field::display), method,
+            name = name.map(tracing::field::display),
+            "call refused"
+        );
+    }
+}
+
+/// A text of somebody else's in a log: one line, without control characters, of a bounded length.
+#[derive(Clone, Copy)]
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars().take(256) {
+            if matches!(character, ' '..='~') && !matches!(character, '"' | '\\') {
+                fmt::Write::write_char(f, character)?;
+            } else {
+                write!(f, "{}", character.escape_unicode())?;
+            }
+        }
+        Ok(())
+    }
+}

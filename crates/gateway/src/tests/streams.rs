@@ -1,0 +1,215 @@
+//! Open streams: nothing is buffered, and they end when they must.
+
+use doorward_records::revocation::{Revocation, Revoked};
+use http_body::Body as _;
+
+use super::*;
+
+async fn next(body: &mut Body) -> Option<Result<Bytes, crate::BodyError>> {
+    let frame = tokio::time::timeout(Duration::from_secs(20), body.frame())
+        .await
+        .expect("a frame in time");
+    frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
+}
+
+async fn open(fixture: &Fixture) -> (mpsc::Sender<Result<&'static str, BoxError>>, Body) {
+    let (sender, response) = events();
+    fixture.upstream.answer(response);
+    let headers = [("accept", "text/event-stream")];
+    let response = fixture
+        .send(request("GET", "/a/mcp", "alice", "", &headers))
+        .await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    (sender, response.into_body())
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one_as_they_come() {
+    let fixture = Fixture::new().await;
+    let (sender, mut body) = open(&fixture).await;
+    for event in ["data: 1\n\n", "data: 2\n\n", "data: 3\n\n"] {
+        sender.send(Ok(event)).await.unwrap();
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), event);
+    }
+    drop(sender);
+    assert!(next(&mut body).await.is_none());
+    assert!(!body.is_end_stream() && body.size_hint().exact().is_none());
+    assert_eq!(fixture.upstream.seen()[0].method, Method::GET);
+}
+
+#[tokio::test]
+async fn ft_a_stream_that_is_cut_is_an_error() {
+    let fixture = Fixture::new().await;
+    let (sender, mut body) = open(&fixture).await;
+    sender.send(Ok("data: 1\n\n")).await.unwrap();
+    assert!(next(&mut body).await.unwrap().is_ok());
+    sender.send(Err("cut".into())).await.unwrap();
+    assert!(next(&mut body).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn p11_a_client_that_goes_away_ends_the_upstream_s_stream() {
+    let fixture = Fixture::new().await;
+    let (sender, body) = open(&fixture).await;
+    drop(body);
+    tokio::time::timeout(Duration::from_secs(1), sender.closed())
+        .await
+        .expect("closed within 1 s");
+}
+
+#[tokio::test]
+async fn p11_a_client_that_goes_away_before_the_answer_ends_the_call() {
+    struct Dropped(mpsc::Sender<()>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            let _ = self.0.try_send(());
+        }
+    }
+    let (called, mut calls) = mpsc::channel(1);
+    let (dropped, mut drops) = mpsc::channel(1);
+    let service = tower::service_fn(move |_: Request<Bytes>| {
+        let _ = called.try_send(());
+        let guard = Dropped(dropped.clone());
+        async move {
+            std::future::pending::<()>().await;
+            drop(guard);
+            Ok::<_, std::convert::Infallible>(json(200, OK))
+        }
+    });
+    let servers = vec![Server {
+        protected: Arc::new(server("a")),
+        upstream: Upstream::in_process(service),
+    }];
+    let fixture = Fixture::of(Arc::default(), &settings(), servers);
+    let route = fixture.gateway.route("/a/mcp").unwrap();
+    let gateway = Arc::clone(&fixture.gateway);
+    let task = tokio::spawn(async move { gateway.handle(route, post("alice", CALL, &[])).await });
+    calls.recv().await.unwrap();
+    task.abort();
+    tokio::time::timeout(Duration::from_secs(1), drops.recv())
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn p11_a_client_that_goes_away_closes_the_upstream_s_connection() {
+    use tokio::io::AsyncReadExt;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let fixture = Fixture::with(Arc::default(), &settings(), &[("a", &url)]);
+    let route = fixture.gateway.route("/a/mcp").unwrap();
+    let gateway = Arc::clone(&fixture.gateway);
+    let task = tokio::spawn(async move { gateway.handle(route, post("alice", CALL, &[])).await });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(CALL.as_bytes()) {
+        assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+    }
+    task.abort();
+    let closed = tokio::time::timeout(Duration::from_secs(1), stream.read_buf(&mut seen)).await;
+    assert_eq!(closed.expect("closed within 1 s").unwrap_or(0), 0);
+}
+
+fn in_process(response: Response<ScriptBody>) -> Fixture {
+    let response = Arc::new(Mutex::new(Some(response)));
+    let service = tower::service_fn(move |_: Request<Bytes>| {
+        let response = response.lock().unwrap().take().unwrap();
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let servers = vec![Server {
+        protected: Arc::new(server("a")),
+        upstream: Upstream::in_process(service),
+    }];
+    Fixture::of(Arc::default(), &settings(), servers)
+}
+
+fn revoke(what: Revoked) -> [Revocation; 1] {
+    [Revocation {
+        sequence: 1,
+        revoked: what,
+        at: UnixTime::EPOCH,
+        expires: UnixTime::from_seconds(9999),
+    }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn mb_19_a_stream_ends_within_5_s_of_a_revocation() {
+    let alice = principal("alice").unwrap();
+    for (revoked, ends) in [
+        (Revoked::Family(alice.family()), true),
+        (Revoked::User(alice.subject()), true),
+        (Revoked::Client(alice.client_id().clone()), true),
+        (Revoked::User(principal("bob").unwrap().subject()), false),
+    ] {
+        let (sender, response) = events();
+        let fixture = in_process(response);
+        let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+        sender.send(Ok("data: 1\n\n")).await.unwrap();
+        assert!(next(&mut body).await.unwrap().is_ok());
+        let started = tokio::time::Instant::now();
+        fixture.revocations.apply(&revoke(revoked.clone()));
+        let ended = tokio::time::timeout(Duration::from_secs(5), body.frame()).await;
+        assert_eq!(ended.is_ok(), ends, "{revoked:?}");
+        if ends {
+            assert!(
+                ended.unwrap().is_none(),
+                "a clean end: the client may come back with a new token"
+            );
+            assert!(started.elapsed() <= Duration::from_secs(5));
+            assert!(sender.is_closed(), "the upstream's stream has ended too");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_stream_ends_after_a_revocation_too() {
+    let (sender, response) = events();
+    let fixture = in_process(response);
+    let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+    fixture
+        .revocations
+        .apply(&revoke(Revoked::User(principal("alice").unwrap().subject())));
+    for _ in 0..50 {
+        if sender.send(Ok("data: x\n\n")).await.is_err() || next(&mut body).await.is_none() {
+            return;
+        }
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    panic!("the stream is still open after 5 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_lasts_an_hour_give_or_take_10_percent() {
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let (sender, response) = events();
+        let fixture = in_process(response);
+        let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+        let started = tokio::time::Instant::now();
+        assert!(body.frame().await.is_none());
+        let lasted = started.elapsed();
+        assert!((3240..=3960).contains(&lasted.as_secs()), "{lasted:?}");
+        ends.push(lasted);
+        drop(sender);
+    }
+    let random = CountingRandom::default();
+    let spread: std::collections::BTreeSet<_> = (0..20)
+        .map(|_| crate::guard::spread(Duration::from_secs(3600), &random))
+        .collect();
+    assert!(spread.len() > 10, "not all at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_gateway_that_is_blind_to_revocations_ends_streams() {
+    let (sender, response) = events();
+    let fixture = in_process(response);
+    let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+    fixture.clock.advance(Duration::from_secs(61));
+    let ended = tokio::time::timeout(Duration::from_secs(5), body.frame())
+        .await
+        .unwrap();
+    assert!(ended.is_none());
+    drop(sender);
+}
