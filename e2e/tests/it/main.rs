@@ -2,6 +2,7 @@
 //! journeys that people make.
 
 mod authorization;
+mod browser;
 mod clients;
 mod command_line;
 mod conformance;

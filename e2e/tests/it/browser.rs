@@ -1,0 +1,488 @@
+//! Every page in Chromium: it works without script, nothing overflows, everything can be read, and the
+//! screenshots under `target/screenshots` are there to be looked at.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use doorward_testkit::oauth::{Approved, OAuthClient, Pkce, Tokens, parameter};
+use doorward_testkit::port::Port;
+use doorward_testkit::{Doorward, PASSWORD, eventually};
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One Chromium at a time: several on a small machine only wait for each other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Width and height in CSS pixels. The narrowest is only measured, the others are also pictured.
+const SIZES: [(&str, u32, u32); 3] = [("phone", 390, 844), ("desktop", 1280, 800), ("narrow", 320, 568)];
+
+/// What is wrong with the page as it is shown, in words; empty if nothing is.
+const INSPECT: &str = r#"
+    const problems = [];
+    const root = document.documentElement;
+    if (root.scrollWidth > root.clientWidth) problems.push(`overflows: ${root.scrollWidth} > ${root.clientWidth}`);
+    if (!root.lang) problems.push('no language');
+    if (document.querySelectorAll('h1').length !== 1) problems.push('not exactly one h1');
+    const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const parse = (text) => (text.match(/[\d.]+/g) || []).map(Number);
+    const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = parse(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    let texts = 0;
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim()) continue;
+        texts += 1;
+        const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(luminance).sort((x, y) => y - x);
+        const contrast = (a + 0.05) / (b + 0.05);
+        if (contrast < 4.5) problems.push(`contrast ${contrast.toFixed(2)}: ${walker.currentNode.data.trim()}`);
+    }
+    if (texts < 4) problems.push('hardly any text');
+    for (const input of document.querySelectorAll('input:not([type=hidden]):not([aria-hidden])'))
+        if (!input.labels.length) problems.push(`no label: ${input.name}`);
+    for (const control of document.querySelectorAll('button.primary, button.secondary, .field input'))
+        if (control.getBoundingClientRect().height < 44) problems.push(`small target: ${control.name || control.textContent}`);
+    if (!document.styleSheets.length || !document.styleSheets[0].cssRules.length) problems.push('no style sheet');
+    if (document.scripts.length) problems.push('a script');
+    return problems;
+"#;
+
+/// A Chromium of its own, with an empty profile.
+struct Chromium {
+    page: Client,
+    driver: Child,
+    /// Process id of the browser itself: it outlives a driver that is killed.
+    browser: Option<u32>,
+    _profile: tempfile::TempDir,
+    _port: Port,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A Chrome DevTools command (a chromedriver extension of WebDriver).
+#[derive(Debug)]
+struct DevTools(&'static str, Value);
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!(
+            "session/{}/goog/cdp/execute",
+            session.unwrap_or_default()
+        ))
+    }
+
+    fn method_and_body(&self, _url: &url::Url) -> (http::Method, Option<String>) {
+        (
+            http::Method::POST,
+            Some(json!({ "cmd": self.0, "params": self.1 }).to_string()),
+        )
+    }
+}
+
+impl Chromium {
+    async fn start() -> Self {
+        let turn = TURN.lock().await;
+        let profile = tempfile::tempdir().expect("a profile folder");
+        let port = Port::reserve();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={}", port.number()))
+            .env("HOME", profile.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts (Debian packages chromium and chromium-driver): run `cargo xtask test --install`");
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            &format!("--user-data-dir={}", profile.path().join("profile").display()),
+        ]
+        .map(str::to_owned);
+        let capabilities = json!({ "goog:chromeOptions": { "args": arguments } });
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(capabilities.as_object().cloned().unwrap_or_default());
+        let url = format!("http://127.0.0.1:{}", port.number());
+        let page = eventually("a Chromium", PATIENCE, async || builder.connect(&url).await.ok()).await;
+        let id = page
+            .capabilities()
+            .and_then(|facts| facts.get("goog:processID"))
+            .and_then(Value::as_u64);
+        let browser = id.and_then(|id| u32::try_from(id).ok());
+        assert!(
+            browser.is_some(),
+            "chromedriver tells the process id: {:?}",
+            page.capabilities()
+        );
+        Self {
+            page,
+            driver,
+            browser,
+            _profile: profile,
+            _port: port,
+            _turn: turn,
+        }
+    }
+
+    async fn stop(mut self) {
+        self.page.clone().close().await.expect("Chromium closes");
+        self.browser = None;
+    }
+
+    async fn dev_tools(&self, command: &'static str, parameters: Value) -> Value {
+        self.page
+            .issue_cmd(DevTools(command, parameters))
+            .await
+            .expect(command)
+    }
+
+    async fn goto(&self, url: &str) {
+        self.page.goto(url).await.expect(url);
+    }
+
+    async fn type_into(&self, name: &str, text: &str) {
+        let selector = format!("input[name={name}]");
+        let field = self.page.find(Locator::Css(&selector)).await.expect(name);
+        field.clear().await.expect(name);
+        field.send_keys(text).await.expect(name);
+    }
+
+    async fn appears(&self, selector: &str) {
+        let wait = self.page.wait().at_most(PATIENCE);
+        wait.for_element(Locator::Css(selector)).await.expect(selector);
+    }
+
+    async fn press(&self, selector: &str) {
+        self.page
+            .find(Locator::Css(selector))
+            .await
+            .expect(selector)
+            .click()
+            .await
+            .expect(selector);
+    }
+
+    /// Waits for the page with this heading: a click returns before the next page is there.
+    async fn shows(&self, heading: &str) {
+        let heading = json!(heading);
+        let script = "return document.readyState === 'complete' && document.querySelector('h1')?.innerText";
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let found = self.page.execute(script, Vec::new()).await;
+            if found.as_ref().is_ok_and(|found| *found == heading) {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < end,
+                "{heading} within {PATIENCE:?}, not {found:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn sign_in(&self, username: &str, password: &str) {
+        self.type_into("username", username).await;
+        self.type_into("password", password).await;
+        self.press("button.primary").await;
+    }
+
+    /// Inspects the page in every size, light and dark, and keeps pictures of it.
+    async fn look(&self, name: &str) {
+        let folder = screenshots();
+        for (size, width, height) in SIZES {
+            for scheme in ["light", "dark"] {
+                let screen =
+                    json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+                self.dev_tools("Emulation.setDeviceMetricsOverride", screen).await;
+                let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+                self.dev_tools("Emulation.setEmulatedMedia", media).await;
+                let problems = self
+                    .page
+                    .execute(INSPECT, Vec::new())
+                    .await
+                    .expect("the page can be inspected");
+                assert_eq!(problems, json!([]), "{name}, {size}, {scheme}");
+                if size == "narrow" {
+                    continue;
+                }
+                let whole = json!({ "format": "png", "captureBeyondViewport": true });
+                let picture = self.dev_tools("Page.captureScreenshot", whole).await;
+                let picture = STANDARD
+                    .decode(picture["data"].as_str().expect("a picture"))
+                    .expect("a picture");
+                std::fs::write(folder.join(format!("{name}-{size}-{scheme}.png")), picture)
+                    .expect("a picture");
+            }
+        }
+        self.dev_tools("Emulation.clearDeviceMetricsOverride", json!({}))
+            .await;
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        // A test that failed left its browser open.
+        if let Some(browser) = self.browser {
+            doorward_testkit::command::kill(browser, "TERM");
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+fn screenshots() -> PathBuf {
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("the target folder");
+    let folder = target.join("screenshots");
+    std::fs::create_dir_all(&folder).expect("a folder for screenshots");
+    folder
+}
+
+/// Where a client on this computer waits for its answer. It listens until the test process ends.
+struct Callback {
+    url: String,
+    calls: std::sync::Mutex<std::sync::mpsc::Receiver<String>>,
+}
+
+impl Callback {
+    fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let origin = format!(
+            "http://127.0.0.1:{}",
+            listener.local_addr().expect("bound").port()
+        );
+        let (send, calls) = std::sync::mpsc::channel();
+        let url = format!("{origin}/callback");
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let mut lines = BufReader::new(&socket).lines().map_while(Result::ok);
+                let Some(first) = lines.next() else { continue };
+                while lines.next().is_some_and(|line| !line.is_empty()) {}
+                let target = first.split(' ').nth(1).unwrap_or_default();
+                if target.starts_with("/callback") {
+                    let _ = send.send(format!("{origin}{target}"));
+                }
+                let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone";
+                let _ = (&socket).write_all(answer.as_bytes());
+            }
+        });
+        Self {
+            url,
+            calls: std::sync::Mutex::new(calls),
+        }
+    }
+
+    /// The address with which the browser came.
+    async fn called(&self) -> String {
+        let next = async || self.calls.lock().expect("one reader").try_recv().ok();
+        eventually("a call of the client's callback", PATIENCE, next).await
+    }
+}
+
+async fn demo() -> Doorward {
+    Doorward::builder().demo().user("alice", PASSWORD).start().await
+}
+
+fn resource(doorward: &Doorward) -> String {
+    doorward.url("/mcp")
+}
+
+#[tokio::test]
+async fn sign_in_and_approve_in_chromium() {
+    let (doorward, callback) = (demo().await, Callback::start());
+    let client = OAuthClient::register(&doorward, "Claude Code", &callback.url).await;
+    let pkce = Pkce::new();
+    let chromium = Chromium::start().await;
+    chromium
+        .goto(&client.authorize_url(&pkce, &resource(&doorward)))
+        .await;
+    chromium.shows("Sign in").await;
+    chromium.look("login").await;
+    chromium.sign_in("alice", "not the password").await;
+    chromium.appears(".notice.bad").await;
+    chromium.look("login-wrong").await;
+    chromium.sign_in("alice", PASSWORD).await;
+    chromium.shows("Allow Claude Code to use mcp?").await;
+    chromium.look("consent").await;
+    let focused = chromium
+        .page
+        .execute("return document.activeElement.tagName", Vec::new())
+        .await;
+    assert_eq!(
+        focused.expect("an element"),
+        json!("BODY"),
+        "nothing is pressed by accident"
+    );
+
+    chromium.press("button[value=approve]").await;
+    let called = callback.called().await;
+    assert_eq!(
+        parameter(&called, "iss").as_deref(),
+        Some(doorward.public_url.as_str())
+    );
+    let approved = Approved {
+        code: parameter(&called, "code").expect("a code"),
+        pkce,
+        redirect_uri: client.redirect_uri.clone(),
+        resource: resource(&doorward),
+        callback: called,
+    };
+    let tokens = Tokens::from_reply(&client.redeem(&approved).await);
+    assert_eq!(tokens.claims()["username"], "alice");
+
+    chromium.stop().await;
+}
+
+#[tokio::test]
+async fn cn_07_deny_in_chromium_and_no_script_of_a_stranger_runs() {
+    let (doorward, callback) = (demo().await, Callback::start());
+    let name = "\"><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)>";
+    let client = OAuthClient::register(&doorward, name, &callback.url).await;
+    let chromium = Chromium::start().await;
+    chromium
+        .goto(&client.authorize_url(&Pkce::new(), &resource(&doorward)))
+        .await;
+    assert_ne!(chromium.page.title().await.expect("a title"), "owned");
+    chromium.sign_in("alice", PASSWORD).await;
+    chromium.shows(&format!("Allow {name} to use mcp?")).await;
+    assert_ne!(chromium.page.title().await.expect("a title"), "owned");
+    chromium.look("consent-hostile").await;
+
+    // "Not you?" goes on with the same request.
+    chromium.press("button.link").await;
+    chromium.shows("Sign in").await;
+    chromium.sign_in("alice", PASSWORD).await;
+    chromium.press("button[value=deny]").await;
+    let called = callback.called().await;
+    assert_eq!(parameter(&called, "error").as_deref(), Some("access_denied"));
+    assert_eq!(parameter(&called, "code"), None);
+
+    // The keyboard alone: from the top of the page to "Deny" and "Allow", in this order.
+    chromium
+        .goto(&client.authorize_url(&Pkce::new(), &resource(&doorward)))
+        .await;
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        let body = chromium
+            .page
+            .find(Locator::Css(":focus, body:not(:has(:focus))"))
+            .await
+            .expect("a focus");
+        body.send_keys("\u{e004}").await.expect("a tab");
+        let script = "const e = document.activeElement; return [e.value || e.textContent, getComputedStyle(e).outlineStyle]";
+        order.push(
+            chromium
+                .page
+                .execute(script, Vec::new())
+                .await
+                .expect("an element"),
+        );
+    }
+    assert_eq!(
+        order,
+        [
+            json!(["Not you?", "solid"]),
+            json!(["mcp", "solid"]),
+            json!(["deny", "solid"]),
+            json!(["approve", "solid"])
+        ]
+    );
+    chromium.stop().await;
+}
+
+#[tokio::test]
+async fn setup_in_chromium() {
+    let doorward = demo().await;
+    let added = doorward
+        .command(&["user", "add", "carol", "--public-url", &doorward.public_url])
+        .ok();
+    let link = added
+        .stdout
+        .split_whitespace()
+        .find(|word| word.contains("/setup"))
+        .expect("a setup link");
+    let chromium = Chromium::start().await;
+    chromium.goto(link).await;
+    chromium.shows("Choose a password").await;
+    chromium.look("setup").await;
+    let fill = async |password: &str, again: &str| {
+        chromium.type_into("password", password).await;
+        chromium.type_into("password_again", again).await;
+        chromium.press("button.primary").await;
+    };
+    fill("one long password", "another long password").await;
+    chromium.appears(".notice.bad").await;
+    chromium.look("setup-different").await;
+    fill("one long password", "one long password").await;
+    chromium.shows("Your password is set").await;
+    chromium.look("setup-done").await;
+    chromium.goto(link).await;
+    chromium.shows("This link does not work any more").await;
+
+    chromium.goto(&doorward.url("/login")).await;
+    chromium.sign_in("carol", "one long password").await;
+    chromium.shows("You are signed in").await;
+    chromium.look("signed-in").await;
+    chromium.press("button.secondary").await;
+    chromium.shows("You are signed out").await;
+    chromium.stop().await;
+}
+
+#[tokio::test]
+async fn start_page_and_error_pages_in_chromium() {
+    let doorward = demo().await;
+    let chromium = Chromium::start().await;
+    for (path, heading, name) in [
+        ("/", "An MCP server lives here", "home"),
+        (
+            "/authorize?client_id=dcr_unknown",
+            "This app is not known here",
+            "error",
+        ),
+        ("/nothing/here", "There is nothing here", "not-found"),
+        (
+            "/consent",
+            "This page cannot be opened by its address",
+            "wrong-method",
+        ),
+    ] {
+        chromium.goto(&doorward.url(path)).await;
+        chromium.shows(heading).await;
+        chromium.look(name).await;
+    }
+    // The number on the page is the one in the log.
+    let number = chromium
+        .page
+        .find(Locator::Css(".reference code"))
+        .await
+        .expect("a number");
+    let number = number.text().await.expect("a number");
+    assert!(
+        doorward.logs().contains(&number),
+        "{number} in {}",
+        doorward.logs()
+    );
+    chromium.stop().await;
+}
