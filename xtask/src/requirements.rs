@@ -223,7 +223,7 @@ fn write_statuses(root: &Path, traceability: &Traceability) -> Result<()> {
         let row = traceability.rows.iter().find(|row| row.id == id)?;
         Some(
             row.status
-                .given(traceability.tests_of(id).next().is_some())
+                .given(traceability.is_proved(id))
                 .as_str(),
         )
     };
