@@ -4,41 +4,36 @@
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use doorward_types::digest::Digest;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 struct Asset {
     name: String,
     content_type: &'static str,
-    bytes: &'static [u8],
+    bytes: Bytes,
 }
 
 impl Asset {
-    fn new(stem: &str, extension: &str, content_type: &'static str, bytes: &'static [u8]) -> Self {
-        let digest: String = Digest::of(bytes).to_string().chars().take(12).collect();
+    fn new(stem: &str, extension: &str, content_type: &'static str, text: String) -> Self {
+        let digest: String = Digest::of(text.as_bytes()).to_string().chars().take(12).collect();
+        let name = format!("{stem}-{digest}.{extension}");
         Self {
-            name: format!("{stem}-{digest}.{extension}"),
+            name,
             content_type,
-            bytes,
+            bytes: text.into(),
         }
     }
 }
 
 static STYLE: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new(
-        "doorward",
-        "css",
-        "text/css; charset=utf-8",
-        include_bytes!("../static/doorward.css"),
-    )
+    // The sheet draws the icon in the colour of the scheme, so it has to know its name.
+    let sheet = include_str!("../static/doorward.css").replace("ICON", &icon_path());
+    Asset::new("doorward", "css", "text/css; charset=utf-8", sheet)
 });
 static ICON: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new(
-        "door",
-        "svg",
-        "image/svg+xml",
-        include_bytes!("../static/door.svg"),
-    )
+    let icon = include_str!("../static/door.svg");
+    Asset::new("door", "svg", "image/svg+xml", icon.to_owned())
 });
 
 /// Path of the style sheet.
@@ -58,5 +53,5 @@ pub(crate) fn serve(name: &str) -> Option<Response> {
         (CONTENT_TYPE, asset.content_type),
         (CACHE_CONTROL, "public, max-age=31536000, immutable"),
     ];
-    Some((headers, asset.bytes).into_response())
+    Some((headers, asset.bytes.clone()).into_response())
 }

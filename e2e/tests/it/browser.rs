@@ -117,6 +117,7 @@ impl Chromium {
             "--disable-component-update",
             "--disable-sync",
             "--disable-dev-shm-usage",
+            "--hide-scrollbars",
             &format!("--user-data-dir={}", profile.path().join("profile").display()),
         ]
         .map(str::to_owned);
@@ -458,7 +459,7 @@ async fn start_page_and_error_pages_in_chromium() {
         ("/", "An MCP server lives here", "home"),
         (
             "/authorize?client_id=dcr_unknown",
-            "This app is not known here",
+            "Unknown app",
             "error",
         ),
         ("/nothing/here", "There is nothing here", "not-found"),

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get};
 use doorward_types::url::Issuer;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -39,7 +39,7 @@ pub(crate) fn routes(issuer: &Issuer) -> Router<WebState> {
     }
     // Browsers only see that a document is missing if the answer is readable from their origin, too.
     router
-        .route("/.well-known/{*other}", get(absent))
+        .route("/.well-known/{*other}", any(absent))
         .layer(from_fn(cors::open))
 }
 

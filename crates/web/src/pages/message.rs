@@ -1,5 +1,7 @@
 //! Pages that only say something: what happened, what to do next, and a number that is also in the log.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::response::Response;
 use doorward_authorization_server::PageProblem;
@@ -25,6 +27,7 @@ struct MessagePage<'a> {
     title: &'a str,
     text: &'a str,
     next: &'a str,
+    links_home: bool,
     reference: Option<String>,
 }
 
@@ -38,7 +41,9 @@ pub(crate) struct Problem {
     /// What happened, in a sentence.
     pub(crate) text: String,
     /// What to do next.
-    pub(crate) next: &'static str,
+    pub(crate) next: Cow<'static, str>,
+    /// Whether to link to the start page.
+    pub(crate) links_home: bool,
     /// The rule that refused, for the log.
     pub(crate) rule: String,
 }
@@ -52,14 +57,15 @@ impl Problem {
         status: StatusCode,
         title: &'static str,
         text: impl Into<String>,
-        next: &'static str,
+        next: impl Into<Cow<'static, str>>,
         rule: impl Into<String>,
     ) -> Self {
         Self {
             status,
             title,
             text: text.into(),
-            next,
+            next: next.into(),
+            links_home: false,
             rule: rule.into(),
         }
     }
@@ -119,7 +125,8 @@ impl Problem {
                 good: false,
                 title: self.title,
                 text: &self.text,
-                next: self.next,
+                next: &self.next,
+                links_home: self.links_home,
                 reference: Some(reference),
             },
         );
@@ -135,8 +142,8 @@ impl Problem {
 impl From<PageProblem> for Problem {
     fn from(problem: PageProblem) -> Self {
         let title = match problem {
-            PageProblem::UnknownClient => "This app is not known here",
-            PageProblem::ClientPending(_) => "This app waits for approval",
+            PageProblem::UnknownClient => "Unknown app",
+            PageProblem::ClientPending(_) => "Not approved yet",
             PageProblem::Unreadable(_)
             | PageProblem::AmbiguousClient
             | PageProblem::MissingClient
@@ -148,7 +155,11 @@ impl From<PageProblem> for Problem {
         };
         let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let rule = format!("{}: {problem:?}", problem.requirement().id);
-        Self::new(status, title, problem.to_string(), "", rule)
+        // The first sentence says what happened, the others what to do.
+        let words = problem.to_string();
+        let (text, next) = words.split_once(". ").unwrap_or((&words, ""));
+        let text = format!("{}.", text.trim_end_matches('.'));
+        Self::new(status, title, text, next.to_owned(), rule)
     }
 }
 
@@ -217,6 +228,7 @@ pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Res
             title,
             text,
             next,
+            links_home: false,
             reference: None,
         },
     )
@@ -224,13 +236,17 @@ pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Res
 
 /// The answer for a path that is not there.
 pub(crate) fn not_found(state: &WebState) -> Response {
-    Problem::new(
+    let problem = Problem::new(
         StatusCode::NOT_FOUND,
         "There is nothing here",
         "This address does not exist on this server.",
         "Check the address. The start page lists the servers that are protected here.",
         "no route",
-    )
+    );
+    Problem {
+        links_home: true,
+        ..problem
+    }
     .respond(state)
 }
 

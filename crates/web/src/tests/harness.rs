@@ -440,7 +440,10 @@ pub(super) struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Log {
     /// Captures every event of this thread until the guard is dropped.
-    pub(super) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn capture() -> (Self, (tracing::subscriber::DefaultGuard, tracing::Dispatch)) {
+        // While there is only one subscriber, an event that another test reaches first is switched off for
+        // all threads; a second one that is kept alive prevents that.
+        let second = tracing::Dispatch::new(tracing_subscriber::registry());
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -449,7 +452,7 @@ impl Log {
             .without_time()
             .with_writer(move || writer.clone())
             .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        (log, (tracing::subscriber::set_default(subscriber), second))
     }
 
     pub(super) fn text(&self) -> String {
