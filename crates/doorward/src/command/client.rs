@@ -81,11 +81,14 @@ async fn show(context: &mut Context, id: &str) -> Result<(), CommandError> {
         ));
     }
     if context.is_json() {
-        let mut value = shown(&client);
-        value["grants"] = grants
+        let grants: Vec<Value> = grants
             .iter()
             .map(|(user, grant)| shown_grant(user, grant))
             .collect();
+        let mut value = shown(&client);
+        if let Some(object) = value.as_object_mut() {
+            object.insert("grants".into(), grants.into());
+        }
         return Ok(context.output.json(&value)?);
     }
     let metadata = &client.metadata;

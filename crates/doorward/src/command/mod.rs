@@ -64,6 +64,7 @@ fn now() -> UnixTime {
     SystemClock.now()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 fn unreadable(error: LoadError) -> CommandError {
     CommandError::failed("the database cannot be read").because(&error)
 }

@@ -43,30 +43,30 @@ impl Config {
                 self.log_format.value.to_string(),
                 &self.log_format.origin,
             ),
-            self.from_file("allowed_origins", json!(self.allowed_origins)),
+            self.in_file("allowed_origins", json!(self.allowed_origins)),
         ];
         if let Some(tls) = &self.tls {
-            lines.push(self.from_file("tls.certificate", json!(tls.certificate)));
-            lines.push(self.from_file("tls.key", json!(tls.key)));
+            lines.push(self.in_file("tls.certificate", json!(tls.certificate)));
+            lines.push(self.in_file("tls.key", json!(tls.key)));
         }
         self.show_servers(&mut lines);
         for (key, span) in self.lifetimes.entries() {
-            lines.push(self.from_file(&format!("lifetimes.{key}"), json!(span.to_string())));
+            lines.push(self.in_file(&format!("lifetimes.{key}"), json!(span.to_string())));
         }
         for (key, span) in self.timeouts.entries() {
-            lines.push(self.from_file(&format!("timeouts.{key}"), json!(span.to_string())));
+            lines.push(self.in_file(&format!("timeouts.{key}"), json!(span.to_string())));
         }
-        lines.push(self.from_file("registration.mode", json!(self.registration_mode().name())));
-        lines.push(self.from_file("registration.known_hosts", json!(self.registration.known_hosts)));
-        lines.push(self.from_file(
+        lines.push(self.in_file("registration.mode", json!(self.registration_mode().name())));
+        lines.push(self.in_file("registration.known_hosts", json!(self.registration.known_hosts)));
+        lines.push(self.in_file(
             "registration.unknown_hosts",
             json!(self.registration.unknown_hosts),
         ));
-        lines.push(self.from_file(
+        lines.push(self.in_file(
             "registration.custom_schemes",
             json!(self.registration.custom_schemes),
         ));
-        lines.push(self.from_file("registration.quota", json!(self.registration_quota())));
+        lines.push(self.in_file("registration.quota", json!(self.registration_quota())));
         lines
     }
 
@@ -88,17 +88,17 @@ impl Config {
     fn show_servers(&self, lines: &mut Vec<Shown>) {
         for (index, server) in self.servers.iter().enumerate() {
             let key = |name: &str| format!("servers[{index}].{name}");
-            lines.push(self.from_file(&key("name"), json!(server.name)));
-            lines.push(self.from_file(&key("path"), json!(server.path)));
+            lines.push(self.in_file(&key("name"), json!(server.name)));
+            lines.push(self.in_file(&key("path"), json!(server.path)));
             lines.push(match &server.upstream {
-                Upstream::Demo => self.from_file(&key("demo"), json!(true)),
-                Upstream::Http(url) => self.from_file(&key("upstream"), json!(url.as_str())),
+                Upstream::Demo => self.in_file(&key("demo"), json!(true)),
+                Upstream::Http(url) => self.in_file(&key("upstream"), json!(url.as_str())),
             });
-            lines.push(self.from_file(&key("allow"), json!(server.allow)));
+            lines.push(self.in_file(&key("allow"), json!(server.allow)));
         }
     }
 
-    fn from_file(&self, key: &str, value: Value) -> Shown {
+    fn in_file(&self, key: &str, value: Value) -> Shown {
         let origin = self
             .lines
             .get(key)

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde_json::json;
+
 /// A configuration file as it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
@@ -109,18 +111,15 @@ impl ConfigError {
     /// The problems as JSON, for scripts.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let problems = self.problems.iter().map(|problem| {
-            let mut entry = serde_json::json!({ "message": problem.message, "help": problem.help });
+            let (message, help) = (&problem.message, &problem.help);
             match (&problem.place, &self.source) {
                 (Place::File(span), Some(source)) => {
                     let (line, column) = source.position(span.start);
-                    entry["file"] = source.name.clone().into();
-                    entry["line"] = line.into();
-                    entry["column"] = column.into();
+                    json!({ "message": message, "help": help, "file": source.name, "line": line, "column": column })
                 }
-                (Place::Named(name), _) => entry["origin"] = name.clone().into(),
-                _ => {}
+                (Place::Named(name), _) => json!({ "message": message, "help": help, "origin": name }),
+                _ => json!({ "message": message, "help": help }),
             }
-            entry
         });
         serde_json::Value::Array(problems.collect())
     }
