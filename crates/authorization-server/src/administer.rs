@@ -54,15 +54,18 @@ pub fn check_username(name: &str) -> Result<(), NameProblem> {
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(NameProblem::UpperCase);
     }
+    if name.contains('/') {
+        return Err(NameProblem::Character);
+    }
     check_group(name)
 }
 
-/// Judges a group name: like a user name, upper case allowed.
+/// Judges a group name: like a user name, upper case and `/` allowed.
 pub fn check_group(name: &str) -> Result<(), NameProblem> {
     if name.is_empty() || name.chars().count() > MAX_NAME {
         return Err(NameProblem::Length);
     }
-    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+' | b'@');
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"._-+@/".contains(&b);
     let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if starts_well && name.bytes().all(good) {
         Ok(())
@@ -313,7 +316,8 @@ mod tests {
         ] {
             assert_eq!(check_username(bad), Err(why), "{bad:?}");
         }
-        assert_eq!(check_group("Eng"), Ok(()));
+        assert_eq!(check_username("eng/ops"), Err(NameProblem::Character));
+        assert_eq!(check_group("Eng/Backend"), Ok(()));
         assert_eq!(check_group("a,b"), Err(NameProblem::Character));
     }
 
