@@ -591,6 +591,21 @@ pub(super) async fn sweeping_keeps_what_lives(store: &dyn Store) {
     done(store, vec![sweep_at(70 + day)]).await;
     assert_eq!(store.code(digest("code", 0)).await.unwrap(), None);
     assert!(store.refresh_token(digest("refresh", 0)).await.unwrap().is_some());
+    done(store, vec![Write::RevokeFamily(family_id(0))]).await;
+    done(store, vec![sweep_at(20 + day)]).await;
+    assert!(
+        store.family(family_id(0)).await.unwrap().is_some(),
+        "a day after its last use"
+    );
+    done(store, vec![sweep_at(21 + day)]).await;
+    assert_eq!(store.refresh_token(digest("refresh", 0)).await.unwrap(), None);
+    let other = sample::family(1, &grant);
+    let token = sample::refresh_token(1, 1, 0);
+    done(
+        store,
+        vec![Write::InsertFamily(other), Write::InsertRefreshToken(token)],
+    )
+    .await;
     let idle = Write::Sweep {
         now: at(0),
         families_idle_since: at(21),
@@ -599,7 +614,7 @@ pub(super) async fn sweeping_keeps_what_lives(store: &dyn Store) {
         clients_unused_since: at(0),
     };
     done(store, vec![idle]).await;
-    assert_eq!(store.refresh_token(digest("refresh", 0)).await.unwrap(), None);
+    assert_eq!(store.refresh_token(digest("refresh", 1)).await.unwrap(), None);
     assert!(
         store.client(&client_id(0)).await.unwrap().is_some(),
         "has a consent record"
