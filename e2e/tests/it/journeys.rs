@@ -111,9 +111,13 @@ async fn the_first_run_of_the_demo() {
     // A later start knows the account and says how to reset its password.
     doorward.terminate();
     assert_eq!(doorward.wait(Duration::from_secs(30)).await, 0);
-    let before = doorward.logs().len();
+    let before = (doorward.stdout().len(), doorward.stderr().len());
     doorward.start_again().await;
-    let later = doorward.logs()[before..].to_owned();
+    let later = format!(
+        "{}{}",
+        &doorward.stdout()[before.0..],
+        &doorward.stderr()[before.1..]
+    );
     assert!(later.contains("doorward user passwd demo"), "{later}");
     let again = mcp::call(&doorward, "/mcp", "whoami", &json!({}))
         .bearer(&tokens.access)

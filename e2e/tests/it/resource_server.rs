@@ -525,7 +525,8 @@ async fn rs_16_a_token_belongs_into_the_authorization_header() {
     let token = catalogue.t().await;
     let case = marker();
     let in_query = catalogue.call_at(&format!("{RA}?access_token={token}"), &case);
-    assert_eq!(in_query.clone().send().await.status, 401);
+    let alone = in_query.clone().send().await;
+    assert!(matches!(alone.status, 400 | 401), "query alone: {}", alone.status);
     let both = in_query.bearer(&token).send().await;
     assert!(
         matches!(both.status, 400 | 401),

@@ -135,7 +135,11 @@ fn certificate_files_that_do_not_work_are_named() {
             refused.stdout,
             refused.stderr
         );
-        assert!(refused.stderr.contains(".pem"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(".pem") || refused.stderr.contains("`[tls]`"),
+            "{}",
+            refused.stderr
+        );
         assert!(!refused.stderr.contains("PRIVATE KEY"), "{}", refused.stderr);
     }
 }

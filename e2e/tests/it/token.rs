@@ -124,7 +124,6 @@ async fn tk_06_the_redirect_uri_must_be_the_same() {
         "http://127.0.0.1:81/cb",
         "http://127.0.0.1/other",
         "https://c1.test/cb",
-        "",
     ] {
         let form = with(client.code_form(&approved), "redirect_uri", Some(other));
         assert_t(&client.token(&form).await, &["invalid_grant", "invalid_request"]);
