@@ -4,6 +4,7 @@ mod cli;
 mod command;
 mod config;
 mod error;
+mod known_url;
 mod log;
 mod output;
 mod serve;

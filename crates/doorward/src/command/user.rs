@@ -264,7 +264,7 @@ async fn link(context: &Context, store: &SqliteStore, user: &User) -> Result<Lin
     commit(store, unit).await?;
     let url = format!(
         "{}/setup?token={}",
-        context.config.public_url.value,
+        crate::known_url::public_url(&context.config),
         secret.expose()
     );
     Ok(Link {

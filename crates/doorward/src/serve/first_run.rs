@@ -191,7 +191,7 @@ fn client_lines(public_url: &str, server: &Server) -> [String; 3] {
     ]
 }
 
-/// The flags with which another command finds this server's data and URL.
+/// The flags with which another command finds this server's data (and with it its URL).
 fn same_data(config: &Config) -> String {
     let mut flags = String::new();
     if let Some(file) = config.file() {
@@ -199,9 +199,6 @@ fn same_data(config: &Config) -> String {
     }
     if matches!(config.data.origin, Origin::Flag(_)) {
         flags.push_str(&format!(" --data {}", config.data.value.display()));
-    }
-    if config.file().is_none() && config.public_url.value.as_str() != "http://localhost:8080" {
-        flags.push_str(&format!(" --public-url {}", config.public_url.value));
     }
     flags
 }

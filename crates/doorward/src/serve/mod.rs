@@ -62,6 +62,9 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let listeners = listen::bind(&config).await?;
     let config = config.with_bound_port(listeners.port);
     let folder = open_data(&config, &sources)?;
+    if let Err(error) = crate::known_url::note(&config.data.value, &config.public_url.value) {
+        tracing::warn!(%error, "links that other commands print need `--public-url`");
+    }
     let parts = compose::compose(&config, &folder, &sources).await?;
     let (stopping, stop) = watch::channel(false);
     let follower = tokio::spawn(Arc::clone(&parts.follower).follow());

@@ -28,9 +28,13 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, CommandError
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(|error| {
-                CommandError::usage("the certificate and the private key of `[tls]` cannot be used")
-                    .because(&error)
-                    .hint("check that the key belongs to the first certificate of the file")
+                CommandError::usage(format!(
+                    "{} and {} of `[tls]` cannot be used together",
+                    tls.certificate.display(),
+                    tls.key.display()
+                ))
+                .because(&error)
+                .hint("check that the key belongs to the first certificate of the file")
             })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
