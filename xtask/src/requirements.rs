@@ -221,11 +221,7 @@ pub(crate) fn command(update: bool) -> Result<()> {
 fn write_statuses(root: &Path, traceability: &Traceability) -> Result<()> {
     let status = |id: &str| {
         let row = traceability.rows.iter().find(|row| row.id == id)?;
-        Some(
-            row.status
-                .given(traceability.is_proved(id))
-                .as_str(),
-        )
+        Some(row.status.given(traceability.is_proved(id)).as_str())
     };
     let mut id = String::new();
     let requirements = read(root, REQUIREMENTS)?

@@ -13,7 +13,9 @@ pub struct Scope(String);
 
 /// A text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a scope: one or more printable ASCII characters without space, quote or backslash (RFC 6749 section 3.3)")]
+#[error(
+    "not a scope: one or more printable ASCII characters without space, quote or backslash (RFC 6749 section 3.3)"
+)]
 pub struct NotAScope;
 
 impl Scope {
@@ -44,7 +46,9 @@ impl fmt::Display for Scope {
 
 impl<'de> Deserialize<'de> for Scope {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -138,7 +142,9 @@ impl Serialize for ScopeSet {
 
 impl<'de> Deserialize<'de> for ScopeSet {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

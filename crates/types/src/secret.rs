@@ -29,7 +29,10 @@ impl Secret {
     /// `prefix` followed by 256 random bits, so that scanners (and people) can tell what leaked.
     #[must_use]
     pub fn generate_with_prefix(prefix: &str, random: &dyn Random) -> Self {
-        Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>(random))))
+        Self(format!(
+            "{prefix}{}",
+            URL_SAFE_NO_PAD.encode(random::bytes::<32>(random))
+        ))
     }
 
     /// The text itself. Every call is a place to look at in a review.

@@ -44,13 +44,19 @@ impl UnixTime {
     /// The point `duration` later; saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The point `duration` earlier; saturates.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero if it is not after it (clocks step backwards).
@@ -67,9 +73,15 @@ impl fmt::Display for UnixTime {
         let seconds = self.0.div_euclid(1000);
         let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         let (year, month, day) = civil_from_days(days);
-        let (hour, minute, second) =
-            (second_of_day / 3600, second_of_day % 3600 / 60, second_of_day % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        let (hour, minute, second) = (
+            second_of_day / 3600,
+            second_of_day % 3600 / 60,
+            second_of_day % 60,
+        );
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+        )
     }
 }
 
@@ -78,8 +90,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days.saturating_add(719_468);
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let mp = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * mp + 2) / 5 + 1;
@@ -99,9 +110,14 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixTime {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the machine's clock"
+        )]
         let now = std::time::SystemTime::now();
-        let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since_epoch = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         UnixTime(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 }
@@ -141,13 +157,21 @@ mod tests {
     #[test]
     fn displays_as_rfc_3339() {
         assert_eq!(UnixTime::EPOCH.to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(UnixTime::from_millis(1_709_210_096_789).to_string(), "2024-02-29T12:34:56.789Z");
+        assert_eq!(
+            UnixTime::from_millis(1_709_210_096_789).to_string(),
+            "2024-02-29T12:34:56.789Z"
+        );
         assert_eq!(UnixTime::from_millis(-1).to_string(), "1969-12-31T23:59:59.999Z");
     }
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(UnixTime::from_millis(i64::MAX).plus(Duration::from_secs(1)).millis(), i64::MAX);
+        assert_eq!(
+            UnixTime::from_millis(i64::MAX)
+                .plus(Duration::from_secs(1))
+                .millis(),
+            i64::MAX
+        );
         assert_eq!(UnixTime::EPOCH.since(UnixTime::from_seconds(5)), Duration::ZERO);
         assert_eq!(UnixTime::from_millis(-1).seconds(), -1);
     }

@@ -162,7 +162,10 @@ mod tests {
     #[test]
     fn a21_resources_compare_without_case_of_scheme_and_host_and_without_default_port() {
         let resource = ResourceUri::parse("https://mcp.example.com/a/mcp").unwrap();
-        for same in ["https://mcp.example.com/a/mcp", "HTTPS://MCP.example.COM:443/a/mcp"] {
+        for same in [
+            "https://mcp.example.com/a/mcp",
+            "HTTPS://MCP.example.COM:443/a/mcp",
+        ] {
             assert!(resource.matches(same), "{same}");
         }
         for other in [
@@ -193,7 +196,12 @@ mod tests {
 
     #[test]
     fn s4_only_https_or_loopback() {
-        for good in ["https://a.example", "http://localhost:8080", "http://127.0.0.1:1/x", "http://[::1]:1"] {
+        for good in [
+            "https://a.example",
+            "http://localhost:8080",
+            "http://127.0.0.1:1/x",
+            "http://[::1]:1",
+        ] {
             assert!(Issuer::parse(good).is_ok(), "{good}");
         }
         for (bad, why) in [
