@@ -9,7 +9,7 @@ use url::Url;
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
-    /// A port of both loopback families: 127.0.0.1 and [::1].
+    /// A port of both loopback families: `127.0.0.1` and `[::1]`.
     Localhost(u16),
     /// One address.
     Address(SocketAddr),

@@ -17,7 +17,7 @@ pub(crate) struct ConfigFile {
     /// The URL under which people and clients reach Doorward: an origin without a path. `https`, or `http` on
     /// a loopback host. Default: `http://localhost:PORT` with the port of `listen`.
     pub(crate) public_url: Option<String>,
-    /// Where to listen: `IP:PORT`, or `localhost:PORT` for 127.0.0.1 and [::1]. Default: `localhost:8080`.
+    /// Where to listen: `IP:PORT`, or `localhost:PORT` for `127.0.0.1` and `[::1]`. Default: `localhost:8080`.
     pub(crate) listen: Option<String>,
     /// The data folder; relative to the folder of this file. Default: `doorward-data` in the working directory.
     pub(crate) data: Option<PathBuf>,
