@@ -158,6 +158,15 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
+    // The default hook writes to stderr itself, and would wait for a reader. Its text may hold values that
+    // a log must not, so only the place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(
+            place,
+            "a task panicked: its connection is closed, please report this"
+        );
+    }));
     LogGuard { queue }
 }
 

@@ -183,3 +183,68 @@ impl Store for FollowedStore {
         self.inner.version().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use doorward_records::revocation::Revoked;
+    use doorward_resource_server::Revocations as _;
+    use doorward_storage::DataFolder;
+    use doorward_types::random::CountingRandom;
+    use doorward_types::time::{FixedClock, UnixTime};
+
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
+
+    fn revocation(family: FamilyId) -> Unit {
+        let expires = NOW.plus(Duration::from_secs(900));
+        Unit::writes(vec![Write::AppendRevocation {
+            revoked: Revoked::Family(family),
+            at: NOW,
+            expires,
+        }])
+    }
+
+    #[tokio::test]
+    async fn revocations_are_known_before_the_first_call_at_once_and_by_polling() {
+        let folder = tempfile::tempdir().unwrap();
+        let random = CountingRandom::default();
+        let data = DataFolder::open_or_create(&folder.path().join("data"), &random).unwrap();
+        let database: Arc<dyn Store> = data.store();
+        let family = || FamilyId::generate(NOW, &random);
+        database.commit(revocation(family())).await.unwrap();
+
+        let set = Arc::new(RevocationSet::new());
+        let clock = Arc::new(FixedClock::new(NOW));
+        let (follower_set, follower_clock) = (Arc::clone(&set), Arc::clone(&clock) as Arc<dyn Clock>);
+        let follower = Follower::start(Arc::clone(&database), follower_set, follower_clock)
+            .await
+            .unwrap();
+        assert_eq!(
+            (set.len(), set.complete_until()),
+            (1, NOW),
+            "all of the feed before the first call"
+        );
+
+        let follower = Arc::new(follower);
+        let store = FollowedStore {
+            inner: Arc::clone(&database),
+            follower: Arc::clone(&follower),
+        };
+        store.commit(revocation(family())).await.unwrap();
+        assert_eq!(set.len(), 2, "in force when the commit returns");
+
+        // Another process on the same data.
+        let mut seen = None;
+        follower.poll(&mut seen).await.unwrap();
+        let other = DataFolder::open(&folder.path().join("data")).unwrap();
+        other.store().commit(revocation(family())).await.unwrap();
+        assert_eq!(set.len(), 2);
+        clock.advance(Duration::from_secs(1));
+        follower.poll(&mut seen).await.unwrap();
+        assert_eq!((set.len(), set.complete_until()), (3, clock.now()));
+        clock.advance(Duration::from_secs(1));
+        follower.poll(&mut seen).await.unwrap();
+        assert_eq!(set.complete_until(), clock.now(), "nothing new was heard too");
+    }
+}
