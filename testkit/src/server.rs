@@ -475,10 +475,11 @@ impl Drop for Doorward {
 
 impl Running {
     fn end(mut self) {
-        // The watchdog first: once the server is reaped, its number may belong to somebody else.
+        // At once, because crash tests aim at a moment; then the watchdog before the server is reaped,
+        // because after that its number may belong to somebody else.
+        let _ = self.child.kill();
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
