@@ -2,7 +2,7 @@
 //!
 //! The rules are in `doorward-authorization-server`. This crate does what they must not: it reads requests,
 //! loads rows, commits what was decided (again, if the rows changed in between), signs after the commit,
-//! and renders. [`router`] needs a [`WebState`]; the binary builds one from [`WebParts`].
+//! and renders. [`router()`] needs a [`WebState`]; the binary builds one from [`WebParts`].
 
 mod assets;
 mod body;
