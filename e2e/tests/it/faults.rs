@@ -22,7 +22,7 @@ fn rounds(full: usize) -> usize {
 fn moment() -> Duration {
     static ROUND: AtomicU64 = AtomicU64::new(1);
     let round = ROUND.fetch_add(1, Ordering::SeqCst);
-    let span = if round % 2 == 0 { 50_000 } else { 4_000 };
+    let span = if round.is_multiple_of(2) { 50_000 } else { 4_000 };
     Duration::from_micros(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % span)
 }
 
@@ -198,7 +198,7 @@ async fn ft_02_a_crash_while_a_token_is_refreshed() {
 }
 
 #[tokio::test]
-async fn ft_09_a_damaged_data_folder_is_refused_in_words() {
+async fn a_damaged_data_folder_is_refused_in_words() {
     let doorward = Doorward::builder().demo().start().await;
     doorward.kill();
     let (database, key) = (
@@ -244,25 +244,68 @@ async fn ft_09_a_damaged_data_folder_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn ft_06_a_graceful_end_with_streams_open() {
+async fn ft_06_a_graceful_end_with_calls_and_streams_open() {
     use doorward_testkit::upstream::{Answer, Part, event};
     let catalogue = Catalogue::start().await;
-    let case = doorward_testkit::marker();
-    catalogue.up_a.script_for(&case, |_| {
+    let (endless, slow) = (doorward_testkit::marker(), doorward_testkit::marker());
+    catalogue.up_a.script_for(&endless, |_| {
         Answer::events(vec![
             event(None, &serde_json::json!({ "jsonrpc": "2.0", "method": "x" })),
             Part::Hang,
         ])
     });
+    let go = std::sync::Arc::new(tokio::sync::Notify::new());
+    let signal = std::sync::Arc::clone(&go);
+    catalogue.up_a.script_for(&slow, move |request| {
+        let answer = doorward_testkit::upstream::friendly(request);
+        let mut parts = vec![Part::Wait(std::sync::Arc::clone(&signal))];
+        parts.extend(answer.parts);
+        Answer {
+            parts,
+            chunked: true,
+            ..answer
+        }
+    });
     let token = catalogue.t().await;
     let mut streams = Vec::new();
-    for _ in 0..20 {
-        let mut stream = catalogue.call(&case).bearer(&token).stream().await;
+    for _ in 0..100 {
+        let mut stream = catalogue.call(&endless).bearer(&token).stream().await;
         stream.event().await.expect("it is open");
         streams.push(stream);
     }
+    let calls: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(catalogue.call(&slow).bearer(&token).try_send()))
+        .collect();
+    doorward_testkit::eventually("every call is upstream", Duration::from_secs(30), || async {
+        (catalogue.up_a.with(&slow).len() == 100).then_some(())
+    })
+    .await;
     let begun = Instant::now();
     catalogue.doorward.terminate();
+    doorward_testkit::eventually(
+        "no new connection is accepted",
+        Duration::from_secs(30),
+        || async {
+            tokio::net::TcpStream::connect(catalogue.doorward.address())
+                .await
+                .is_err()
+                .then_some(())
+        },
+    )
+    .await;
+    go.notify_waiters();
+    let mut finished = 0;
+    for call in calls {
+        // Finished, or cut with a clear error: never a truncated success.
+        if let Ok(reply) = call.await.unwrap() {
+            assert!(matches!(reply.status, 200 | 502 | 503), "{}", reply.text());
+            if reply.status == 200 {
+                assert_eq!(doorward_testkit::mcp::text_of(&reply), "t_read ok");
+                finished += 1;
+            }
+        }
+    }
+    assert!(finished > 0, "calls in flight finish");
     assert_eq!(
         catalogue.doorward.wait(Duration::from_secs(30)).await,
         0,

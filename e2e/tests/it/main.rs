@@ -2,12 +2,14 @@
 //! journeys that people make.
 
 mod authorization;
+mod bodies;
 mod browser;
 mod clients;
 mod command_line;
 mod conformance;
 mod consent;
 mod faults;
+mod hostile_upstream;
 mod http_surface;
 mod journeys;
 mod leaks;
