@@ -52,15 +52,17 @@ pub fn decide(
     Ok(set_password(unit, user, password_hash))
 }
 
-/// Adds to `unit` what a new password means: nobody who knew the old one stays signed in.
+/// Adds to `unit` what a new password means: nobody who knew the old one stays signed in. The account must
+/// still be what was loaded, so that this undoes no other change.
 #[must_use]
 pub fn set_password(unit: Unit, user: &User, password_hash: String) -> Unit {
-    let user = User {
+    let id = user.id;
+    let changed = User {
         password_hash: Some(password_hash),
         ..user.clone()
     };
-    let id = user.id;
-    unit.then(Write::UpdateUser(user))
+    unit.given(Precondition::UserIs(user.clone()))
+        .then(Write::UpdateUser(changed))
         .then(Write::DeleteSessionsOf(id))
 }
 

@@ -1,10 +1,10 @@
 //! `doorward client …`: registered clients.
 
 use clap::Subcommand;
+use doorward_authorization_server::administer;
+use doorward_authorization_server::client::for_display;
 use doorward_records::client::{Client, ClientStatus};
 use doorward_records::grant::Grant;
-use doorward_records::revocation::Revoked;
-use doorward_records::{Precondition, Unit, Write};
 use doorward_storage::{SqliteStore, Store as _};
 use doorward_types::id::ClientId;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ async fn list(context: &mut Context) -> Result<(), CommandError> {
             .line("no clients yet: they register themselves when they first log in")?;
     }
     for client in clients {
-        let name = client.metadata.client_name.as_deref().unwrap_or("(no name)");
+        let name = client_text(client.metadata.client_name.as_deref(), "(no name)");
         let uris = client.metadata.redirect_uris.join(" ");
         context.output.line(format!(
             "{}  {:<8}  {name}  {uris}",
@@ -98,11 +98,11 @@ async fn show(context: &mut Context, id: &str) -> Result<(), CommandError> {
         .line(format!("status         {}", status(client.status)))?;
     context.output.line(format!(
         "name           {}",
-        metadata.client_name.as_deref().unwrap_or("-")
+        client_text(metadata.client_name.as_deref(), "-")
     ))?;
     context.output.line(format!(
         "page           {}",
-        metadata.client_uri.as_deref().unwrap_or("-")
+        client_text(metadata.client_uri.as_deref(), "-")
     ))?;
     for uri in &metadata.redirect_uris {
         context.output.line(format!("redirect       {uri}"))?;
@@ -129,12 +129,7 @@ async fn approve(context: &mut Context, id: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let client = known(&store, id).await?;
     if client.status == ClientStatus::Pending {
-        let unit = Unit::default()
-            .given(Precondition::ClientHasStatus(
-                client.id.clone(),
-                ClientStatus::Pending,
-            ))
-            .then(Write::SetClientStatus(client.id.clone(), ClientStatus::Approved));
+        let unit = administer::approve_client(&client);
         commit(&store, unit).await?;
     }
     told(context, &client, "approved")
@@ -143,15 +138,7 @@ async fn approve(context: &mut Context, id: &str) -> Result<(), CommandError> {
 async fn remove(context: &mut Context, id: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let client = known(&store, id).await?;
-    let now = now();
-    let unit = Unit::default()
-        .given(Precondition::ClientExists(client.id.clone()))
-        .then(Write::DeleteClient(client.id.clone()))
-        .then(Write::AppendRevocation {
-            revoked: Revoked::Client(client.id.clone()),
-            at: now,
-            expires: now.plus(lifetimes(&context.config).revocation()),
-        });
+    let unit = administer::remove_client(&client, &lifetimes(&context.config), now());
     commit(&store, unit).await?;
     told(
         context,
@@ -175,6 +162,11 @@ async fn known(store: &SqliteStore, id: &str) -> Result<Client, CommandError> {
         CommandError::no(format!("there is no client `{}`", id.escape_debug()))
             .hint("see `doorward client list`")
     })
+}
+
+/// What a client says of itself, made safe for a terminal.
+fn client_text(text: Option<&str>, absent: &str) -> String {
+    text.map_or_else(|| absent.to_owned(), for_display)
 }
 
 const fn status(status: ClientStatus) -> &'static str {

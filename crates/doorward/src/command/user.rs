@@ -4,12 +4,12 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Subcommand;
+use doorward_authorization_server::administer::{self, NewUser};
 use doorward_authorization_server::{password, setup};
+use doorward_records::Unit;
 use doorward_records::account::User;
-use doorward_records::revocation::Revoked;
-use doorward_records::{Precondition, Unit, Write};
 use doorward_storage::{SqliteStore, Store as _};
-use doorward_types::id::{Tenant, UserId};
+use doorward_types::id::Tenant;
 use doorward_types::random::SystemRandom;
 use doorward_types::secret::Secret;
 use serde_json::{Value, json};
@@ -74,7 +74,15 @@ pub(crate) async fn run(command: UserCommand, context: &mut Context) -> Result<(
             admin,
             groups,
             password_stdin,
-        } => add(context, NewUser { name, admin, groups }, password_stdin).await,
+        } => {
+            let new = NewUser {
+                username: name,
+                password_hash: None,
+                groups,
+                admin,
+            };
+            add(context, new, password_stdin).await
+        }
         UserCommand::List => list(context).await,
         UserCommand::Passwd { name, password_stdin } => passwd(context, &name, password_stdin).await,
         UserCommand::Disable { name } => disable(context, &name).await,
@@ -83,49 +91,35 @@ pub(crate) async fn run(command: UserCommand, context: &mut Context) -> Result<(
     }
 }
 
-struct NewUser {
-    name: String,
-    admin: bool,
-    groups: Vec<String>,
-}
-
-async fn add(context: &mut Context, new: NewUser, password_stdin: bool) -> Result<(), CommandError> {
-    check_name(&new.name)?;
-    let mut groups = new.groups;
-    for group in &groups {
-        check_group(group)?;
+async fn add(context: &mut Context, mut new: NewUser, password_stdin: bool) -> Result<(), CommandError> {
+    administer::check_username(&new.username).map_err(|problem| {
+        CommandError::usage(format!("`{}` cannot be a user name", new.username.escape_debug()))
+            .because(&problem)
+            .hint("use up to 64 lower-case letters, digits, `.`, `_`, `-`, `+` and `@`, beginning with a letter or digit")
+    })?;
+    for group in &new.groups {
+        administer::check_group(group).map_err(|problem| {
+            CommandError::usage(format!("`{}` cannot be a group", group.escape_debug()))
+                .because(&problem)
+                .hint("use up to 64 letters, digits, `.`, `_`, `-`, `+`, `@` and `/`, beginning with a letter or digit")
+        })?;
     }
-    groups.sort();
-    groups.dedup();
-    let password_hash = if password_stdin {
-        Some(hashed(password_from_stdin(&new.name)?).await?)
-    } else {
-        None
-    };
+    if password_stdin {
+        new.password_hash = Some(hashed(password_from_stdin(&new.username)?).await?);
+    }
     let store = context.store()?;
-    let taken = || {
-        CommandError::no(format!("user `{}` is there already", new.name)).hint(format!(
-            "to set a new password: `doorward user passwd {}`",
-            new.name
-        ))
-    };
-    if store.user_by_name(&new.name).await.map_err(unreadable)?.is_some() {
-        return Err(taken());
+    if store
+        .user_by_name(&new.username)
+        .await
+        .map_err(unreadable)?
+        .is_some()
+    {
+        let name = &new.username;
+        return Err(CommandError::no(format!("user `{name}` is there already"))
+            .hint(format!("to set a new password: `doorward user passwd {name}`")));
     }
-    let now = now();
-    let user = User {
-        tenant: Tenant::default_tenant(),
-        id: UserId::generate(now, &SystemRandom),
-        username: new.name.clone(),
-        password_hash,
-        groups,
-        admin: new.admin,
-        disabled: false,
-        created: now,
-    };
-    let unit = Unit::default()
-        .given(Precondition::UsernameFree(new.name.clone()))
-        .then(Write::InsertUser(user.clone()));
+    let (user, unit) = administer::add_user(new, &Tenant::default_tenant(), now(), &SystemRandom)
+        .map_err(|problem| CommandError::usage("the account cannot be added").because(&problem))?;
     commit(&store, unit).await?;
     if password_stdin {
         return told(context, &user, "added", None);
@@ -137,13 +131,19 @@ async fn add(context: &mut Context, new: NewUser, password_stdin: bool) -> Resul
 async fn passwd(context: &mut Context, name: &str, password_stdin: bool) -> Result<(), CommandError> {
     let store = context.store()?;
     let user = known(&store, name).await?;
+    if user.disabled {
+        return Err(
+            CommandError::no(format!("user `{name}` is disabled")).hint(format!(
+                "let the account in again first: `doorward user enable {name}`"
+            )),
+        );
+    }
     if !password_stdin {
         let link = link(context, &store, &user).await?;
         return told(context, &user, "can set a new password", Some(link));
     }
     let hash = hashed(password_from_stdin(name)?).await?;
-    let unit = Unit::default().given(Precondition::UserExists(user.id));
-    commit(&store, setup::set_password(unit, &user, hash)).await?;
+    commit(&store, setup::set_password(Unit::default(), &user, hash)).await?;
     told(
         context,
         &user,
@@ -155,14 +155,7 @@ async fn passwd(context: &mut Context, name: &str, password_stdin: bool) -> Resu
 async fn disable(context: &mut Context, name: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let user = known(&store, name).await?;
-    let unit = Unit::default()
-        .given(Precondition::UserExists(user.id))
-        .then(Write::UpdateUser(User {
-            disabled: true,
-            ..user.clone()
-        }))
-        .then(Write::DeleteSessionsOf(user.id))
-        .then(revocation(context, user.id));
+    let unit = administer::disable_user(&user, &lifetimes(&context.config), now());
     commit(&store, unit).await?;
     told(
         context,
@@ -175,23 +168,19 @@ async fn disable(context: &mut Context, name: &str) -> Result<(), CommandError> 
 async fn enable(context: &mut Context, name: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let user = known(&store, name).await?;
-    let unit = Unit::default()
-        .given(Precondition::UserExists(user.id))
-        .then(Write::UpdateUser(User {
-            disabled: false,
-            ..user.clone()
-        }));
-    commit(&store, unit).await?;
-    told(context, &user, "enabled", None)
+    commit(&store, administer::enable_user(&user)).await?;
+    told(
+        context,
+        &user,
+        "enabled: what was signed in before has to log in again",
+        None,
+    )
 }
 
 async fn remove(context: &mut Context, name: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let user = known(&store, name).await?;
-    let unit = Unit::default()
-        .given(Precondition::UserExists(user.id))
-        .then(Write::DeleteUser(user.id))
-        .then(revocation(context, user.id));
+    let unit = administer::remove_user(&user, &lifetimes(&context.config), now());
     commit(&store, unit).await?;
     told(
         context,
@@ -199,16 +188,6 @@ async fn remove(context: &mut Context, name: &str) -> Result<(), CommandError> {
         "removed, with everything that was granted by it",
         None,
     )
-}
-
-/// Every token of the user that was issued before is refused from now on.
-fn revocation(context: &Context, user: UserId) -> Write {
-    let now = now();
-    Write::AppendRevocation {
-        revoked: Revoked::User(user),
-        at: now,
-        expires: now.plus(lifetimes(&context.config).revocation()),
-    }
 }
 
 async fn list(context: &mut Context) -> Result<(), CommandError> {
@@ -299,30 +278,6 @@ async fn known(store: &SqliteStore, name: &str) -> Result<User, CommandError> {
     })
 }
 
-fn check_name(name: &str) -> Result<(), CommandError> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-+@".contains(&b);
-    let starts = name
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if starts && name.len() <= 64 && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(CommandError::usage(format!("`{}` cannot be a user name", name.escape_debug()))
-        .hint("use up to 64 lower-case letters, digits, `.`, `_`, `-`, `+` and `@`, beginning with a letter or digit"))
-}
-
-fn check_group(group: &str) -> Result<(), CommandError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-+@/".contains(&b);
-    if !group.is_empty() && group.len() <= 64 && group.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(
-        CommandError::usage(format!("`{}` cannot be a group", group.escape_debug()))
-            .hint("use up to 64 letters, digits, `.`, `_`, `-`, `+`, `@` and `/`"),
-    )
-}
-
 fn password_from_stdin(username: &str) -> Result<Secret, CommandError> {
     let mut text = String::new();
     std::io::stdin()
@@ -344,23 +299,4 @@ async fn hashed(password: Secret) -> Result<String, CommandError> {
     let hash = tokio::task::spawn_blocking(move || password::hash(&password, &SystemRandom)).await;
     hash.map_err(|error| failed(&error))?
         .map_err(|error| failed(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_what_people_can_type_and_logs_can_show() {
-        for good in ["alice", "a", "alice.b+c@example.com", "7up"] {
-            assert!(check_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", "Alice", "a b", "-a", "élan", "a\u{1b}[2J", &"a".repeat(65)] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
-        assert!(check_group("eng/backend").is_ok());
-        for bad in ["", "a b", "a\n"] {
-            assert!(check_group(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -220,6 +220,7 @@ fn accounts_clients_and_keys_of_an_empty_folder() {
     --- stdout
     --- stderr
     error: `No Spaces` cannot be a user name
+      because: a user name is written in lower case
       = help: use up to 64 lower-case letters, digits, `.`, `_`, `-`, `+` and `@`, beginning with a letter or digit
     ");
     assert!(folder.path().join("doorward-data/doorward.db").is_file());
