@@ -46,7 +46,8 @@ pub enum RegistrationRefusal {
     /// A redirect URI that may not be registered.
     #[error(transparent)]
     Redirect(#[from] RedirectError),
-    /// Another authentication method than `none`.
+    /// An authentication method with a key of the client's own: answering `none` would drop a protection
+    /// that it has.
     #[error("only public clients can register: token_endpoint_auth_method must be none")]
     AuthMethod,
     /// `authorization_code` or `code` is missing.
@@ -161,12 +162,10 @@ fn metadata(
     request: RegistrationRequest,
     redirects: &[RedirectUri],
 ) -> Result<ClientMetadata, RegistrationRefusal> {
-    // Left out means `client_secret_basic` in RFC 7591 §2; we replace it, as §3.2.1 allows, and say so.
-    if request
-        .token_endpoint_auth_method
-        .as_deref()
-        .is_some_and(|method| method != "none")
-    {
+    // Left out means `client_secret_basic` in RFC 7591 §2, and libraries send it or `client_secret_post` as
+    // their default. We replace it, as §3.2.1 allows, and say so: the client gets no secret to send.
+    let replaced = |method| matches!(method, "none" | "client_secret_basic" | "client_secret_post");
+    if !request.token_endpoint_auth_method.as_deref().is_none_or(replaced) {
         return Err(RegistrationRefusal::AuthMethod);
     }
     let asked = request
@@ -199,7 +198,7 @@ fn metadata(
     redirect_uris.dedup();
     let metadata = ClientMetadata {
         client_name: request.client_name,
-        client_uri: request.client_uri,
+        client_uri: request.client_uri.filter(|uri| !uri.is_empty()),
         redirect_uris,
         grant_types,
         response_types: vec!["code".into()],

@@ -190,7 +190,8 @@ pub fn parse(http: &HttpRequest<'_>) -> Result<GrantRequest, TokenRefusal> {
         return Err(TokenRefusal::Repeated);
     }
     let credentials = ["client_secret", "client_assertion", "client_assertion_type"];
-    if http.has_authorization || credentials.iter().any(|name| form.has(name)) {
+    // An empty one counts as left out (RFC 6749 §3.2): some libraries send `client_secret=` for none.
+    if http.has_authorization || credentials.iter().any(|name| form.get(name).is_some()) {
         return Err(TokenRefusal::ClientAuthentication);
     }
     let message = TokenRequest::read(&form);

@@ -146,16 +146,40 @@ fn rg_05_a_client_id_in_the_request_changes_nothing() {
 }
 
 #[test]
+fn a_library_default_of_a_secret_is_replaced_and_the_answer_says_so() {
+    let mut body = with(&["http://localhost/cb"]);
+    let public = read(&body).unwrap().id;
+    for method in [
+        json!("client_secret_basic"),
+        json!("client_secret_post"),
+        json!(null),
+    ] {
+        body["token_endpoint_auth_method"] = method;
+        let read = read(&body).unwrap();
+        assert_eq!(read.id, public);
+        assert_eq!(response(&read, NOW).token_endpoint_auth_method, "none");
+    }
+}
+
+#[test]
+fn an_empty_home_page_is_none() {
+    let mut body = with(&["http://localhost/cb"]);
+    let without = read(&body).unwrap().id;
+    body["client_uri"] = json!("");
+    assert_eq!(read(&body).unwrap().id, without);
+}
+
+#[test]
 fn only_public_clients_with_codes_register() {
     for (name, value, refused) in [
         (
             "token_endpoint_auth_method",
-            json!("client_secret_basic"),
+            json!("private_key_jwt"),
             RegistrationRefusal::AuthMethod,
         ),
         (
             "token_endpoint_auth_method",
-            json!("private_key_jwt"),
+            json!("tls_client_auth"),
             RegistrationRefusal::AuthMethod,
         ),
         (
