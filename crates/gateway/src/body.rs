@@ -1,12 +1,15 @@
 //! The one body type of all answers.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
 
 use crate::guard::Guard;
 use crate::upstream::BoxError;
@@ -18,6 +21,9 @@ pub enum BodyError {
     /// The upstream broke off.
     #[error("the upstream broke off in the middle of its answer")]
     Upstream(#[source] BoxError),
+    /// The upstream began a whole answer and did not finish it.
+    #[error("the upstream did not finish its answer in time")]
+    UpstreamTimedOut,
 }
 
 /// The body of an answer: our own, or an upstream's, relayed frame by frame as it comes.
@@ -29,8 +35,24 @@ enum Inner {
     #[default]
     Empty,
     Whole(Bytes),
-    Relayed(UpstreamBody),
+    Relayed(UpstreamBody, Patience),
     Guarded(Box<(UpstreamBody, Guard)>),
+}
+
+/// How long an upstream may take to finish what is no stream. Nothing is set up for an answer that is all
+/// there when it is first looked at, which is nearly every one.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
+        waiting.as_mut().poll(context)
+    }
 }
 
 /// What an upstream answers with.
@@ -53,8 +75,10 @@ impl Body {
         Self(Inner::Whole(bytes.into()))
     }
 
-    pub(crate) fn relayed(body: UpstreamBody) -> Self {
-        Self(Inner::Relayed(body))
+    /// `limit` is for the whole body, from the first wait for a part of it.
+    pub(crate) fn relayed(body: UpstreamBody, limit: Duration) -> Self {
+        let waiting = None;
+        Self(Inner::Relayed(body, Patience { limit, waiting }))
     }
 
     pub(crate) fn guarded(body: UpstreamBody, guard: Guard) -> Self {
@@ -112,7 +136,16 @@ impl http_body::Body for Body {
                 self.0 = Inner::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Inner::Relayed(body) => body.poll_data(context),
+            Inner::Relayed(body, patience) => {
+                let polled = body.poll_data(context);
+                if polled.is_pending() && patience.poll_end(context).is_ready() {
+                    tracing::warn!("the upstream did not finish its answer in time");
+                    // Dropping the upstream's body ends its request as well.
+                    self.0 = Inner::Empty;
+                    return Poll::Ready(Some(Err(BodyError::UpstreamTimedOut)));
+                }
+                polled
+            }
             Inner::Guarded(guarded) => {
                 let (body, guard) = &mut **guarded;
                 if guard.poll_end(context).is_ready() {
@@ -129,7 +162,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Inner::Empty => true,
             Inner::Whole(bytes) => bytes.is_empty(),
-            Inner::Relayed(body) => body.is_empty(),
+            Inner::Relayed(body, _) => body.is_empty(),
             Inner::Guarded(_) => false,
         }
     }
@@ -138,7 +171,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
-            Inner::Relayed(body) => body.size_hint(),
+            Inner::Relayed(body, _) => body.size_hint(),
             // It may end early on purpose, so no length is promised.
             Inner::Guarded(_) => SizeHint::default(),
         }

@@ -139,7 +139,7 @@ impl Gateway {
     /// upstream's request with it.
     pub async fn handle<B>(&self, route: Route, request: Request<B>) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes> + Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (Target::Endpoint(index) | Target::Metadata(index)) = route.0;
         let Some(entry) = self.servers.get(index) else {
@@ -156,9 +156,9 @@ impl Gateway {
 
     async fn endpoint<B>(&self, entry: &Entry, request: Request<B>) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes> + Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let mut about = Circumstances::new(&entry.protected.name, &entry.challenges, &head.headers);
         let Some(origin) = self.origins.judge(&head.headers) else {
             return self.refuse(&Failure::Origin, &about);
@@ -166,9 +166,15 @@ impl Gateway {
         if let Some(answer) = origin.preflight(&head.method, &head.headers) {
             return answer;
         }
-        let mut response = match self.serve(entry, &head, body, &mut about).await {
+        let mut response = match self.serve(entry, &head, &mut body, &mut about).await {
             Ok(response) => response,
-            Err(failure) => self.refuse(&failure, &about),
+            Err(failure) => {
+                let response = self.refuse(&failure, &about);
+                if !matches!(failure, Failure::BodyTimedOut | Failure::BodyCut) {
+                    receive::discard(body, self.limits);
+                }
+                response
+            }
         };
         origin.decorate(&mut response);
         response
@@ -179,11 +185,11 @@ impl Gateway {
         &self,
         entry: &Entry,
         head: &request::Parts,
-        body: B,
+        body: &mut B,
         about: &mut Circumstances<'_>,
     ) -> Result<Response<Body>, Failure>
     where
-        B: http_body::Body<Data = Bytes> + Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin,
     {
         let server = &*entry.protected;
         let generation = self.revocations.generation();
@@ -208,12 +214,13 @@ impl Gateway {
             None
         };
         let headers = relay::request(&head.headers, permit.call(), session.clone());
+        let action = permit.call().action();
         let answer = entry
             .upstream
             .send(&self.http, self.head_timeout, permit, headers, &principal)
             .await?;
         let (answer, body) = answer.into_parts();
-        let relay = relay::judge(&answer, body.is_empty())?;
+        let relay = relay::judge(&answer, action, body.is_empty())?;
         tracing::debug!(
             server = %server.name,
             user = %principal.subject(),
@@ -278,7 +285,7 @@ impl Gateway {
         generation: u64,
     ) -> Response<Body> {
         let body = match relay {
-            Relay::Whole => Body::relayed(body),
+            Relay::Whole => Body::relayed(body, self.head_timeout),
             Relay::WithoutBody => Body::empty(),
             Relay::Stream => {
                 let lifetime = spread(self.stream_lifetime, &*self.random);

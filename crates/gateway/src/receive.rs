@@ -104,6 +104,36 @@ pub(crate) fn is(value: &[u8], text: &str) -> bool {
     value.trim_ascii().eq_ignore_ascii_case(text.as_bytes())
 }
 
+/// Bodies up to here are left to the connection: they come with the head or just after it.
+const SHORT: u64 = 16 << 10;
+/// How many times the longest accepted body is read only to be thrown away.
+const DISCARDED: usize = 4;
+
+/// Reads the rest of a refused request's body and forgets it, while the answer is on its way.
+///
+/// A connection that is closed while bytes come in is reset, and the reset overtakes the answer (RFC 9112
+/// §9.6): a client whose token expired would see a broken connection instead of the 401 that tells it to
+/// refresh. What is longer or slower than any body may be is not waited for.
+pub(crate) fn discard<B>(mut body: B, limits: Limits)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT) {
+        return;
+    }
+    let mut left = limits.bytes.saturating_mul(DISCARDED);
+    let reading = async move {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(length) else {
+                return;
+            };
+            left = rest;
+        }
+    };
+    tokio::spawn(tokio::time::timeout(limits.time, reading));
+}
+
 /// The whole body. What is declared too long is refused before a byte of it is read; a body that comes in
 /// one piece is not copied.
 async fn whole<B: Body<Data = Bytes>>(

@@ -92,7 +92,11 @@ pub(crate) enum Relay {
 ///
 /// A 401 or 403 of the upstream is about the gateway and would send the client to log in there; a redirect
 /// would lead its token astray; HTML and the like could act on our origin.
-pub(crate) fn judge(head: &response::Parts, empty: bool) -> Result<Relay, Failure> {
+///
+/// Only a request is owed a message. Whoever answers a notification, a response or the end of a session may
+/// say anything or nothing after a status of success: Node's `writeHead(200).end()` is an empty body that
+/// does not look empty.
+pub(crate) fn judge(head: &response::Parts, action: Action, empty: bool) -> Result<Relay, Failure> {
     let status = head.status;
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
@@ -114,6 +118,9 @@ pub(crate) fn judge(head: &response::Parts, empty: bool) -> Result<Relay, Failur
         Some(essence) if plain && essence.eq_ignore_ascii_case(JSON) => Ok(Relay::Whole),
         Some(essence) if plain && essence.eq_ignore_ascii_case(EVENT_STREAM) => Ok(Relay::Stream),
         _ if empty => Ok(Relay::WithoutBody),
+        _ if status.is_success() && !matches!(action, Action::Request | Action::OpenStream) => {
+            Ok(Relay::WithoutBody)
+        }
         // The status means something to the client (404: the session is over); the text does not pass.
         _ if status.is_client_error() || status.is_server_error() => Err(Failure::UpstreamStatus(status)),
         _ => Err(Failure::UpstreamNotMcp(status)),

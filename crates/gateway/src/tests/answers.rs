@@ -121,6 +121,42 @@ async fn statuses_pass_with_json_or_without_a_body() {
     );
 }
 
+/// What Node's `writeHead(200).end()` sends: no type, and no length from which one could tell that it is empty.
+fn chunked_nothing() -> Response<ScriptBody> {
+    let nothing = futures_util::stream::empty::<Result<Frame<Bytes>, BoxError>>();
+    Response::new(StreamBody::new(nothing).boxed())
+}
+
+#[tokio::test]
+async fn any_success_will_do_where_no_message_is_owed() {
+    let fixture = Fixture::new().await;
+    let notification = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let answers = || {
+        [
+            chunked_nothing(),
+            answer(200, &[("content-type", "text/html")], "<evil>"),
+        ]
+    };
+    for request in [
+        post("alice", notification, &[]),
+        post("alice", result, &[]),
+        request("DELETE", "/a/mcp", "alice", "", &[]),
+    ] {
+        for given in answers() {
+            fixture.upstream.answer(given);
+            let response = fixture.send(request.clone()).await;
+            assert_eq!(response.status(), 200, "{request:?}");
+            assert!(response.headers().get("content-type").is_none());
+            assert_eq!(text(response).await, "");
+        }
+    }
+    for given in answers() {
+        fixture.upstream.answer(given);
+        assert_eq!(fixture.post("alice", CALL, &[]).await.status(), 502);
+    }
+}
+
 #[tokio::test]
 async fn ft_an_upstream_that_is_not_there_is_502_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,8 @@
 //! Open streams: nothing is buffered, and they end when they must.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
 use doorward_records::revocation::{Revocation, Revoked};
 use http_body::Body as _;
 
@@ -212,4 +215,67 @@ async fn p7_a_gateway_that_is_blind_to_revocations_ends_streams() {
         .unwrap();
     assert!(ended.is_none());
     drop(sender);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ft_12_an_answer_that_is_never_finished_is_cut() {
+    let (sender, mut response) = events();
+    let kind = "application/json".parse().unwrap();
+    response.headers_mut().insert("content-type", kind);
+    let fixture = in_process(response);
+    let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+    let started = tokio::time::Instant::now();
+    let trickle = tokio::spawn(async move {
+        while sender.send(Ok("{")).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let cut = loop {
+        match tokio::time::timeout(Duration::from_secs(60), body.frame()).await {
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(error))) => break error,
+            other => panic!("neither a part nor an error: {other:?}"),
+        }
+    };
+    assert!(matches!(cut, crate::BodyError::UpstreamTimedOut), "{cut}");
+    let waited = started.elapsed().as_secs();
+    assert!((9..=11).contains(&waited), "{waited} s");
+    tokio::time::timeout(Duration::from_secs(5), trickle)
+        .await
+        .expect("the upstream's body is dropped")
+        .unwrap();
+}
+
+/// A request body of which `parts` can be taken; it counts them.
+fn counted(parts: usize, part: &'static [u8]) -> (Arc<AtomicUsize>, ScriptBody) {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let stream = futures_util::stream::poll_fn(move |_| {
+        if counter.load(Ordering::SeqCst) == parts {
+            return Poll::Ready(None);
+        }
+        counter.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(part)))))
+    });
+    (taken, StreamBody::new(stream).boxed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_body_is_read_to_its_end_so_that_the_answer_arrives() {
+    let fixture = Fixture::new().await;
+    let part: &'static [u8] = &[b'x'; 32 << 10];
+    // The limit of a body is 64 KiB here, and four times that is thrown away.
+    for (token, parts, expected, status) in [
+        ("nobody", 3, 3, 401),
+        ("nobody", 100, 9, 401),
+        ("alice", 4, 4, 413),
+    ] {
+        let (taken, body) = counted(parts, part);
+        let request = post(token, "", &[]).map(|_| body);
+        let route = fixture.gateway.route("/a/mcp").unwrap();
+        let response = fixture.gateway.handle(route, request).await;
+        assert_eq!(response.status(), status);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(taken.load(Ordering::SeqCst), expected, "{token} {parts}");
+    }
 }
