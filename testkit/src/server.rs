@@ -433,13 +433,7 @@ impl Doorward {
         let data = self.data.display().to_string();
         let mut all = args.to_vec();
         all.extend(["--data", &data]);
-        // Links that a command prints begin with the public URL, which only the server was told.
-        let listen = self.address.to_string();
-        let env = [
-            ("DOORWARD_PUBLIC_URL", self.site.public_url.as_str()),
-            ("DOORWARD_LISTEN", listen.as_str()),
-        ];
-        command::run_with(&self.work, all, stdin, &env)
+        command::run(&self.work, all, stdin)
     }
 
     /// `doorward user add NAME --password-stdin`.
