@@ -10,9 +10,9 @@ use doorward_authorization_server::token::{self, GrantRequest, HttpRequest, Toke
 use doorward_oauth::token::TokenResponse;
 use doorward_records::code::CodeState;
 use doorward_storage::LoadError;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::body;
 use crate::commit::{Attempts, Unavailable};
@@ -36,7 +36,15 @@ pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Res
     };
     match answer(&state, &parts, &body).await {
         Ok(response) => json(StatusCode::OK, response.to_json().expose().to_owned()),
-        Err(Refused::Rule(refusal)) => refuse(&refusal),
+        Err(Refused::Rule(refusal)) => {
+            let mut response = refuse(&refusal);
+            // RFC 6749 §5.2: who tried with the header is told the scheme.
+            if response.status() == StatusCode::UNAUTHORIZED && parts.headers.contains_key(AUTHORIZATION) {
+                let basic = HeaderValue::from_static("Basic realm=\"token\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+            }
+            response
+        }
         Err(Refused::Storage(error)) => {
             error.log("token");
             refuse(&TokenRefusal::Unavailable)

@@ -115,6 +115,13 @@ async fn tk_11_tk_12_tk_13_only_one_form_in_the_body() {
         assert_eq!(reply.json()["error"], error, "{path}");
         assert_eq!(reply.header("cache-control"), "no-store");
     }
+    let basic = [("content-type", FORM), ("authorization", "Basic Yzo=")];
+    let reply = site.send(request(Method::POST, "/token", &basic, good)).await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    assert!(
+        reply.header("www-authenticate").starts_with("Basic "),
+        "RFC 6749 section 5.2"
+    );
     let get = site.call(Method::GET, "/token", &[]).await;
     assert_eq!(
         (get.status, get.header("allow")),
