@@ -18,12 +18,17 @@ pub struct FamilyFacts {
     pub client: Option<Client>,
 }
 
+/// So many later links are loaded at most: more than can be made in the seconds in which they are followed,
+/// and few enough that presenting an ancient token costs no more than presenting a young one.
+pub const LATER_LINKS: u32 = 256;
+
 /// A presented refresh token with its chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RefreshFacts {
     /// The presented token.
     pub token: RefreshToken,
-    /// The tokens after it, by counter, ending with the head. Empty if it is the head.
+    /// The first [`LATER_LINKS`] tokens after it, by counter. Empty if it is the head; the last one is the
+    /// head unless the chain goes on beyond them.
     pub later: Vec<RefreshToken>,
     /// The family.
     pub family: FamilyFacts,

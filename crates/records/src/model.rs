@@ -206,6 +206,7 @@ impl Tables {
             .cloned()
             .collect();
         later.sort_by_key(|token| token.counter);
+        later.truncate(usize::try_from(crate::facts::LATER_LINKS).unwrap_or(usize::MAX));
         Some(RefreshFacts {
             family: self.family(token.family)?,
             later,

@@ -7,6 +7,7 @@
     reason = "checks for tests: they fail by panicking"
 )]
 
+mod chains;
 mod checks;
 pub(crate) mod random;
 pub(crate) mod sample;
@@ -32,10 +33,11 @@ where
     checks::room_is_made_for_clients(&*new_store().await).await;
     checks::a_consent_page_is_answered_once(&*new_store().await).await;
     checks::consent_records_are_unique(&*new_store().await).await;
-    checks::a_code_is_redeemed_once(&*new_store().await).await;
-    checks::one_of_many_redemptions_wins(new_store().await).await;
-    checks::a_chain_is_seen_whole(&*new_store().await).await;
-    checks::one_of_many_rotations_wins(new_store().await).await;
+    chains::a_code_is_redeemed_once(&*new_store().await).await;
+    chains::one_of_many_redemptions_wins(new_store().await).await;
+    chains::a_chain_is_seen_whole(&*new_store().await).await;
+    chains::a_long_chain_is_cut(&*new_store().await).await;
+    chains::one_of_many_rotations_wins(new_store().await).await;
     checks::revocations_are_numbered_in_order(&*new_store().await).await;
     checks::one_key_is_active(&*new_store().await).await;
     checks::a_unit_is_applied_whole_or_not_at_all(&*new_store().await).await;

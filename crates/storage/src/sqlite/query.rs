@@ -5,7 +5,7 @@ use doorward_records::account::{Session, SetupLink, User};
 use doorward_records::client::Client;
 use doorward_records::code::Code;
 use doorward_records::decision::Decision;
-use doorward_records::facts::{FamilyFacts, RefreshFacts};
+use doorward_records::facts::{FamilyFacts, LATER_LINKS, RefreshFacts};
 use doorward_records::grant::{Family, Grant};
 use doorward_records::key::StoredKey;
 use doorward_records::revocation::Revocation;
@@ -162,8 +162,8 @@ pub(super) fn refresh_token(c: &Connection, token: Digest) -> Read<Option<Refres
     let Some(family) = family(c, token.family)? else {
         return Ok(None);
     };
-    let sql = "SELECT * FROM refresh_tokens WHERE family_id = ?1 AND counter > ?2 ORDER BY counter";
-    let position = (uuid(token.family.as_uuid()), integer(token.counter));
+    let sql = "SELECT * FROM refresh_tokens WHERE family_id = ?1 AND counter > ?2 ORDER BY counter LIMIT ?3";
+    let position = (uuid(token.family.as_uuid()), integer(token.counter), LATER_LINKS);
     let later = many(c, sql, position, rows::refresh_token)?;
     Ok(Some(RefreshFacts { token, later, family }))
 }
