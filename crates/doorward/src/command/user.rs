@@ -147,7 +147,7 @@ async fn passwd(context: &mut Context, name: &str, password_stdin: bool) -> Resu
     told(
         context,
         &user,
-        "has a new password and is signed out everywhere",
+        "has a new password; every browser is signed out. Apps stay connected: `doorward user disable`, then `enable`, ends them",
         None,
     )
 }
