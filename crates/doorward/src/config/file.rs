@@ -66,7 +66,7 @@ pub(crate) struct ServerFile {
     pub(crate) demo: bool,
     /// Who may use it: `user:NAME`, `group:NAME`. Default: every local account.
     #[serde(default)]
-    pub(crate) allow: Vec<String>,
+    pub(crate) allow: Option<Vec<String>>,
 }
 
 /// How long Doorward waits for others.

@@ -83,7 +83,15 @@ pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Ser
         let earlier = entries.get(..index).unwrap_or_default();
         check_name(entry, earlier, &at, problems);
         check_path(entry, earlier, &at, problems);
-        for (number, rule) in entry.allow.iter().enumerate() {
+        let allow = entry.allow.clone().unwrap_or_default();
+        // Taking the last name off a list must not open the server to everybody.
+        if entry.allow.as_ref().is_some_and(Vec::is_empty) {
+            problems.push(
+                Problem::new(at("allow"), "`allow` names nobody")
+                    .help("name people as `user:NAME` or `group:NAME`; leave it out to admit every local account"),
+            );
+        }
+        for (number, rule) in allow.iter().enumerate() {
             if let Err(error) = doorward_policy::AccessRule::parse(&[rule]) {
                 problems.push(Problem::new(at(&format!("allow[{number}]")), error.to_string()));
             }
@@ -95,7 +103,7 @@ pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Ser
             name: entry.name.clone(),
             path: entry.path.clone(),
             upstream,
-            allow: entry.allow.clone(),
+            allow,
         });
     }
     servers

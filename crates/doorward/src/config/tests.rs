@@ -335,6 +335,24 @@ allow = ["alice", "domain:corp.com"]
 }
 
 #[test]
+fn r37_an_empty_access_rule_is_not_everybody() {
+    insta::assert_snapshot!(problems(r#"
+[[servers]]
+name = "a"
+path = "/a"
+demo = true
+allow = []
+"#), @"
+    error: `allow` names nobody
+     --> doorward.toml:6:9
+      |
+    6 | allow = []
+      |         ^^
+      = help: name people as `user:NAME` or `group:NAME`; leave it out to admit every local account
+    ");
+}
+
+#[test]
 fn an_upstream_must_not_be_ourselves() {
     let upstream = |url: &str| ServeArgs {
         upstream: Some(url.into()),
