@@ -457,11 +457,7 @@ async fn start_page_and_error_pages_in_chromium() {
     let chromium = Chromium::start().await;
     for (path, heading, name) in [
         ("/", "An MCP server lives here", "home"),
-        (
-            "/authorize?client_id=dcr_unknown",
-            "Unknown app",
-            "error",
-        ),
+        ("/authorize?client_id=dcr_unknown", "Unknown app", "error"),
         ("/nothing/here", "There is nothing here", "not-found"),
         (
             "/consent",
