@@ -43,6 +43,8 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     if options.full {
         tests.env("DOORWARD_FULL", "1");
     }
+    // A snapshot that differs fails, and leaves nothing beside the sources.
+    tests.env("INSTA_UPDATE", "no");
     tests.env("DOORWARD_BIN", run::target().join("debug/doorward"));
     say(&line(&tests));
     let status = tests.status().context("could not start cargo")?;
