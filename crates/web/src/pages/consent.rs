@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use doorward_authorization_server::Refusal;
 use doorward_authorization_server::consent::{self, Answer, ConsentFacts, ConsentView, Decided, Submission};
 use doorward_authorization_server::pending::PendingRequest;
+use doorward_authorization_server::{PageProblem, Refusal};
 use doorward_oauth::error::ErrorCode;
 use doorward_records::client::Client;
 use doorward_records::decision;
@@ -17,7 +17,7 @@ use crate::endpoints::authorize::redirect;
 use crate::pages::form::Posted;
 use crate::pages::home::ShownServer;
 use crate::pages::message::Problem;
-use crate::pages::{Chrome, form_page};
+use crate::pages::{Chrome, form_page, resume};
 use crate::redirect_view::ShownRedirect;
 use crate::sealed_request;
 use crate::session::SignedIn;
@@ -125,15 +125,19 @@ pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Res
 
 async fn answer(state: &WebState, request: Request) -> Result<Response, Problem> {
     let posted = Posted::read(state, request).await?;
-    let signed_in = posted.session(state).await?;
+    let signed_in = match posted.session(state).await {
+        Ok(Some(signed_in)) => signed_in,
+        Ok(None) => return resume::consent(state, &posted, PageProblem::SignedOut.into()).await,
+        Err(problem) if problem.status == StatusCode::FORBIDDEN => {
+            return resume::consent(state, &posted, problem).await;
+        }
+        Err(problem) => return Err(problem),
+    };
     let pending = sealed_request::open(state, posted.form.get("request"))?;
     let submission = Submission::parse(&posted.form)?;
     let client = pending.client.as_str();
-    let user = signed_in
-        .as_ref()
-        .map(|signed_in| signed_in.user.id.to_string())
-        .unwrap_or_default();
-    match settle(state, &pending, &submission, signed_in.as_ref()).await {
+    let user = signed_in.user.id.to_string();
+    match settle(state, &pending, &submission, &signed_in).await {
         Ok(Answer::Code(location)) => {
             tracing::info!(?client, user, scopes = ?submission.ticked.to_string(), "consent: given");
             Ok(redirect(StatusCode::SEE_OTHER, &location))
@@ -159,7 +163,7 @@ async fn settle(
     state: &WebState,
     pending: &PendingRequest,
     submission: &Submission,
-    signed_in: Option<&SignedIn>,
+    signed_in: &SignedIn,
 ) -> Result<Answer, Unavailable> {
     let mut attempts = Attempts::default();
     loop {
@@ -181,12 +185,9 @@ async fn settle(
 async fn load(
     state: &WebState,
     pending: &PendingRequest,
-    signed_in: Option<&SignedIn>,
+    signed_in: &SignedIn,
 ) -> Result<ConsentFacts, Unavailable> {
     let store = state.store();
-    let Some(signed_in) = signed_in else {
-        return Ok(ConsentFacts::default());
-    };
     let decision = store.decision(pending.decision_key()).await?;
     let code = match decision.as_ref().map(|decision| &decision.answer) {
         Some(decision::Answer::Approved { code, .. }) => store.code(*code).await?,

@@ -14,7 +14,7 @@ use crate::commit::Attempts;
 use crate::csrf::Bound;
 use crate::pages::form::Posted;
 use crate::pages::message::Problem;
-use crate::pages::{Chrome, consent, form_page};
+use crate::pages::{Chrome, consent, form_page, resume};
 use crate::redirect_view::ShownRedirect;
 use crate::sealed_request;
 use crate::session::{self, PreLogin, SignedIn};
@@ -121,7 +121,10 @@ pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Res
 
 async fn sign_in(state: &WebState, request: Request) -> Result<Response, Problem> {
     let posted = Posted::read(state, request).await?;
-    let prelogin = posted.prelogin(state)?;
+    let prelogin = match posted.prelogin(state) {
+        Ok(prelogin) => prelogin,
+        Err(problem) => return resume::sign_in(state, &posted, problem).await,
+    };
     let pending = match posted.form.get("request") {
         None => None,
         sealed => {
@@ -133,7 +136,14 @@ async fn sign_in(state: &WebState, request: Request) -> Result<Response, Problem
     // Stored names are lower case; a telephone's keyboard likes to begin with a capital.
     let username = posted.text("username").trim().to_lowercase();
     let Some(signed_in) = authenticate(state, &posted, &username).await? else {
-        tracing::warn!(username = ?shown(&username, SHORT), "sign-in: failed");
+        // People type passwords into the wrong field: only the name of an account is written down.
+        let known = state.store().user_by_name(&username).await?.is_some();
+        let who = if known {
+            shown(&username, SHORT)
+        } else {
+            "(no account)".into()
+        };
+        tracing::warn!(username = ?who, "sign-in: failed");
         let form = Form {
             problem: Some(WRONG),
             username,
@@ -203,7 +213,7 @@ async fn authenticate(
 }
 
 /// The login page once more, for the same request.
-async fn again(
+pub(crate) async fn again(
     state: &WebState,
     form: Form,
     pending: Option<PendingRequest>,

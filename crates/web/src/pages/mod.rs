@@ -6,6 +6,7 @@ pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod message;
+mod resume;
 pub(crate) mod setup;
 
 use askama::Template;

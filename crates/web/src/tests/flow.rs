@@ -295,3 +295,68 @@ async fn a_setup_link_sets_a_password_once() {
     assert!(out.body.contains("You are signed out") && browser.session().is_none());
     assert!(browser.get("/login").await.body.contains("<h1>Sign in</h1>"));
 }
+
+#[tokio::test]
+async fn two_tabs_that_sign_in_one_after_the_other_both_get_their_code() {
+    let site = Site::new().await;
+    let client = site.register("Test client", &["http://127.0.0.1:1/cb"]).await;
+    let mut browser = site.browser();
+    let one = browser.get(&authorize_url(&client, &[])).await;
+    let two = browser.get(&authorize_url(&client, &[])).await;
+    let one = browser.sign_in(&one, "alice", PASSWORD).await;
+    let two = browser.sign_in(&two, "alice", PASSWORD).await;
+    let one = browser.answer(&one, "approve").await;
+    one.assert_page("of the session before");
+    assert!(one.body.contains("name=\"decision\""), "{}", one.body);
+    for page in [&one, &two] {
+        let answer = browser.answer(page, "approve").await;
+        assert!(answer.location().contains_key("code"));
+    }
+}
+
+#[tokio::test]
+async fn two_tabs_that_begin_at_once_go_on_with_the_cookie_that_was_kept() {
+    let site = Site::new().await;
+    let client = site.register("Test client", &["http://127.0.0.1:1/cb"]).await;
+    let mut browser = site.browser();
+    let first = site.browser().get(&authorize_url(&client, &[])).await;
+    browser.get(&authorize_url(&client, &[])).await;
+    let login = browser.sign_in(&first, "alice", PASSWORD).await;
+    login.assert_page("of the cookie that was not kept");
+    assert!(login.body.contains("sign in once more") && login.body.contains("alice"));
+    let consent = browser.sign_in(&login, "alice", PASSWORD).await;
+    assert!(
+        browser
+            .answer(&consent, "approve")
+            .await
+            .location()
+            .contains_key("code")
+    );
+
+    let mut without = site.browser();
+    let reply = without.sign_in(&first, "alice", PASSWORD).await;
+    assert!(
+        !reply.body.contains("name=\"password\""),
+        "cookies are off: no endless loop"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_ends_under_the_consent_page_leads_to_the_login_page() {
+    let site = Site::new().await;
+    let client = site.register("Test client", &["http://127.0.0.1:1/cb"]).await;
+    let mut browser = site.browser();
+    let consent = browser.consent_page(&client, &[]).await;
+    browser.cookies.retain(|name, _| !name.contains("session"));
+    let login = browser.answer(&consent, "approve").await;
+    login.assert_page("without a session");
+    let again = browser.sign_in(&login, "bob", PASSWORD).await;
+    assert!(again.body.contains(">bob<"), "{}", again.body);
+    assert!(
+        browser
+            .answer(&again, "approve")
+            .await
+            .location()
+            .contains_key("code")
+    );
+}
