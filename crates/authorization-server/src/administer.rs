@@ -134,15 +134,17 @@ pub fn remove_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
     revoke(unit, Revoked::User(user.id), lifetimes, now)
 }
 
-/// Lets a client that waits start authorizations.
+/// Lets a client that waits start authorizations. It counts as used now, so that a client that waited long
+/// is not swept away before its people come back.
 #[must_use]
-pub fn approve_client(client: &Client) -> Unit {
+pub fn approve_client(client: &Client, now: UnixTime) -> Unit {
     Unit::default()
         .given(Precondition::ClientHasStatus(
             client.id.clone(),
             ClientStatus::Pending,
         ))
         .then(Write::SetClientStatus(client.id.clone(), ClientStatus::Approved))
+        .then(Write::TouchClient(client.id.clone(), now))
 }
 
 /// Removes a client with every consent it was given. If it registers again it starts from nothing.
@@ -293,9 +295,14 @@ mod tests {
         tables
             .apply(&Unit::writes(vec![Write::InsertClient(client.clone())]))
             .unwrap();
-        tables.apply(&approve_client(&client)).unwrap();
-        assert_eq!(tables.client(&client.id).unwrap().status, ClientStatus::Approved);
-        assert!(tables.apply(&approve_client(&client)).is_err());
+        let later = NOW.plus(Duration::from_hours(29 * 24));
+        tables.apply(&approve_client(&client, later)).unwrap();
+        let approved = tables.client(&client.id).unwrap();
+        assert_eq!(
+            (approved.status, approved.last_used),
+            (ClientStatus::Approved, later)
+        );
+        assert!(tables.apply(&approve_client(&client, later)).is_err());
     }
 
     #[test]

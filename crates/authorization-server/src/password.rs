@@ -1,8 +1,7 @@
 //! Passwords: argon2id in PHC string format (RFC 9106). CPU only: run it on a bounded pool, before deciding.
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use doorward_types::digest::Digest;
 use doorward_types::random::{self, Random};
 use doorward_types::secret::Secret;
@@ -76,9 +75,21 @@ pub fn check(password: &Secret, username: &str) -> Result<(), PasswordProblem> {
 /// Hashes a password with a fresh salt: 19 MiB, 2 passes, 1 lane (the OWASP minimum for argon2id).
 pub fn hash(password: &Secret, random: &dyn Random) -> Result<String, NotHashed> {
     let salt: [u8; 16] = random::bytes(random);
-    let hash: PasswordHash = Argon2::default()
-        .hash_password_with_salt(password.expose().as_bytes(), &salt)
-        .map_err(|_| NotHashed)?;
+    let argon2 = Argon2::default();
+    let output = output(
+        &argon2,
+        password.expose().as_bytes(),
+        &salt,
+        Params::DEFAULT_OUTPUT_LEN,
+    )
+    .ok_or(NotHashed)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params()).map_err(|_| NotHashed)?,
+        salt: Some(Salt::new(&salt).map_err(|_| NotHashed)?),
+        hash: Some(output),
+    };
     Ok(hash.to_string())
 }
 
@@ -89,9 +100,38 @@ pub fn verify(stored: Option<&str>, password: &Secret) -> Option<PasswordProof> 
     let bytes = password.expose().as_bytes();
     let within = bytes.get(..MAX_BYTES).unwrap_or(bytes);
     let parsed = PasswordHash::new(stored.unwrap_or(DUMMY)).ok()?;
-    let matches = Argon2::default().verify_password(within, &parsed).is_ok();
+    let matches = matches(&parsed, within).unwrap_or(false);
     let stored = stored.filter(|_| matches && within.len() == bytes.len())?;
     Some(PasswordProof(Digest::of(stored.as_bytes())))
+}
+
+fn matches(stored: &PasswordHash, password: &[u8]) -> Option<bool> {
+    let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
+    let version = Version::try_from(stored.version?).ok()?;
+    let argon2 = Argon2::new(algorithm, version, Params::try_from(stored).ok()?);
+    let (salt, expected) = (stored.salt?, stored.hash?);
+    let output = output(&argon2, password, &salt, expected.len())?;
+    // `Output` compares in constant time.
+    Some(output == expected)
+}
+
+/// Room for so many blocks of 1 KiB is asked for, although fewer are used and so become real memory. glibc
+/// serves up to 32 MiB from its heaps once such blocks come and go, and then hardly ever gives them back: a
+/// morning of sign-ins would cost hundreds of MiB until the next restart. What is larger is mapped, and
+/// unmapped when it is freed.
+const RESERVED_BLOCKS: usize = 33 * 1024;
+
+fn output(argon2: &Argon2<'_>, password: &[u8], salt: &[u8], length: usize) -> Option<Output> {
+    let blocks = argon2.params().block_count();
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(blocks.max(RESERVED_BLOCKS)).ok()?;
+    memory.resize(blocks, Block::new());
+    let mut buffer = [0; Output::MAX_LENGTH];
+    let out = buffer.get_mut(..length)?;
+    argon2
+        .hash_password_into_with_memory(password, salt, out, memory.as_mut_slice())
+        .ok()?;
+    Output::new(out).ok()
 }
 
 #[cfg(test)]
@@ -111,6 +151,20 @@ mod tests {
         assert!(proof.is_for(Some(&stored)) && !proof.is_for(None) && !proof.is_for(Some("x")));
         assert!(verify(Some(&stored), &wrong).is_none());
         assert!(verify(None, &right).is_none() && verify(Some("nonsense"), &right).is_none());
+    }
+
+    #[test]
+    fn hashes_are_what_every_argon2_makes_and_takes() {
+        use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+        let (argon2, password) = (Argon2::default(), Secret::new("correct horse"));
+        let theirs: PasswordHash = argon2
+            .hash_password_with_salt(b"correct horse", &[7; 16])
+            .unwrap();
+        assert!(verify(Some(&theirs.to_string()), &password).is_some());
+        let ours = hash(&password, &CountingRandom::default()).unwrap();
+        argon2
+            .verify_password(b"correct horse", &PasswordHash::new(&ours).unwrap())
+            .unwrap();
     }
 
     #[test]

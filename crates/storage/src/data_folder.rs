@@ -80,7 +80,9 @@ pub enum DataFolderError {
         why: NotAMasterKey,
     },
     /// Others on this machine may read or write it.
-    #[error("{path} is open to other users (mode {mode:03o}): run `chmod 600 {path}`", path = path.display())]
+    #[error(
+        "{path} is open to other users (mode {mode:03o}): run `chmod go-rwx {path}`", path = path.display()
+    )]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -209,6 +211,7 @@ fn create(folder: &Path, random: &dyn Random) -> Result<(), DataFolderError> {
 
 fn open_both(folder: &Path) -> Result<DataFolder, DataFolderError> {
     let database = folder.join(DATABASE);
+    files::refuse_writable_by_others(folder)?;
     files::refuse_open_to_others(&folder.join(KEY))?;
     files::refuse_open_to_others(&database)?;
     let master = read_key(&folder.join(KEY))?;

@@ -129,7 +129,7 @@ async fn approve(context: &mut Context, id: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let client = known(&store, id).await?;
     if client.status == ClientStatus::Pending {
-        let unit = administer::approve_client(&client);
+        let unit = administer::approve_client(&client, now());
         commit(&store, unit).await?;
     }
     told(context, &client, "approved")

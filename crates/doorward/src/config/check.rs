@@ -75,6 +75,7 @@ pub(super) fn registration(parsed: &Parsed, problems: &mut Vec<Problem>) {
 /// Nothing lives for no time, nothing so long that it never ends.
 pub(super) fn lifetimes(parsed: &Parsed, problems: &mut Vec<Problem>) {
     const LONGEST: Span = Span(std::time::Duration::from_secs(3650 * 86_400));
+    const HOUR: Span = Span(std::time::Duration::from_hours(1));
     let Ok(lifetimes) = Lifetimes::from_file(&parsed.file.lifetimes) else {
         return;
     };
@@ -85,6 +86,21 @@ pub(super) fn lifetimes(parsed: &Parsed, problems: &mut Vec<Problem>) {
                 place,
                 format!("`{key}` must be between 1s and {LONGEST}"),
             ));
+        }
+    }
+    // What a thief can use until it expires: a code (RFC 6749 section 4.1.2), a bearer token (S3).
+    for (key, span, longest) in [
+        ("code", lifetimes.code, Span(std::time::Duration::from_mins(1))),
+        ("access_token", lifetimes.access_token, HOUR),
+        (
+            "access_token_without_refresh",
+            lifetimes.access_token_without_refresh,
+            HOUR,
+        ),
+    ] {
+        if span > longest && span <= LONGEST {
+            let place = parsed.place(&format!("lifetimes.{key}"));
+            problems.push(Problem::new(place, format!("`{key}` must be {longest} at most")));
         }
     }
     if lifetimes.refresh_idle > lifetimes.refresh_absolute {

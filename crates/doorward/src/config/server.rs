@@ -86,10 +86,9 @@ pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Ser
         let allow = entry.allow.clone().unwrap_or_default();
         // Taking the last name off a list must not open the server to everybody.
         if entry.allow.as_ref().is_some_and(Vec::is_empty) {
-            problems.push(
-                Problem::new(at("allow"), "`allow` names nobody")
-                    .help("name people as `user:NAME` or `group:NAME`; leave it out to admit every local account"),
-            );
+            problems.push(Problem::new(at("allow"), "`allow` names nobody").help(
+                "name people as `user:NAME` or `group:NAME`; leave it out to admit every local account",
+            ));
         }
         for (number, rule) in allow.iter().enumerate() {
             if let Err(error) = doorward_policy::AccessRule::parse(&[rule]) {

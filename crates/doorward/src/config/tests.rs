@@ -421,6 +421,7 @@ custom_schemes = ["javascript", "My App"]
 quota = 0
 [lifetimes]
 code = "0s"
+access_token = "2h"
 refresh_idle = "91d"
 [timeouts]
 request_body = "0s"
@@ -480,16 +481,22 @@ request_body = "0s"
     8 | code = "0s"
       |        ^^^^
 
-    error: `refresh_idle` is longer than `refresh_absolute`
+    error: `access_token` must be 1h at most
      --> doorward.toml:9:16
       |
-    9 | refresh_idle = "91d"
-      |                ^^^^^
+    9 | access_token = …
+      |                ^^^^
+
+    error: `refresh_idle` is longer than `refresh_absolute`
+      --> doorward.toml:10:16
+       |
+    10 | refresh_idle = "91d"
+       |                ^^^^^
 
     error: `request_body` must be between 100ms and 1d
-      --> doorward.toml:11:16
+      --> doorward.toml:12:16
        |
-    11 | request_body = "0s"
+    12 | request_body = "0s"
        |                ^^^^
     "#);
 }

@@ -116,8 +116,17 @@ pub(super) fn remove_left_overs(folder: &Path, names: &[&str]) -> Done {
 
 /// Refuses a file that its group or others may read, write or run.
 pub(super) fn refuse_open_to_others(path: &Path) -> Done {
+    refuse_mode(path, 0o077)
+}
+
+/// Refuses a folder in which its group or others may put files in the place of ours.
+pub(super) fn refuse_writable_by_others(folder: &Path) -> Done {
+    refuse_mode(folder, 0o022)
+}
+
+fn refuse_mode(path: &Path, refused: u32) -> Done {
     let mode = at(path, std::fs::metadata(path))?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    if mode & refused == 0 {
         Ok(())
     } else {
         Err(DataFolderError::TooOpen {

@@ -182,6 +182,11 @@ async fn files_that_others_can_read_are_refused() {
     let outer = tempfile::tempdir().unwrap();
     let path = outer.path().join("data");
     used(&path).await;
+    for open in [0o770, 0o702, 0o777] {
+        set_mode(&path, open);
+        assert!(matches!(refusal(&path), DataFolderError::TooOpen { mode, .. } if mode == open));
+    }
+    set_mode(&path, 0o755);
     for (name, open) in [(KEY, 0o640), (KEY, 0o604), (KEY, 0o622), (DATABASE, 0o644)] {
         set_mode(&path.join(name), open);
         let refused = refusal(&path);
@@ -189,7 +194,7 @@ async fn files_that_others_can_read_are_refused() {
             matches!(refused, DataFolderError::TooOpen { mode, .. } if mode == open),
             "{refused}"
         );
-        assert!(refused.to_string().contains("chmod 600"));
+        assert!(refused.to_string().contains("chmod go-rwx"));
         set_mode(&path.join(name), 0o600);
     }
     assert!(is_used(&DataFolder::open(&path).unwrap()).await);
