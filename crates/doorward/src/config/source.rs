@@ -53,10 +53,13 @@ fn without_secret(line: &str) -> String {
 }
 
 fn names_a_secret(key: &str) -> bool {
-    ["secret", "password", "token"]
-        .iter()
-        .any(|word| key.trim().trim_matches('"').ends_with(word))
-        && !key.contains("lifetimes")
+    let key = key.trim().trim_matches('"');
+    // `access_token` in `[lifetimes]` is a time, not a token.
+    let lifetime = key == "access_token" || key.starts_with("lifetimes");
+    !lifetime
+        && ["secret", "password", "token"]
+            .iter()
+            .any(|word| key.ends_with(word))
 }
 
 /// Where a wrong value came from.

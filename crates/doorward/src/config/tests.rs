@@ -484,7 +484,7 @@ request_body = "0s"
     error: `access_token` must be 1h at most
      --> doorward.toml:9:16
       |
-    9 | access_token = …
+    9 | access_token = "2h"
       |                ^^^^
 
     error: `refresh_idle` is longer than `refresh_absolute`
