@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_gateway::Gateway;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -54,6 +54,15 @@ impl Front {
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<FrontBody> {
         let path = request.uri().path();
         if let Some(refusal) = target_refusal(&request) {
+            return refusal;
+        }
+        if !is_plainly_framed(request.headers()) {
+            let mut refusal = text(
+                StatusCode::BAD_REQUEST,
+                "the only transfer coding of a request is chunked, once\n",
+            );
+            let close = HeaderValue::from_static("close");
+            refusal.headers_mut().insert(http::header::CONNECTION, close);
             return refusal;
         }
         // Probes come by address or service name.
@@ -105,6 +114,17 @@ fn target_refusal(request: &Request<Incoming>) -> Option<Response<FrontBody>> {
         ));
     }
     None
+}
+
+/// Codings other than one `chunked` (twice, or after `gzip`) are where two readers of one connection begin
+/// to differ on where a request ends (RFC 9112 §6.1, HD-10).
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
 }
 
 fn is_stream(response: &Response<doorward_gateway::Body>) -> bool {
@@ -184,6 +204,33 @@ impl http_body::Body for FrontBody {
             Self::Gateway(body) => body.size_hint(),
             Self::Stream(..) => SizeHint::default(),
             Self::Web(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hd_10_chunked_once_is_the_only_transfer_coding() {
+        for (codings, plain) in [
+            (&[][..], true),
+            (&["chunked"], true),
+            (&["Chunked"], true),
+            (&["chunked", "chunked"], false),
+            (&["chunked, chunked"], false),
+            (&["gzip, chunked"], false),
+            (&["identity, chunked"], false),
+            (&["chunked, identity"], false),
+            (&["xchunked"], false),
+            (&[""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(is_plainly_framed(&headers), plain, "{codings:?}");
         }
     }
 }
