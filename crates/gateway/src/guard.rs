@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use doorward_resource_server::{MAX_BLINDNESS, Principal, Revocations};
+use doorward_resource_server::{Principal, Revocations};
 use doorward_types::random::{self, Random};
 use doorward_types::time::Clock;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -71,7 +71,7 @@ impl Guard {
             return Some("stream_lifetime");
         }
         // As for single calls: who has not heard of revocations for too long lets nobody through.
-        if self.clock.now().since(self.revocations.complete_until()) > MAX_BLINDNESS {
+        if self.revocations.is_blind(&*self.clock) {
             return Some("blind");
         }
         let generation = self.revocations.generation();

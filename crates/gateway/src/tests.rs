@@ -230,7 +230,7 @@ impl Fixture {
     fn of(upstream: Arc<Script>, settings: &Settings, servers: Vec<Server>) -> Self {
         let clock = Arc::new(FixedClock::new(UnixTime::from_seconds(60)));
         let revocations = Arc::new(RevocationSet::new());
-        revocations.heard(clock.now());
+        revocations.heard(clock.monotonic());
         let tokens = Arc::new(Tokens::default());
         let random = Arc::new(CountingRandom::default());
         let master = MasterKey::generate(&*random);

@@ -24,7 +24,5 @@ mod verify;
 pub use bearer::{CredentialError, UnverifiedToken, bearer_token};
 pub use keys::{KeySnapshot, KeySource, LocalKeys};
 pub use principal::{Principal, PrincipalFacts};
-pub use revocation::{RevocationSet, Revocations};
-pub use verify::{
-    JwtVerifier, JwtVerifierSettings, LEEWAY, MAX_BLINDNESS, TokenRefusal, TokenVerifier, Verification,
-};
+pub use revocation::{MAX_BLINDNESS, RevocationSet, Revocations};
+pub use verify::{JwtVerifier, JwtVerifierSettings, LEEWAY, TokenRefusal, TokenVerifier, Verification};

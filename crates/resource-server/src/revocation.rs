@@ -1,12 +1,13 @@
 //! What must no longer be accepted although it has not expired.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use doorward_records::revocation::{Revocation, Revoked};
 use doorward_types::id::{ClientId, FamilyId, UserId};
-use doorward_types::time::UnixTime;
+use doorward_types::time::{Clock, UnixTime};
 
 use crate::principal::Principal;
 use crate::verify::LEEWAY;
@@ -20,10 +21,21 @@ pub trait Revocations: Send + Sync + 'static {
     /// Whether the token behind `principal` was revoked.
     fn is_revoked(&self, principal: &Principal) -> bool;
 
-    /// Up to when this is known to be complete. A verifier that has heard nothing for too long refuses
-    /// everything (`503`): a revocation may have been missed.
-    fn complete_until(&self) -> UnixTime;
+    /// When the feed was last read to its end, by [`Clock::monotonic`]; `None` if it never was. A verifier
+    /// that has heard nothing for too long refuses everything (`503`): a revocation may have been missed.
+    fn heard_at(&self) -> Option<Duration>;
+
+    /// Whether nothing was heard for [`MAX_BLINDNESS`].
+    fn is_blind(&self, clock: &dyn Clock) -> bool {
+        self.heard_at()
+            .is_none_or(|heard| clock.monotonic().saturating_sub(heard) > MAX_BLINDNESS)
+    }
 }
+
+/// How long a verifier goes on without having heard of the revocation feed.
+pub const MAX_BLINDNESS: Duration = Duration::from_secs(60);
+
+const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -45,7 +57,8 @@ struct Entries {
 pub struct RevocationSet {
     entries: RwLock<Entries>,
     generation: AtomicU64,
-    complete_until: AtomicI64,
+    /// Milliseconds, or [`NEVER`].
+    heard_at: AtomicU64,
 }
 
 impl Default for RevocationSet {
@@ -61,7 +74,7 @@ impl RevocationSet {
         Self {
             entries: RwLock::default(),
             generation: AtomicU64::new(0),
-            complete_until: AtomicI64::new(i64::MIN),
+            heard_at: AtomicU64::new(NEVER),
         }
     }
 
@@ -89,9 +102,14 @@ impl RevocationSet {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Notes that the feed was read to its end at `now`. Never moves backwards.
-    pub fn heard(&self, now: UnixTime) {
-        self.complete_until.fetch_max(now.millis(), Ordering::SeqCst);
+    /// Notes that the feed was read to its end, `at` [`Clock::monotonic`] before it was read. Never moves
+    /// backwards.
+    pub fn heard(&self, at: Duration) {
+        let at = u64::try_from(at.as_millis()).map_or(NEVER - 1, |at| at.min(NEVER - 1));
+        let later = |heard| (heard == NEVER || heard < at).then_some(at);
+        let _: Result<u64, u64> = self
+            .heard_at
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
     /// The highest sequence number applied so far: where the next poll of the feed starts.
@@ -149,8 +167,11 @@ impl Revocations for RevocationSet {
             || later(entries.clients.get(principal.client_id()))
     }
 
-    fn complete_until(&self) -> UnixTime {
-        UnixTime::from_millis(self.complete_until.load(Ordering::SeqCst))
+    fn heard_at(&self) -> Option<Duration> {
+        match self.heard_at.load(Ordering::SeqCst) {
+            NEVER => None,
+            at => Some(Duration::from_millis(at)),
+        }
     }
 }
 

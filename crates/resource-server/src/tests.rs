@@ -72,7 +72,7 @@ impl World {
         let keys = Arc::new(LocalKeys::new(JwkSet::new([key.public_jwk().clone()]).unwrap()));
         let revocations = Arc::new(RevocationSet::new());
         let clock = Arc::new(FixedClock::new(UnixTime::from_seconds(NOW)));
-        revocations.heard(clock.now());
+        revocations.heard(clock.monotonic());
         let verifier = JwtVerifier::new(JwtVerifierSettings {
             issuer: Issuer::parse("https://as.test").unwrap(),
             tenant: Tenant::default_tenant(),
@@ -93,7 +93,7 @@ impl World {
     /// Moves the clock, and has heard of the feed since.
     fn at(&self, seconds: i64) {
         self.clock.set(UnixTime::from_seconds(NOW + seconds));
-        self.revocations.heard(self.clock.now());
+        self.revocations.heard(self.clock.monotonic());
     }
 
     fn mint(&self, claims: &Value) -> String {

@@ -23,9 +23,6 @@ use crate::revocation::Revocations;
 /// How far the issuer's clock and ours may be apart.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
-/// How long a verifier goes on without having heard of the revocation feed.
-pub const MAX_BLINDNESS: Duration = Duration::from_secs(60);
-
 /// Why a token may not enter. The text is for the `error_description` of the challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {
@@ -71,7 +68,7 @@ pub enum TokenRefusal {
     /// It, its user or its client was revoked.
     #[error("the access token was revoked")]
     Revoked,
-    /// Nothing was heard of revocations for [`MAX_BLINDNESS`]: nothing can be said about the token. Not a
+    /// Nothing was heard of revocations for [`crate::MAX_BLINDNESS`]: nothing can be said about the token. Not a
     /// `401`, because logging in again would not help.
     #[error("access tokens cannot be checked at the moment: try again shortly")]
     Blind,
@@ -293,7 +290,7 @@ impl JwtVerifier {
             }
             verified.judged_under(generation);
         }
-        self.check_sight(now)?;
+        self.check_sight()?;
         Ok(Arc::clone(&verified.principal))
     }
 
@@ -311,12 +308,12 @@ impl JwtVerifier {
         if self.settings.revocations.is_revoked(&principal) {
             return Err(TokenRefusal::Revoked);
         }
-        self.check_sight(now)?;
+        self.check_sight()?;
         Ok(Arc::new(principal))
     }
 
-    fn check_sight(&self, now: UnixTime) -> Result<(), TokenRefusal> {
-        if now.since(self.settings.revocations.complete_until()) > MAX_BLINDNESS {
+    fn check_sight(&self) -> Result<(), TokenRefusal> {
+        if self.settings.revocations.is_blind(&*self.settings.clock) {
             return Err(TokenRefusal::Blind);
         }
         Ok(())

@@ -102,6 +102,10 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 pub trait Clock: Send + Sync + 'static {
     /// The present.
     fn now(&self) -> UnixTime;
+
+    /// Time since a moment that stays the same as long as the process lives. It never steps, so it tells
+    /// how long ago something was also when somebody sets the wall clock or a laptop wakes up.
+    fn monotonic(&self) -> Duration;
 }
 
 /// The machine's clock.
@@ -120,33 +124,51 @@ impl Clock for SystemClock {
             .unwrap_or(Duration::ZERO);
         UnixTime(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn monotonic(&self) -> Duration {
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        START.get_or_init(std::time::Instant::now).elapsed()
+    }
 }
 
 /// A clock that stands still until it is moved, for tests.
 #[derive(Debug)]
-pub struct FixedClock(std::sync::atomic::AtomicI64);
+pub struct FixedClock {
+    now: std::sync::atomic::AtomicI64,
+    monotonic: std::sync::atomic::AtomicU64,
+}
 
 impl FixedClock {
     /// A clock that shows `now`.
     #[must_use]
     pub const fn new(now: UnixTime) -> Self {
-        Self(std::sync::atomic::AtomicI64::new(now.0))
+        Self {
+            now: std::sync::atomic::AtomicI64::new(now.0),
+            monotonic: std::sync::atomic::AtomicU64::new(0),
+        }
     }
 
-    /// Moves the clock forward.
+    /// Time passes.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().plus(by));
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.monotonic
+            .fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// Sets the clock, backwards too.
+    /// Sets the wall clock, backwards too; no time passes.
     pub fn set(&self, now: UnixTime) {
-        self.0.store(now.0, std::sync::atomic::Ordering::SeqCst);
+        self.now.store(now.0, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
 impl Clock for FixedClock {
     fn now(&self) -> UnixTime {
-        UnixTime(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        UnixTime(self.now.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic.load(std::sync::atomic::Ordering::SeqCst))
     }
 }
 
@@ -162,6 +184,19 @@ mod tests {
             "2024-02-29T12:34:56.789Z"
         );
         assert_eq!(UnixTime::from_millis(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn setting_the_wall_clock_lets_no_time_pass() {
+        let clock = FixedClock::new(UnixTime::from_seconds(100));
+        clock.advance(Duration::from_secs(5));
+        clock.set(UnixTime::EPOCH);
+        assert_eq!(
+            (clock.now(), clock.monotonic()),
+            (UnixTime::EPOCH, Duration::from_secs(5))
+        );
+        let earlier = SystemClock.monotonic();
+        assert!(SystemClock.monotonic() >= earlier);
     }
 
     #[test]

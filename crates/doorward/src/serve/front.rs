@@ -127,9 +127,12 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
     }
 }
 
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
 fn is_stream(response: &Response<doorward_gateway::Body>) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+    let prefix = content_type.and_then(|value| value.as_bytes().get(..EVENT_STREAM.len()));
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 /// Streams that a client opened to listen end as soon as we are to stop; a stream that answers a call may

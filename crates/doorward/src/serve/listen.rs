@@ -23,8 +23,8 @@ use crate::error::CommandError;
 
 /// Longest wait for the head of a request, for a TLS handshake, and for the first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for calls in flight at the end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// Longest wait for calls in flight at the end: below the 30 seconds after which supervisors kill.
+const DRAIN: Duration = Duration::from_secs(25);
 /// Largest head of a request: request line and header fields.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header fields.
@@ -98,7 +98,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> CommandError {
     }
 }
 
-/// Accepts connections until `stop` says so, then lets calls in flight finish for at most 30 seconds.
+/// Accepts connections until `stop` says so, then lets calls in flight finish for at most 25 seconds.
 pub(crate) async fn serve(
     listeners: Listeners,
     tls: Option<Arc<rustls::ServerConfig>>,

@@ -45,7 +45,7 @@ impl Follower {
     /// Reads what is new. The feed is in commit order, so what comes after the last entry is all of it.
     async fn catch_up(&self) -> Result<(), LoadError> {
         // Before reading: what is committed from now on may be missing from what is read.
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let (new, _) = self.store.revocations_after(self.set.sequence()).await?;
         self.set.apply(&new);
         self.set.heard(now);
@@ -76,7 +76,7 @@ impl Follower {
     }
 
     async fn poll(&self, seen: &mut Option<u64>) -> Result<(), LoadError> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let version = self.store.version().await?;
         if *seen == Some(version) {
             self.set.heard(now);
@@ -221,8 +221,8 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(
-            (set.len(), set.complete_until()),
-            (1, NOW),
+            (set.len(), set.heard_at()),
+            (1, Some(Duration::ZERO)),
             "all of the feed before the first call"
         );
 
@@ -242,9 +242,13 @@ mod tests {
         assert_eq!(set.len(), 2);
         clock.advance(Duration::from_secs(1));
         follower.poll(&mut seen).await.unwrap();
-        assert_eq!((set.len(), set.complete_until()), (3, clock.now()));
+        assert_eq!((set.len(), set.heard_at()), (3, Some(clock.monotonic())));
         clock.advance(Duration::from_secs(1));
         follower.poll(&mut seen).await.unwrap();
-        assert_eq!(set.complete_until(), clock.now(), "nothing new was heard too");
+        assert_eq!(
+            set.heard_at(),
+            Some(clock.monotonic()),
+            "nothing new was heard too"
+        );
     }
 }

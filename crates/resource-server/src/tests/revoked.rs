@@ -137,10 +137,22 @@ fn who_has_not_heard_of_the_feed_refuses_with_503() {
         401,
         "what is bad is bad all the same"
     );
-    world.revocations.heard(world.clock.now());
+    world.revocations.heard(world.clock.monotonic());
     assert!(world.verify(&token).is_ok() && world.verify(&fresh).is_ok());
-    world.revocations.heard(UnixTime::EPOCH);
+    world.revocations.heard(Duration::ZERO);
     assert!(world.verify(&token).is_ok(), "never moves backwards");
+}
+
+#[test]
+fn a_wall_clock_that_steps_blinds_nobody_and_hides_no_blindness() {
+    let world = World::new();
+    let token = world.mint(&claims());
+    let start = world.clock.now();
+    world.clock.set(start.plus(MAX_BLINDNESS * 3));
+    assert!(world.verify(&token).is_ok(), "a laptop wakes up");
+    world.clock.advance(MAX_BLINDNESS + Duration::from_millis(1));
+    world.clock.set(start);
+    assert_eq!(world.verify(&token), Err(TokenRefusal::Blind), "and is set back");
 }
 
 #[test]
