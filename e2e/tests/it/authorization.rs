@@ -40,7 +40,7 @@ async fn az_01_unknown_client_or_redirect_is_a_page_that_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn az_02_redirect_near_misses_are_refused() {
+async fn az_02_s10_redirect_near_misses_are_refused() {
     let catalogue = catalogue().await;
     let client = catalogue.c1().await;
     let near = [

@@ -91,7 +91,7 @@ async fn hd_01_headers_that_a_client_forges_never_arrive() {
 }
 
 #[tokio::test]
-async fn hd_02_no_credential_reaches_an_upstream() {
+async fn hd_02_s15_no_credential_reaches_an_upstream() {
     let catalogue = catalogue().await;
     let token = catalogue.t().await;
     let (case, cookie, proxy) = (marker(), marker(), marker());

@@ -87,7 +87,7 @@ async fn lk_01_nobody_writes_a_second_line_into_the_log() {
 }
 
 #[tokio::test]
-async fn lk_02_no_secret_is_written_anywhere() {
+async fn lk_02_s2_no_secret_is_written_anywhere() {
     let catalogue = tracing_everything().await;
     let mut secrets = Secrets::default();
     secrets.add("alice's password", PASSWORD);

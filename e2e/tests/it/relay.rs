@@ -299,7 +299,7 @@ async fn a_legacy_session_lives_through_the_relay() {
 }
 
 #[tokio::test]
-async fn mb_17_a_session_is_bound_to_its_user_server_and_client() {
+async fn mb_17_b15_b16_a_session_is_bound_to_its_user_server_and_client() {
     let catalogue = sessions().await;
     let token = catalogue.t().await;
     let name = marker();

@@ -66,7 +66,7 @@ async fn rs_00_the_forge_makes_good_tokens() {
 }
 
 #[tokio::test]
-async fn rs_01_no_token_is_told_where_to_log_in() {
+async fn rs_01_a4_a7_a11_a29_no_token_is_told_where_to_log_in() {
     let catalogue = catalogue().await;
     for (path, up) in [(RA, &catalogue.up_a), (RB, &catalogue.up_b)] {
         for method in ["POST", "GET", "DELETE"] {
@@ -99,6 +99,11 @@ async fn rs_01_no_token_is_told_where_to_log_in() {
             assert_eq!(metadata["authorization_servers"], json!([catalogue.issuer()]));
             let scopes = metadata["scopes_supported"].as_array().unwrap();
             assert_eq!(scopes.len(), 1);
+            let challenged = format!("scope=\"{}\"", scopes[0].as_str().unwrap());
+            assert!(
+                challenge.contains(&challenged),
+                "the same scopes everywhere: {challenge}"
+            );
             assert!(!metadata.to_string().contains("offline_access"));
             assert!(!challenge.contains("offline_access"));
         }
@@ -203,7 +208,7 @@ async fn rs_03_the_public_key_is_no_hmac_key() {
 }
 
 #[tokio::test]
-async fn rs_04_another_audience_is_refused() {
+async fn rs_04_a23_a26_b9_s14_another_audience_is_refused() {
     let catalogue = catalogue().await;
     let both = json!([catalogue.ra(), catalogue.rb()]).to_string();
     let (rb, issuer) = (

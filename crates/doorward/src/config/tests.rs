@@ -374,7 +374,7 @@ fn an_upstream_must_not_be_ourselves() {
 }
 
 #[test]
-fn plain_http_is_served_on_loopback_only() {
+fn b20_plain_http_is_served_on_loopback_only() {
     let refused = |listen, public_url| load_with("", &[], flags(listen, public_url)).unwrap_err();
     insta::assert_snapshot!(refused(Some("0.0.0.0:8080"), None), @r#"
     error: `public_url` is missing: under which URL do people reach this server?
