@@ -204,6 +204,10 @@ async fn rt_06_a_disabled_user_cannot_refresh() {
     );
     let old = catalogue.call("rt06").bearer(&tokens.access).send().await;
     assert_eq!(old.status, 401, "what was revoked stays revoked");
+    assert_t(
+        &client.refresh(tokens.refresh(), &catalogue.ra()).await,
+        &["invalid_grant"],
+    );
     catalogue.still_good().await;
 }
 
