@@ -7,12 +7,14 @@
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
 pub mod data_folder;
+mod decorated;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 pub mod sqlite;
 mod store;
 
 pub use data_folder::{DataFolder, DataFolderError};
+pub use decorated::Decorated;
 pub use doorward_records::facts::{FamilyFacts, RefreshFacts};
 pub use sqlite::SqliteStore;
 pub use store::{CommitError, Committed, LoadError, Store};
