@@ -1,249 +1,21 @@
 //! An MCP server that writes down every byte it gets, reads each body in five ways, and answers as a
 //! test scripts it.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+mod answer;
+mod recorded;
+
+pub use answer::{Answer, Part, event, friendly};
+pub use recorded::Recorded;
+
 use crate::raw::find;
-
-/// One request as it came off the wire.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    /// Request line and headers, byte for byte.
-    pub head: Vec<u8>,
-    /// The body, transfer coding removed.
-    pub body: Vec<u8>,
-}
-
-impl Recorded {
-    /// The method.
-    #[must_use]
-    pub fn method(&self) -> String {
-        self.line().split(' ').next().unwrap_or_default().to_owned()
-    }
-
-    /// The request target.
-    #[must_use]
-    pub fn target(&self) -> String {
-        self.line().split(' ').nth(1).unwrap_or_default().to_owned()
-    }
-
-    fn line(&self) -> String {
-        String::from_utf8_lossy(&self.head)
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    }
-
-    /// Name and value of each header, in order, names as sent.
-    #[must_use]
-    pub fn headers(&self) -> Vec<(String, String)> {
-        String::from_utf8_lossy(&self.head)
-            .split("\r\n")
-            .skip(1)
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect()
-    }
-
-    /// Every value of a header.
-    #[must_use]
-    pub fn values(&self, name: &str) -> Vec<String> {
-        self.headers()
-            .into_iter()
-            .filter(|(have, _)| have.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-            .collect()
-    }
-
-    /// Everything in one piece.
-    #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
-        [self.head.as_slice(), b"\r\n\r\n", &self.body].concat()
-    }
-
-    /// The body as JSON; `Null` if it is none.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
-
-    /// The MCP method and the name (tool, prompt) that parsers of five kinds find in the body: the
-    /// first of two equal keys wins, the last wins, keys compare without case, after compatibility
-    /// folding of width, and with broken UTF-8 replaced.
-    #[must_use]
-    pub fn five_ways(&self) -> BTreeSet<(String, String)> {
-        let lenient = String::from_utf8_lossy(&self.body);
-        let mut out = BTreeSet::new();
-        for fold in [
-            |key: &str| key.to_owned(),
-            |key: &str| key.to_ascii_lowercase(),
-            narrow,
-        ] {
-            for last_wins in [false, true] {
-                let members = members(&lenient, fold);
-                let params = pick(&members, "params", last_wins).unwrap_or_default();
-                let method = pick(&members, "method", last_wins).unwrap_or_default();
-                let inner = self::members(&params, fold);
-                let name = pick(&inner, "name", last_wins).unwrap_or_default();
-                out.insert((unquote(&method), narrow(&unquote(&name))));
-            }
-        }
-        out
-    }
-}
-
-/// Full-width letters become ASCII, lower case: what NFKC with case folding does to them.
-fn narrow(text: &str) -> String {
-    text.chars()
-        .map(|c| match u32::from(c) {
-            code @ 0xff01..=0xff5e => char::from_u32(code - 0xfee0).unwrap_or(c),
-            _ => c,
-        })
-        .filter(|c| !matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}'))
-        .collect::<String>()
-        .to_ascii_lowercase()
-}
-
-fn unquote(raw: &str) -> String {
-    serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned())
-}
-
-fn pick(members: &[(String, String)], name: &str, last_wins: bool) -> Option<String> {
-    let mut found = members
-        .iter()
-        .filter(|(key, _)| key == name)
-        .map(|(_, value)| value.clone());
-    if last_wins {
-        found.next_back()
-    } else {
-        found.next()
-    }
-}
-
-/// The members of a JSON object in order, values raw, duplicates kept. Lenient.
-fn members(text: &str, fold: fn(&str) -> String) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    let text = text.trim_start();
-    let Some(mut rest) = text.strip_prefix('{') else {
-        return out;
-    };
-    loop {
-        rest = rest.trim_start_matches([' ', '\t', '\r', '\n', ',']);
-        if rest.is_empty() || rest.starts_with('}') {
-            return out;
-        }
-        let mut keys = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-        let Some(Ok(key)) = keys.next() else { return out };
-        rest = rest[keys.byte_offset()..].trim_start();
-        let Some(after) = rest.strip_prefix(':') else {
-            return out;
-        };
-        rest = after.trim_start();
-        let mut values =
-            serde_json::Deserializer::from_str(rest).into_iter::<Box<serde_json::value::RawValue>>();
-        let Some(Ok(value)) = values.next() else {
-            return out;
-        };
-        out.push((fold(&key), value.get().to_owned()));
-        rest = &rest[values.byte_offset()..];
-    }
-}
-
-/// A piece of a scripted answer.
-#[derive(Clone, Debug)]
-pub enum Part {
-    /// Bytes, flushed at once. With a chunked answer each is one chunk.
-    Bytes(Vec<u8>),
-    /// Goes on when the test says so ([`tokio::sync::Notify::notify_one`]).
-    Wait(Arc<tokio::sync::Notify>),
-    /// Never goes on; ends when the peer closes.
-    Hang,
-    /// Closes the connection without an end.
-    Cut,
-}
-
-/// A scripted answer.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// Headers beside the framing.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub parts: Vec<Part>,
-    /// Whether it is sent in chunks as they come (else with `Content-Length`).
-    pub chunked: bool,
-}
-
-impl Answer {
-    /// An answer with a body of one piece.
-    #[must_use]
-    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            headers: vec![("Content-Type".into(), content_type.into())],
-            parts: vec![Part::Bytes(body.into())],
-            chunked: false,
-        }
-    }
-
-    /// 200 with JSON.
-    #[must_use]
-    pub fn json(value: &Value) -> Self {
-        Self::new(200, "application/json", value.to_string())
-    }
-
-    /// A JSON-RPC result for `request`.
-    #[must_use]
-    pub fn result(request: &Recorded, result: &Value) -> Self {
-        Self::json(&json!({ "jsonrpc": "2.0", "id": request.json()["id"], "result": result }))
-    }
-
-    /// 200 with an event stream.
-    #[must_use]
-    pub fn events(parts: Vec<Part>) -> Self {
-        Self {
-            status: 200,
-            headers: vec![("Content-Type".into(), "text/event-stream".into())],
-            parts,
-            chunked: true,
-        }
-    }
-
-    /// An answer without body or content type.
-    #[must_use]
-    pub fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            parts: Vec::new(),
-            chunked: false,
-        }
-    }
-
-    /// Adds a header.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-}
-
-/// `data: …` as an event-stream piece.
-#[must_use]
-pub fn event(id: Option<&str>, data: &Value) -> Part {
-    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
-    Part::Bytes(format!("{id}data: {data}\n\n").into_bytes())
-}
 
 type Script = dyn Fn(&Recorded) -> Answer + Send + Sync;
 
@@ -399,42 +171,6 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
-}
-
-/// The answers of a small, stateless MCP server of both eras: every tool answers `NAME ok`, and
-/// `arguments.answer` when it is there.
-#[must_use]
-pub fn friendly(request: &Recorded) -> Answer {
-    let body = request.json();
-    if request.method() != "POST" {
-        return Answer::empty(405);
-    }
-    let tool = |name: &str| json!({ "name": name, "description": name, "inputSchema": { "type": "object" } });
-    let result = match body["method"].as_str().unwrap_or_default() {
-        "initialize" => {
-            json!({ "protocolVersion": body["params"]["protocolVersion"], "capabilities": { "tools": {} },
-            "serverInfo": { "name": "upstream", "version": "1" } })
-        }
-        "server/discover" => {
-            json!({ "resultType": "complete", "supportedVersions": [crate::mcp::MODERN], "capabilities": { "tools": {} },
-            "serverInfo": { "name": "upstream", "version": "1" } })
-        }
-        "ping" => json!({}),
-        "tools/list" => json!({ "resultType": "complete", "tools": [tool("t_read"), tool("t_write")] }),
-        "tools/call" => {
-            let said = body["params"]["arguments"]["answer"].as_str().map_or_else(
-                || format!("{} ok", body["params"]["name"].as_str().unwrap_or_default()),
-                str::to_owned,
-            );
-            json!({ "resultType": "complete", "content": [{ "type": "text", "text": said }] })
-        }
-        _ if body["id"].is_null() => return Answer::empty(202),
-        _ => {
-            return Answer::json(&json!({ "jsonrpc": "2.0", "id": body["id"],
-                "error": { "code": -32601, "message": "no such method" } }));
-        }
-    };
-    Answer::result(request, &result)
 }
 
 impl Shared {
@@ -595,39 +331,5 @@ async fn closed(socket: &TcpStream) {
             Ok(0) | Err(_) => return,
             Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ways(body: &str) -> Vec<String> {
-        let request = Recorded {
-            head: Vec::new(),
-            body: body.as_bytes().to_vec(),
-        };
-        request
-            .five_ways()
-            .into_iter()
-            .map(|(method, name)| format!("{method} {name}"))
-            .collect()
-    }
-
-    #[test]
-    fn five_parsers_disagree_where_a_body_is_ambiguous() {
-        assert_eq!(
-            ways(r#"{"method":"tools/call","params":{"name":"a"}}"#),
-            ["tools/call a"]
-        );
-        assert_eq!(
-            ways(r#"{"method":"tools/call","params":{"name":"a","name":"b"}}"#),
-            ["tools/call a", "tools/call b"]
-        );
-        assert!(
-            ways(r#"{"method":"tools/call","params":{"name":"a","NAME":"b"}}"#)
-                .contains(&"tools/call b".into())
-        );
-        assert!(ways(r#"{"method":"tools/call","params":{"name":"ａ"}}"#).contains(&"tools/call a".into()));
     }
 }
