@@ -25,6 +25,9 @@ use crate::error::CommandError;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for calls in flight at the end: below the 30 seconds after which supervisors kill.
 const DRAIN: Duration = Duration::from_secs(25);
+/// How long a peer may take nothing of what is sent to it, and how long it may be silent before it is asked
+/// whether it is still there.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest head of a request: request line and header fields.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header fields.
@@ -155,6 +158,21 @@ async fn accept(socket: TcpListener, connections: tokio::sync::mpsc::Sender<TcpS
     }
 }
 
+/// Small events leave at once; a peer that vanished, or that has stopped reading what is sent to it, is
+/// given up. Without this a stream to such a peer would hold its upstream for ever, past its revocation too:
+/// nobody asks a stream for its next event while the last one cannot be sent.
+fn tune(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(STALL_TIMEOUT)
+        .with_interval(STALL_TIMEOUT / 4);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(stalled))?;
+    Ok(())
+}
+
 struct Connection {
     front: Arc<Front>,
     watcher: Watcher,
@@ -162,8 +180,9 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // Small events must leave at once.
-        let _: std::io::Result<()> = stream.set_nodelay(true);
+        if let Err(error) = tune(&stream, STALL_TIMEOUT) {
+            tracing::debug!(%error, "a socket option was refused");
+        }
         match tls {
             None => self.http(stream).await,
             Some(acceptor) => match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
@@ -228,4 +247,28 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(HEAD_TIMEOUT);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// A revoked stream must not live on because its reader stopped reading.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_peer_that_stops_reading_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (silent, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut stream, _) = accepted.unwrap();
+        tune(&stream, Duration::from_millis(500)).unwrap();
+        let piece = vec![0; 64 * 1024];
+        let given_up = async { while stream.write_all(&piece).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), given_up)
+            .await
+            .unwrap();
+        drop(silent);
+    }
 }
