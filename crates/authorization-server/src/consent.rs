@@ -1,4 +1,4 @@
-//! The consent page and its answer (RULES "Authorization requests, consent, sign-in").
+//! The consent page and its answer.
 //!
 //! The answer is one transaction on the page's nonce:
 //!

@@ -139,7 +139,7 @@ pub enum RegistrationMode {
     Off,
 }
 
-/// Who may register as a client (RULES "Registration policy").
+/// Who may register as a client (RFC 7591 §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationPolicy {
     /// What is accepted.
