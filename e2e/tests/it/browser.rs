@@ -164,7 +164,8 @@ impl Chromium {
 
     async fn type_into(&self, name: &str, text: &str) {
         let selector = format!("input[name={name}]");
-        let field = self.page.find(Locator::Css(&selector)).await.expect(name);
+        let wait = self.page.wait().at_most(PATIENCE);
+        let field = wait.for_element(Locator::Css(&selector)).await.expect(name);
         field.clear().await.expect(name);
         field.send_keys(text).await.expect(name);
     }
@@ -174,9 +175,11 @@ impl Chromium {
         wait.for_element(Locator::Css(selector)).await.expect(selector);
     }
 
+    /// Presses what is there or about to be. Say first what page [`Self::shows`], where the one before has
+    /// such an element too.
     async fn press(&self, selector: &str) {
-        self.page
-            .find(Locator::Css(selector))
+        let wait = self.page.wait().at_most(PATIENCE);
+        wait.for_element(Locator::Css(selector))
             .await
             .expect(selector)
             .click()
@@ -211,6 +214,14 @@ impl Chromium {
     /// Inspects the page in every size, light and dark, and keeps pictures of it.
     async fn look(&self, name: &str) {
         let folder = screenshots();
+        eventually("the page with its style", PATIENCE, async || {
+            let script = "return document.readyState === 'complete'";
+            let complete = self.page.execute(script, Vec::new()).await;
+            complete
+                .is_ok_and(|complete| complete == json!(true))
+                .then_some(())
+        })
+        .await;
         for (size, width, height) in SIZES {
             for scheme in ["light", "dark"] {
                 let screen =
@@ -375,6 +386,7 @@ async fn cn_07_deny_in_chromium_and_no_script_of_a_stranger_runs() {
     chromium.press("button.link").await;
     chromium.shows("Sign in").await;
     chromium.sign_in("alice", PASSWORD).await;
+    chromium.shows(&format!("Allow {name} to use mcp?")).await;
     chromium.press("button[value=deny]").await;
     let called = callback.called().await;
     assert_eq!(parameter(&called, "error").as_deref(), Some("access_denied"));
