@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_oauth::resource::{WELL_KNOWN, metadata_url};
-use doorward_policy::{ProtectedServer, judge};
+use doorward_policy::{Policy, ProtectedServer, judge};
 use doorward_resource_server::challenge::Challenges;
 use doorward_resource_server::{Principal, Revocations, TokenVerifier, bearer_token};
 use doorward_seal::Sealer;
@@ -33,6 +33,8 @@ pub struct Parts {
     pub verifier: Arc<dyn TokenVerifier>,
     /// Ends open streams. The same that the verifier asks.
     pub revocations: Arc<dyn Revocations>,
+    /// Has the last word on what access rules and scopes let through.
+    pub policy: Arc<dyn Policy>,
     /// Seals session ids (`Purpose::McpSession`).
     pub sealer: Arc<Sealer>,
     /// The time.
@@ -53,6 +55,7 @@ pub struct Gateway {
     stream_lifetime: Duration,
     verifier: Arc<dyn TokenVerifier>,
     revocations: Arc<dyn Revocations>,
+    policy: Arc<dyn Policy>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -123,6 +126,7 @@ impl Gateway {
             stream_lifetime: settings.stream_lifetime,
             verifier: parts.verifier,
             revocations: parts.revocations,
+            policy: parts.policy,
             clock: parts.clock,
             random: parts.random,
         })
@@ -206,7 +210,8 @@ impl Gateway {
         let legacy = call.revision().is_legacy();
         about.legacy = legacy;
         about.summary = Some(call.summary());
-        let permit = judge(server, principal.policy_subject(), call).map_err(Failure::Policy)?;
+        let permit =
+            judge(server, principal.policy_subject(), call, &*self.policy).map_err(Failure::Policy)?;
 
         let session = if legacy {
             self.session(server, &principal, head)?

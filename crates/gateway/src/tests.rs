@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, NoFurtherPolicy, Policy, ProtectedServer, ScopeDescription};
 use doorward_resource_server::{
     Principal, PrincipalFacts, RevocationSet, TokenRefusal, TokenVerifier, UnverifiedToken, Verification,
 };
@@ -30,6 +30,7 @@ mod answers;
 mod headers;
 mod messages;
 mod metadata;
+mod policy;
 mod records;
 mod sessions;
 mod streams;
@@ -228,6 +229,15 @@ impl Fixture {
     }
 
     fn of(upstream: Arc<Script>, settings: &Settings, servers: Vec<Server>) -> Self {
+        Self::under(Arc::new(NoFurtherPolicy), upstream, settings, servers)
+    }
+
+    fn under(
+        policy: Arc<dyn Policy>,
+        upstream: Arc<Script>,
+        settings: &Settings,
+        servers: Vec<Server>,
+    ) -> Self {
         let clock = Arc::new(FixedClock::new(UnixTime::from_seconds(60)));
         let revocations = Arc::new(RevocationSet::new());
         revocations.heard(clock.monotonic());
@@ -237,6 +247,7 @@ impl Fixture {
         let parts = Parts {
             verifier: Arc::clone(&tokens) as _,
             revocations: Arc::clone(&revocations) as _,
+            policy,
             sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
             clock: Arc::clone(&clock) as _,
             random,

@@ -4,7 +4,7 @@ use doorward_mcp::Call;
 use doorward_types::id::{ClientId, UserId};
 use doorward_types::scope::ScopeSet;
 
-use crate::ProtectedServer;
+use crate::{Policy, ProtectedServer};
 
 /// Who calls: the facts of a verified token that policy reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,9 @@ pub enum Refusal {
         /// What to ask for.
         needed: ScopeSet,
     },
+    /// The operator's policy forbids this call to this account. No scope would help, so none is asked for.
+    #[error("the operator's policy forbids this call")]
+    DeniedByPolicy,
 }
 
 impl Refusal {
@@ -65,6 +68,7 @@ impl Refusal {
         match self {
             Self::NotAllowed => "not_allowed",
             Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::DeniedByPolicy => "denied_by_policy",
         }
     }
 }
@@ -73,21 +77,30 @@ impl Refusal {
 ///
 /// The access rule holds for every call. `server/discover`, `initialize` and `ping` then need no scope,
 /// because an unexpected refusal of those makes clients fall back to an older revision; every other call
-/// needs the server's scope. The call comes in by value and leaves only inside the [`Permit`].
-pub fn judge(server: &ProtectedServer, subject: &Subject, call: Call) -> Result<Permit, Refusal> {
+/// needs the server's scope. `policy` has the last word on what those let through. The call comes in by value
+/// and leaves only inside the [`Permit`].
+pub fn judge(
+    server: &ProtectedServer,
+    subject: &Subject,
+    call: Call,
+    policy: &dyn Policy,
+) -> Result<Permit, Refusal> {
     if !server.allow.admits(&subject.username, &subject.groups) {
         return Err(Refusal::NotAllowed);
     }
-    if is_open(&call) || has_scopes(server, subject) {
-        return Ok(Permit { call });
+    if !is_open(&call) && !has_scopes(server, subject) {
+        let needed = server.default_scopes();
+        let needed = if call.revision().is_legacy() {
+            needed.union(&subject.scopes)
+        } else {
+            needed
+        };
+        return Err(Refusal::InsufficientScope { needed });
     }
-    let needed = server.default_scopes();
-    let needed = if call.revision().is_legacy() {
-        needed.union(&subject.scopes)
-    } else {
-        needed
-    };
-    Err(Refusal::InsufficientScope { needed })
+    match policy.objection(server, subject, &call) {
+        Some(refusal) => Err(refusal),
+        None => Ok(Permit { call }),
+    }
 }
 
 fn is_open(call: &Call) -> bool {

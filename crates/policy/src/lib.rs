@@ -7,10 +7,12 @@
 mod access;
 mod decide;
 mod server;
+mod veto;
 
 pub use access::{AccessRule, AccessRuleError};
 pub use decide::{Permit, Refusal, Subject, judge};
 pub use server::{ProtectedServer, ScopeDescription};
+pub use veto::{NoFurtherPolicy, Policy};
 
 #[cfg(test)]
 mod tests;

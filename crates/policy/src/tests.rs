@@ -1,12 +1,19 @@
 use bytes::Bytes;
-use doorward_mcp::{Call, Envelope};
+use doorward_mcp::{Call, Envelope, Summary};
 use doorward_types::id::{ClientId, ServerName, UserId};
 use doorward_types::random::CountingRandom;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 use http::{HeaderMap, HeaderValue};
 
-use crate::{AccessRule, AccessRuleError, ProtectedServer, Refusal, ScopeDescription, Subject, judge};
+use crate::{
+    AccessRule, AccessRuleError, NoFurtherPolicy, Permit, Policy, ProtectedServer, Refusal, ScopeDescription,
+    Subject,
+};
+
+fn judge(server: &ProtectedServer, subject: &Subject, call: Call) -> Result<Permit, Refusal> {
+    crate::judge(server, subject, call, &NoFurtherPolicy)
+}
 
 fn server(allow: &[&str]) -> ProtectedServer {
     ProtectedServer {
@@ -142,4 +149,43 @@ fn access_rules_say_what_is_wrong_with_them() {
     assert_eq!(AccessRule::default(), AccessRule::everyone());
     let nobody: [&str; 0] = [];
     assert_eq!(AccessRule::parse(&nobody), Ok(AccessRule::everyone()));
+}
+
+/// Refuses what acts on `t_admin`, and everything of mallory's.
+#[derive(Debug)]
+struct NoAdmin;
+
+impl Policy for NoAdmin {
+    fn objection(&self, server: &ProtectedServer, subject: &Subject, call: &Summary) -> Option<Refusal> {
+        assert_eq!(server.name.as_str(), "files");
+        let refused = call.name() == Some("t_admin") || subject.username == "mallory";
+        refused.then_some(Refusal::DeniedByPolicy)
+    }
+}
+
+fn tool(name: &str) -> Call {
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
+    Call::admit(Envelope::read(Bytes::from(body)).unwrap(), &HeaderMap::new()).unwrap()
+}
+
+#[test]
+fn a_policy_can_only_take_away() {
+    let alice = subject("alice", &[], "files");
+    for (name, permitted) in [("t_read", true), ("t_admin", false), ("t_admin2", true)] {
+        let judged = crate::judge(&server(&[]), &alice, tool(name), &NoAdmin);
+        match judged {
+            Ok(permit) => assert!(permitted && permit.call().name() == Some(name)),
+            Err(refusal) => assert!(!permitted && refusal == Refusal::DeniedByPolicy, "{name}"),
+        }
+    }
+    // What needs no scope is asked about too, and what others refuse stays refused in their words.
+    let mallory = subject("mallory", &[], "files");
+    for call in [legacy("initialize"), legacy("ping"), modern("server/discover")] {
+        let judged = crate::judge(&server(&[]), &mallory, call, &NoAdmin);
+        assert!(matches!(judged, Err(Refusal::DeniedByPolicy)));
+    }
+    let judged = crate::judge(&server(&["user:bob"]), &alice, tool("t_admin"), &NoAdmin);
+    assert!(matches!(judged, Err(Refusal::NotAllowed)));
+    let judged = crate::judge(&server(&[]), &subject("alice", &[], ""), tool("t_read"), &NoAdmin);
+    assert!(matches!(judged, Err(Refusal::InsufficientScope { .. })));
 }

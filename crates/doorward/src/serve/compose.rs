@@ -8,7 +8,7 @@ use doorward_authorization_server::keys::{self, KeyRing};
 use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
-use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, NoFurtherPolicy, ProtectedServer, ScopeDescription};
 use doorward_resource_server::{JwtVerifier, JwtVerifierSettings, LocalKeys, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
 use doorward_storage::{CommitError, DataFolder, Store};
@@ -127,6 +127,7 @@ fn data_plane(
     let parts = gateway::Parts {
         verifier: Arc::new(verifier),
         revocations,
+        policy: Arc::new(NoFurtherPolicy),
         sealer: Arc::new(Sealer::new(folder.master_key(), Purpose::McpSession)),
         clock: Arc::clone(&sources.clock),
         random: Arc::clone(&sources.random),

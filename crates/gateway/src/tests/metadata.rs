@@ -91,6 +91,7 @@ fn build(servers: &[(&str, &str)], settings: &Settings) -> Result<Gateway, Gatew
     let parts = Parts {
         verifier: Arc::new(Tokens::default()),
         revocations: Arc::new(RevocationSet::new()),
+        policy: Arc::new(NoFurtherPolicy),
         sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
         clock: Arc::new(FixedClock::new(UnixTime::EPOCH)),
         random,
