@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::envelope::{Envelope, Kind, Text, slice};
 use crate::headers;
 use crate::method::{self, Method};
+use crate::rewrite::{Rewrite, replace_on_one_line};
 use crate::version::Revision;
 
 /// What a client does with one HTTP request.
@@ -40,6 +41,8 @@ pub struct Summary {
     method: Option<&'static Method>,
     name: Option<Text>,
     id: Option<Range<usize>>,
+    progress_token: Option<Range<usize>>,
+    cancelled: Option<Range<usize>>,
 }
 
 /// A message that is well-formed JSON-RPC but cannot be judged.
@@ -145,7 +148,13 @@ impl Call {
     pub fn admit(envelope: Envelope, headers: &HeaderMap) -> Result<Self, NotAdmitted> {
         match Self::check(&envelope, headers) {
             Ok((revision, method, name)) => {
-                let Envelope { body, kind, id, .. } = envelope;
+                let Envelope {
+                    body,
+                    kind,
+                    id,
+                    params,
+                    ..
+                } = envelope;
                 let action = match kind {
                     Kind::Request => Action::Request,
                     Kind::Notification => Action::Notification,
@@ -158,6 +167,10 @@ impl Call {
                     method,
                     name,
                     id,
+                    progress_token: params.progress_token,
+                    cancelled: params
+                        .cancelled
+                        .filter(|_| method.is_some_and(|method| method.name == "notifications/cancelled")),
                 }))
             }
             Err(reason) => Err(NotAdmitted {
@@ -191,6 +204,8 @@ impl Call {
             method: None,
             name: None,
             id: None,
+            progress_token: None,
+            cancelled: None,
         }))
     }
 
@@ -246,6 +261,22 @@ impl Call {
     pub fn into_body(self) -> Bytes {
         self.0.body
     }
+
+    /// The bytes that were read as one line (without its line break) for a server that reads lines, with
+    /// only the identifiers of `rewrite` replaced. Every JSON parser reads the same from it as from
+    /// [`Call::body`], but for those. `rewrite.subscription` has no place in what clients send.
+    #[must_use]
+    pub fn into_line(self, rewrite: &Rewrite<'_>) -> Bytes {
+        let summary = &self.0;
+        replace_on_one_line(
+            &summary.body,
+            [
+                (summary.id.as_ref(), rewrite.id),
+                (summary.progress_token.as_ref(), rewrite.progress_token),
+                (summary.cancelled.as_ref(), rewrite.cancelled_request),
+            ],
+        )
+    }
 }
 
 impl std::ops::Deref for Call {
@@ -285,6 +316,21 @@ impl Summary {
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.id.as_ref().map(|range| slice(&self.body, range))
+    }
+
+    /// `params._meta.progressToken` as JSON text, if it is a string or a number.
+    #[must_use]
+    pub fn progress_token(&self) -> Option<&str> {
+        let range = self.progress_token.as_ref();
+        range.map(|range| slice(&self.body, range))
+    }
+
+    /// `params.requestId` of `notifications/cancelled` as JSON text, if it is a string or a number. To be
+    /// compared with ids through [`identity`](crate::message::identity).
+    #[must_use]
+    pub fn cancelled_request(&self) -> Option<&str> {
+        let range = self.cancelled.as_ref();
+        range.map(|range| slice(&self.body, range))
     }
 }
 

@@ -10,6 +10,10 @@ use bytes::Bytes;
 
 use crate::reader::{Quoted, Reader, resolve};
 
+mod error;
+
+pub use error::EnvelopeError;
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -19,130 +23,6 @@ pub enum Kind {
     Notification,
     /// It answers a request of the server (legacy revisions only).
     Response,
-}
-
-/// Why a body was refused. Positions are byte offsets into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeError {
-    /// The body is empty.
-    #[error("the body is empty: send one JSON-RPC message")]
-    Empty,
-    /// RFC 8259 §8.1 asks for UTF-8.
-    #[error("the body is not UTF-8")]
-    NotUtf8,
-    /// RFC 8259 §8.1 forbids it, and parsers differ on it.
-    #[error("the body starts with a byte order mark: leave it out")]
-    ByteOrderMark,
-    /// It is not JSON.
-    #[error("not JSON at byte {at}")]
-    Syntax {
-        /// Where.
-        at: usize,
-    },
-    /// Something follows the message.
-    #[error("more than one JSON value: something follows at byte {at}")]
-    TrailingBytes {
-        /// Where.
-        at: usize,
-    },
-    /// An object has a key twice: RFC 8259 §4 leaves open which one counts.
-    #[error("an object has the same key twice, before byte {at}")]
-    DuplicateKey {
-        /// Just after the second one.
-        at: usize,
-    },
-    /// Arrays and objects are nested too deeply.
-    #[error("nested too deeply at byte {at}: 127 levels are accepted")]
-    TooDeep {
-        /// Where.
-        at: usize,
-    },
-    /// A number is longer than any that means something, or overflows.
-    #[error("a number at byte {at} is too long or too large")]
-    NumberTooLong {
-        /// Where.
-        at: usize,
-    },
-    /// An object has too many members.
-    #[error("an object has too many members: 4096 are accepted")]
-    TooManyMembers,
-    /// An array of messages.
-    #[error("batches are not accepted: send each JSON-RPC message in its own request")]
-    Batch,
-    /// Some other value than an object.
-    #[error("a JSON-RPC message is an object")]
-    NotAnObject,
-    /// A member of the envelope that JSON-RPC does not define, for example `Method`.
-    #[error(
-        "the message has a member that JSON-RPC does not define, before byte {at} (keys are case-sensitive)"
-    )]
-    UnknownMember {
-        /// Just after its key.
-        at: usize,
-    },
-    /// A member of `params` that a case-blind parser would take for another.
-    #[error(
-        "params has a key that differs only by case from one the protocol defines, or is not ASCII, before byte {at}"
-    )]
-    AmbiguousKey {
-        /// Just after the key.
-        at: usize,
-    },
-    /// `jsonrpc` is not `"2.0"`.
-    #[error("`jsonrpc` must be \"2.0\"")]
-    NotVersion2,
-    /// `id` is not a string or an integer, or too long.
-    #[error("`id` must be a string (of 256 bytes at most) or an integer")]
-    BadId,
-    /// `method` is not a string.
-    #[error("`method` must be a string")]
-    BadMethod,
-    /// `params` or `params._meta` is not an object.
-    #[error("`params` and `params._meta` must be objects")]
-    BadParams,
-    /// It is neither a request, nor a notification, nor a response.
-    #[error("neither a request, nor a notification, nor a response")]
-    NoKind,
-}
-
-impl EnvelopeError {
-    /// The JSON-RPC code: -32700 for what is not one JSON text, -32600 for what is no valid message.
-    #[must_use]
-    pub const fn code(&self) -> i32 {
-        match self {
-            Self::Empty
-            | Self::NotUtf8
-            | Self::ByteOrderMark
-            | Self::Syntax { .. }
-            | Self::TrailingBytes { .. } => -32700,
-            _ => -32600,
-        }
-    }
-
-    /// A stable word for logs and for `data.reason` of the answer.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Empty => "body_empty",
-            Self::NotUtf8 => "body_not_utf8",
-            Self::ByteOrderMark => "body_byte_order_mark",
-            Self::Syntax { .. } => "body_not_json",
-            Self::TrailingBytes { .. } => "body_trailing_bytes",
-            Self::DuplicateKey { .. } => "body_duplicate_key",
-            Self::TooDeep { .. } => "body_too_deep",
-            Self::NumberTooLong { .. } => "body_number_too_long",
-            Self::TooManyMembers => "body_too_many_members",
-            Self::Batch => "body_batch",
-            Self::NotAnObject => "body_not_an_object",
-            Self::UnknownMember { .. } => "body_unknown_member",
-            Self::AmbiguousKey { .. } => "body_ambiguous_key",
-            Self::NotVersion2 => "body_not_json_rpc_2",
-            Self::BadId => "body_bad_id",
-            Self::BadMethod => "body_bad_method",
-            Self::BadParams => "body_bad_params",
-            Self::NoKind => "body_no_message",
-        }
-    }
 }
 
 /// A string of the body: where it stands, or what it says if it was written with escapes.
@@ -189,6 +69,10 @@ pub(crate) struct Params {
     pub(crate) uri: Option<Text>,
     pub(crate) task: Option<Text>,
     pub(crate) version: Option<Text>,
+    /// `_meta.progressToken`, a string or a number.
+    pub(crate) progress_token: Option<Range<usize>>,
+    /// `requestId`, a string or a number.
+    pub(crate) cancelled: Option<Range<usize>>,
 }
 
 #[derive(Default)]
@@ -337,13 +221,26 @@ fn member<'a>(
 }
 
 /// The next value if it is a string; any other value is consumed.
-fn string<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Option<Text>, EnvelopeError> {
+pub(crate) fn string<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Option<Text>, EnvelopeError> {
     if reader.peek() == Some(b'"') {
         let quoted = reader.string()?;
         return Text::new(text, quoted).map(Some);
     }
     reader.value()?;
     Ok(None)
+}
+
+/// Where the next value stands, with its quotes, if it is a string or a number; any other value is consumed.
+pub(crate) fn identifier(reader: &mut Reader<'_>) -> Result<Option<Range<usize>>, EnvelopeError> {
+    match reader.peek() {
+        Some(b'"') => Ok(Some(with_quotes(&reader.string()?))),
+        Some(b'-' | b'0'..=b'9') => reader.number().map(Some),
+        _ => reader.value().map(|()| None),
+    }
+}
+
+fn with_quotes(quoted: &Quoted) -> Range<usize> {
+    quoted.range.start.saturating_sub(1)..quoted.range.end.saturating_add(1)
 }
 
 /// Longest `id`, in bytes: refusals repeat it.
@@ -357,7 +254,7 @@ fn id<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Range<usize>, Envelo
             if quoted.range.len() > ID_LIMIT {
                 return Err(EnvelopeError::BadId);
             }
-            Ok(quoted.range.start.saturating_sub(1)..quoted.range.end.saturating_add(1))
+            Ok(with_quotes(&quoted))
         }
         Some(b'-' | b'0'..=b'9') => {
             let range = reader.number()?;
@@ -389,7 +286,8 @@ fn params<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Params, Envelope
             "name" => params.name = string(text, reader)?,
             "uri" => params.uri = string(text, reader)?,
             "taskId" => params.task = string(text, reader)?,
-            "_meta" => params.version = meta(text, reader)?,
+            "requestId" => params.cancelled = identifier(reader)?,
+            "_meta" => meta(text, reader, &mut params)?,
             _ => reader.value()?,
         }
         Ok(())
@@ -397,20 +295,19 @@ fn params<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Params, Envelope
     Ok(params)
 }
 
-fn meta<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Option<Text>, EnvelopeError> {
+fn meta<'a>(text: &'a str, reader: &mut Reader<'a>, params: &mut Params) -> Result<(), EnvelopeError> {
     if reader.peek() != Some(b'{') {
         reader.value()?;
         return Err(EnvelopeError::BadParams);
     }
-    let mut version = None;
     reader.object(&mut |reader, key| {
-        if key == "io.modelcontextprotocol/protocolVersion" {
-            version = string(text, reader)?;
-            return Ok(());
+        match key {
+            "io.modelcontextprotocol/protocolVersion" => params.version = string(text, reader)?,
+            "progressToken" => params.progress_token = identifier(reader)?,
+            _ => reader.value()?,
         }
-        reader.value()
-    })?;
-    Ok(version)
+        Ok(())
+    })
 }
 
 /// Every direct member of `params` in any client message of any revision's schema and of SEP-2663.

@@ -7,12 +7,17 @@
 mod call;
 pub mod envelope;
 pub mod headers;
+pub mod message;
 pub mod method;
 mod reader;
+mod rewrite;
+pub mod sse;
 pub mod version;
 
 pub use call::{Action, Call, NotAdmitted, NotAdmittedReason, Summary};
 pub use envelope::{Envelope, EnvelopeError, Kind};
+pub use message::{MessageError, ServerMessage};
+pub use rewrite::Rewrite;
 pub use version::Revision;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::envelope::EnvelopeError;
 pub(crate) const DEPTH_LIMIT: usize = 128;
 /// Longest number, in characters. The longest that means anything in a double has 17 digits.
 const NUMBER_LIMIT: usize = 128;
-/// Most members of one object.
+/// Most members of one object of a client.
 const MEMBER_LIMIT: usize = 4096;
 /// Up to here, keys are compared one by one; beyond, through a hash set.
 const LINEAR_LIMIT: usize = 16;
@@ -35,6 +35,8 @@ pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Most members of one object.
+    members: usize,
     /// Keys of the objects that are open, innermost last: one allocation for the whole text.
     keys: Vec<Cow<'a, str>>,
 }
@@ -45,7 +47,16 @@ impl<'a> Reader<'a> {
             text,
             at: 0,
             depth: 0,
+            members: MEMBER_LIMIT,
             keys: Vec::with_capacity(LINEAR_LIMIT),
+        }
+    }
+
+    /// A reader that takes objects of any number of members.
+    pub(crate) fn unlimited(text: &'a str) -> Self {
+        Self {
+            members: usize::MAX,
+            ..Self::new(text)
         }
     }
 
@@ -74,7 +85,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn value(&mut self) -> Result<()> {
         match self.peek() {
             Some(b'{') => self.object(&mut |reader, _| reader.value()),
-            Some(b'[') => self.array(),
+            Some(b'[') => self.array(&mut Self::value),
             Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number().map(drop),
             Some(b't') => self.literal("true"),
@@ -98,7 +109,7 @@ impl<'a> Reader<'a> {
                 let quoted = self.string()?;
                 let key = self.resolve(&quoted)?;
                 count += 1;
-                if count > MEMBER_LIMIT {
+                if count > self.members {
                     return Err(EnvelopeError::TooManyMembers);
                 }
                 self.remember(key.clone(), first, &mut seen)?;
@@ -142,11 +153,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn array(&mut self) -> Result<()> {
+    /// Consumes an array; `item` is called at each item and must consume it.
+    pub(crate) fn array(&mut self, item: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
         self.open(b'[')?;
         if self.peek() != Some(b']') {
             loop {
-                self.value()?;
+                item(self)?;
                 match self.peek() {
                     Some(b',') => self.at += 1,
                     _ => break,
@@ -342,6 +354,7 @@ pub(crate) fn resolve<'a>(text: &'a str, quoted: &Quoted) -> Result<Cow<'a, str>
         text: content,
         at: 0,
         depth: 0,
+        members: 0,
         keys: Vec::new(),
     };
     while let Some(rest) = content.get(reader.at..) {
