@@ -11,7 +11,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use crate::guard::Guard;
+use crate::stream::Stream;
 use crate::upstream::BoxError;
 
 /// Why an answer's body ended before its end. The connection (or the HTTP/2 stream) is then torn down, so
@@ -36,7 +36,7 @@ enum Inner {
     Empty,
     Whole(Bytes),
     Relayed(UpstreamBody, Patience),
-    Guarded(Box<(UpstreamBody, Guard)>),
+    Stream(Box<Stream>),
 }
 
 /// How long an upstream may take to finish what is no stream. Nothing is set up for an answer that is all
@@ -81,8 +81,24 @@ impl Body {
         Self(Inner::Relayed(body, Patience { limit, waiting }))
     }
 
-    pub(crate) fn guarded(body: UpstreamBody, guard: Guard) -> Self {
-        Self(Inner::Guarded(Box::new((body, guard))))
+    pub(crate) fn stream(stream: Stream) -> Self {
+        Self(Inner::Stream(Box::new(stream)))
+    }
+
+    /// Whether this is a stream on which a client listens for what may come: a GET's, or that of
+    /// `subscriptions/listen`. Nothing is lost when such a stream ends, and nothing else would end it.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        matches!(&self.0, Inner::Stream(stream) if stream.is_listening())
+    }
+
+    /// Ends a stream before its time. What remains is the completion of a subscription, if that is owed and
+    /// the last event is whole (2026-07-28, Subscriptions, "Graceful Closure"). Dropping the upstream's body
+    /// ends the upstream's stream as well. Bodies that are no streams go on.
+    pub fn end_stream(&mut self) {
+        if let Inner::Stream(stream) = &self.0 {
+            self.0 = stream.completion().map_or(Inner::Empty, Inner::Whole);
+        }
     }
 }
 
@@ -96,7 +112,10 @@ impl UpstreamBody {
     }
 
     /// The next piece. Trailers are dropped: no rule names any that may pass.
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match self {
             Self::Http(body) => {
                 ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Into::into))
@@ -146,14 +165,12 @@ impl http_body::Body for Body {
                 }
                 polled
             }
-            Inner::Guarded(guarded) => {
-                let (body, guard) = &mut **guarded;
-                if guard.poll_end(context).is_ready() {
-                    // Dropping the upstream's body ends the upstream's stream as well.
-                    self.0 = Inner::Empty;
-                    return Poll::Ready(None);
+            Inner::Stream(stream) => {
+                if stream.poll_end(context).is_ready() {
+                    self.end_stream();
+                    return self.poll_frame(context);
                 }
-                body.poll_data(context)
+                stream.poll_data(context)
             }
         }
     }
@@ -163,7 +180,7 @@ impl http_body::Body for Body {
             Inner::Empty => true,
             Inner::Whole(bytes) => bytes.is_empty(),
             Inner::Relayed(body, _) => body.is_empty(),
-            Inner::Guarded(_) => false,
+            Inner::Stream(_) => false,
         }
     }
 
@@ -173,7 +190,7 @@ impl http_body::Body for Body {
             Inner::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
             Inner::Relayed(body, _) => body.size_hint(),
             // It may end early on purpose, so no length is promised.
-            Inner::Guarded(_) => SizeHint::default(),
+            Inner::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -15,7 +15,7 @@ use doorward_types::random::Random;
 use doorward_types::time::Clock;
 use http::{HeaderValue, Request, Response, request, response};
 
-use crate::body::{Body, UpstreamBody};
+use crate::body::Body;
 use crate::connect::{HttpClient, client};
 use crate::guard::{Guard, spread};
 use crate::metadata;
@@ -25,6 +25,7 @@ use crate::refuse::{Circumstances, Failure, refuse};
 use crate::relay::{self, Relay};
 use crate::session::Sessions;
 use crate::settings::{GatewayError, Server, Settings};
+use crate::stream::{Purpose, Stream};
 use crate::upstream::Upstream;
 
 /// What the gateway works with.
@@ -219,7 +220,7 @@ impl Gateway {
             None
         };
         let headers = relay::request(&head.headers, permit.call(), session.clone());
-        let action = permit.call().action();
+        let (action, purpose) = (permit.call().action(), Purpose::of(permit.call()));
         let answer = entry
             .upstream
             .send(&self.http, self.head_timeout, permit, headers, &principal)
@@ -239,7 +240,18 @@ impl Gateway {
         } else {
             None
         };
-        Ok(self.relay(&answer, body, relay, session, principal, generation))
+        let body = match relay {
+            Relay::Whole => Body::relayed(body, self.head_timeout),
+            Relay::WithoutBody => Body::empty(),
+            Relay::Stream => {
+                let guard = self.guard(principal, generation);
+                Body::stream(Stream::new(body, guard, purpose))
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = relay::response(&answer.headers, relay, session);
+        Ok(response)
     }
 
     /// The upstream's session id that the client's stands for.
@@ -280,31 +292,10 @@ impl Gateway {
         sealed.map(Some).ok_or(Failure::UpstreamNotMcp(answer.status))
     }
 
-    fn relay(
-        &self,
-        answer: &response::Parts,
-        body: UpstreamBody,
-        relay: Relay,
-        session: Option<HeaderValue>,
-        principal: Arc<Principal>,
-        generation: u64,
-    ) -> Response<Body> {
-        let body = match relay {
-            Relay::Whole => Body::relayed(body, self.head_timeout),
-            Relay::WithoutBody => Body::empty(),
-            Relay::Stream => {
-                let lifetime = spread(self.stream_lifetime, &*self.random);
-                let (revocations, clock) = (Arc::clone(&self.revocations), Arc::clone(&self.clock));
-                Body::guarded(
-                    body,
-                    Guard::new(revocations, clock, principal, generation, lifetime),
-                )
-            }
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = relay::response(&answer.headers, relay, session);
-        response
+    fn guard(&self, principal: Arc<Principal>, generation: u64) -> Guard {
+        let lifetime = spread(self.stream_lifetime, &*self.random);
+        let (revocations, clock) = (Arc::clone(&self.revocations), Arc::clone(&self.clock));
+        Guard::new(revocations, clock, principal, generation, lifetime)
     }
 
     fn refuse(&self, failure: &Failure, about: &Circumstances<'_>) -> Response<Body> {

@@ -16,6 +16,7 @@ mod refuse;
 mod relay;
 mod session;
 mod settings;
+mod stream;
 mod upstream;
 
 pub use body::{Body, BodyError};

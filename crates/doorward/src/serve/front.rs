@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,10 +76,9 @@ impl Front {
         let Some(route) = self.gateway.route(path) else {
             return self.web(request).await;
         };
-        let opens_stream = request.method() == Method::GET;
         let response = self.gateway.handle(route, request).await;
         if is_stream(&response) {
-            let end = end_of_stream(self.stop.clone(), opens_stream);
+            let end = end_of_stream(self.stop.clone(), response.body().is_listening());
             return response.map(|body| FrontBody::Stream(body, end));
         }
         response.map(FrontBody::Gateway)
@@ -135,14 +134,14 @@ fn is_stream(response: &Response<doorward_gateway::Body>) -> bool {
     prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
-/// Streams that a client opened to listen end as soon as we are to stop; a stream that answers a call may
-/// still finish for a while.
-fn end_of_stream(mut stop: watch::Receiver<bool>, opened_to_listen: bool) -> Ending {
+/// Streams on which a client listens end as soon as we are to stop; a stream that answers a call may still
+/// finish for a while.
+fn end_of_stream(mut stop: watch::Receiver<bool>, is_listening: bool) -> Ending {
     Box::pin(async move {
         // If the sender is gone the process is ending.
         let _: Result<watch::Ref<'_, bool>, watch::error::RecvError> =
             stop.wait_for(|stopped| *stopped).await;
-        if !opened_to_listen {
+        if !is_listening {
             tokio::time::sleep(STREAM_GRACE).await;
         }
     })
@@ -187,10 +186,12 @@ impl http_body::Body for FrontBody {
             Self::Web(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::Stream(body, end) => {
                 // What is there goes out first, so that the stream ends between two events.
-                match Pin::new(body).poll_frame(context) {
-                    Poll::Pending => end.as_mut().poll(context).map(|()| None),
-                    ready => ready.map_err(Into::into),
+                if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+                    return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
                 }
+                ready!(end.as_mut().poll(context));
+                body.end_stream();
+                Pin::new(body).poll_frame(context).map_err(Into::into)
             }
         }
     }

@@ -166,6 +166,88 @@ async fn mb_19_a_stream_ends_within_5_s_of_a_revocation() {
     }
 }
 
+const LISTENING: [(&str, &str); 2] = [
+    ("mcp-protocol-version", "2026-07-28"),
+    ("mcp-method", "subscriptions/listen"),
+];
+const COMPLETION: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":\"m\",\"result\":{\"resultType\":\"complete\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":\"m\"}}}\n\n";
+
+#[tokio::test(start_paused = true)]
+async fn mb_19_a_subscription_that_we_end_is_completed() {
+    let alice = principal("alice").unwrap();
+    for (said, completed) in [
+        (&[][..], true),
+        (&["data: 1\n\n"], true),
+        (&["data: 1\n\n", ": ping\n\n"], true),
+        (&["data: 1\n", "\n"], true),
+        (&["data: 1\r\n\r"], true),
+        (&["data: 1\n\n", "data: {\"half"], false),
+    ] {
+        let (sender, response) = events();
+        let fixture = in_process(response);
+        let message = modern(
+            "subscriptions/listen",
+            r#""notifications":{"toolsListChanged":true}"#,
+        );
+        let mut body = fixture.post("alice", &message, &LISTENING).await.into_body();
+        assert!(body.is_listening());
+        for part in said {
+            sender.send(Ok(part)).await.unwrap();
+            assert_eq!(next(&mut body).await.unwrap().unwrap(), part);
+        }
+        fixture.revocations.apply(&revoke(Revoked::User(alice.subject())));
+        let last = tokio::time::timeout(Duration::from_secs(5), body.frame())
+            .await
+            .unwrap();
+        let last = last.map(|frame| frame.unwrap().into_data().unwrap());
+        assert_eq!(
+            last.as_deref(),
+            completed.then_some(COMPLETION.as_bytes()),
+            "{said:?}"
+        );
+        assert!(sender.is_closed(), "the upstream's stream has ended too");
+        assert!(
+            !completed || next(&mut body).await.is_none(),
+            "and nothing after it"
+        );
+        assert!(body.is_end_stream());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_ends_when_it_is_told_to_and_other_answers_go_on() {
+    for (method, message, headers, listening, rest) in [
+        (
+            "POST",
+            modern("subscriptions/listen", ""),
+            &LISTENING[..],
+            true,
+            COMPLETION,
+        ),
+        ("GET", String::new(), &[("accept", "text/event-stream")], true, ""),
+        (
+            "POST",
+            CALL.into(),
+            &[("content-type", "application/json")],
+            false,
+            "",
+        ),
+    ] {
+        let (_sender, response) = events();
+        let fixture = in_process(response);
+        let mut request = post("alice", &message, headers);
+        *request.method_mut() = method.parse().unwrap();
+        let mut body = fixture.send(request).await.into_body();
+        assert_eq!(body.is_listening(), listening);
+        body.end_stream();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), rest, "{method}");
+    }
+    let fixture = in_process(json(200, OK));
+    let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+    body.end_stream();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), OK, "no stream");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_stream_ends_after_a_revocation_too() {
     let (sender, response) = events();
