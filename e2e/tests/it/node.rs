@@ -53,6 +53,16 @@ impl Folder {
     }
 }
 
+/// The files of the web page of the Inspector's first version.
+pub(crate) fn inspector_page() -> PathBuf {
+    let page = packages().with_file_name("inspector-page").join("dist");
+    assert!(
+        page.is_dir(),
+        "the Inspector's page is installed: run `cargo xtask test --install`"
+    );
+    page
+}
+
 fn packages() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let found = test
