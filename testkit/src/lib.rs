@@ -8,7 +8,9 @@
 pub mod browser;
 pub mod canary;
 pub mod command;
+pub mod everything;
 pub mod forge;
+pub mod forwarder;
 pub mod html;
 pub mod http;
 pub mod leak;
