@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::envelope::{Envelope, Kind, Text, slice};
 use crate::headers;
 use crate::method::{self, Method};
+use crate::param_headers::{ParameterMismatch, ParameterProblem};
 use crate::rewrite::{Rewrite, replace_on_one_line};
 use crate::version::Revision;
 
@@ -72,6 +73,9 @@ pub enum NotAdmittedReason {
     /// A header holds characters that it may not, or malformed Base64.
     #[error("Header mismatch: the {0} header holds invalid characters or encoding")]
     HeaderCharacters(&'static str),
+    /// The same for a header that mirrors an argument.
+    #[error("{0}")]
+    Parameter(ParameterMismatch),
     /// The revision is unknown to us.
     #[error("Unsupported protocol version")]
     UnsupportedVersion {
@@ -103,7 +107,8 @@ impl NotAdmittedReason {
             Self::HeaderMissing(_)
             | Self::HeaderTwice(_)
             | Self::HeaderMismatch(_)
-            | Self::HeaderCharacters(_) => -32020,
+            | Self::HeaderCharacters(_)
+            | Self::Parameter(_) => -32020,
             Self::UnsupportedVersion { .. } => -32022,
             Self::MetaMissing | Self::BadName => -32602,
             Self::UnknownMethod(_) => -32601,
@@ -130,6 +135,12 @@ impl NotAdmittedReason {
             Self::HeaderTwice(_) => "header_twice",
             Self::HeaderMismatch(_) => "header_mismatch",
             Self::HeaderCharacters(_) => "header_characters",
+            Self::Parameter(mismatch) => match mismatch.problem {
+                ParameterProblem::Missing => "header_missing",
+                ParameterProblem::Twice => "header_twice",
+                ParameterProblem::Characters => "header_characters",
+                ParameterProblem::Unexpected | ParameterProblem::Different => "header_mismatch",
+            },
             Self::UnsupportedVersion { .. } => "unsupported_version",
             Self::MetaMissing => "meta_missing",
             Self::UnknownMethod(_) => "unknown_method",
@@ -310,6 +321,10 @@ impl Summary {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_ref().map(|text| text.of(&self.body))
+    }
+
+    pub(crate) const fn body_bytes(&self) -> &Bytes {
+        &self.body
     }
 
     /// The request's `id` as JSON text.

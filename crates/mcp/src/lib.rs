@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod headers;
 pub mod message;
 pub mod method;
+pub mod param_headers;
 mod reader;
 mod rewrite;
 pub mod sse;

@@ -1,0 +1,90 @@
+//! Numbers compared by value, exactly: not as floating point, in which different numbers are the same.
+
+use crate::reader::Reader;
+
+/// Whether a header's text and a JSON number mean the same number (`42` and `42.0`, `1e3` and `1000`).
+pub(super) fn same_number(header: &str, number: &str) -> bool {
+    header == number || decimal(header).is_some_and(|said| decimal(number) == Some(said))
+}
+
+/// Sign, digits without zeros at either end, and the power of ten of the last digit.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+/// `text` if it is a JSON number of a length that the reader accepts.
+fn decimal(text: &str) -> Option<Decimal> {
+    // The reader would skip white space.
+    let mut reader = Reader::new(text);
+    if reader.number().ok()? != (0..text.len()) {
+        return None;
+    }
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let kept = digits.trim_end_matches('0');
+    if kept.is_empty() {
+        return Some(Decimal {
+            negative: false,
+            digits: String::new(),
+            exponent: 0,
+        });
+    }
+    let exponent: i64 = exponent.parse().ok()?;
+    let shift = i64::try_from(digits.len() - kept.len()).ok()? - i64::try_from(fraction.len()).ok()?;
+    Some(Decimal {
+        negative,
+        digits: kept.trim_start_matches('0').to_owned(),
+        exponent: exponent.checked_add(shift)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_number;
+
+    #[test]
+    fn mb_07_numbers_are_compared_by_value() {
+        for (one, other) in [
+            ("42", "42.0"),
+            ("42.0", "42"),
+            ("-7", "-7.000"),
+            ("0", "-0"),
+            ("0.0", "0e5"),
+            ("1000", "1e3"),
+            ("1E+3", "1000.0"),
+            ("0.042e3", "42"),
+            ("9007199254740993", "9007199254740993.0"),
+        ] {
+            assert!(same_number(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("42", "43"),
+            ("42", "-42"),
+            ("42", "4.2"),
+            ("42", "420"),
+            // The same in floating point.
+            ("9007199254740992", "9007199254740993"),
+            ("42.0000000000000000001", "42"),
+            // No JSON numbers.
+            ("042", "42"),
+            ("+42", "42"),
+            ("42.", "42"),
+            ("0x2a", "42"),
+            ("4_2", "42"),
+            (" 42", "42"),
+            ("42 ", "42"),
+            ("", "0"),
+            ("NaN", "0"),
+        ] {
+            assert!(!same_number(one, other), "{one} {other}");
+        }
+    }
+}
