@@ -8,7 +8,13 @@ use crate::tools::{self, Need};
 use crate::{lint, packages};
 
 /// What the end-to-end tests need besides Rust.
-const NEEDS: [Need; 4] = [Need::Node, Need::Chromium, Need::Chromedriver, Need::Libfaketime];
+const NEEDS: [Need; 5] = [
+    Need::Node,
+    Need::Chromium,
+    Need::Chromedriver,
+    Need::Libfaketime,
+    Need::Nginx,
+];
 
 #[derive(Args)]
 pub(crate) struct Options {

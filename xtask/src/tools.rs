@@ -21,7 +21,7 @@ pub(crate) enum Need {
     Chromedriver,
     /// Moves the clock of a server under test.
     Libfaketime,
-    /// The peer that benches compare with.
+    /// The peer that benches compare with, and the reverse proxy in front of the tests.
     Nginx,
     /// Judges the dependency tree.
     CargoDeny,

@@ -21,6 +21,7 @@ mod refresh;
 mod registration;
 mod relay;
 mod resource_server;
+mod reverse_proxy;
 mod support;
 mod tls;
 mod token;
