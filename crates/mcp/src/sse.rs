@@ -223,3 +223,6 @@ impl EventReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::{Action, Call, Envelope, EnvelopeError, Kind, NotAdmittedReason, Revision};
 
 mod differential;
+mod lines;
 mod metadata;
 
 fn read(body: &str) -> Result<Envelope, EnvelopeError> {

@@ -13,7 +13,7 @@ fn strict(text: &str) -> Result<(), EnvelopeError> {
     reader.end()
 }
 
-fn values() -> impl Strategy<Value = Value> {
+pub(super) fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -85,7 +85,7 @@ fn write(value: &Value, dice: &mut impl FnMut() -> u8, out: &mut String) {
     space(out, dice());
 }
 
-fn written(value: &Value, seed: &[u8]) -> String {
+pub(super) fn written(value: &Value, seed: &[u8]) -> String {
     let mut rolls = seed.iter().cycle().copied().enumerate();
     let mut dice = move || {
         rolls
