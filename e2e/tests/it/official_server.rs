@@ -14,22 +14,72 @@ use tokio::sync::OnceCell;
 use crate::node;
 use verdicts::Verdicts;
 
-/// The revisions that have a requirement set, and how many scenarios each set runs, those that the suite
-/// does not score included.
-const REVISIONS: [(&str, usize); 2] = [("2025-11-25", 33), ("2026-07-28", 50)];
+/// What is run of the suite, and how many scenarios that is. A change of the suite must be looked at, not
+/// pass by.
+struct Selection {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    scenarios: usize,
+    /// Checks that the suite itself always skips.
+    skipped: &'static [&'static str],
+}
+
+/// Requirement sets exist for the two newest revisions; they run what the suite does not score, too.
+/// The extension of skills is in no set.
+const SELECTIONS: [Selection; 6] = [
+    Selection {
+        name: "2025-06-18",
+        arguments: &["--suite", "all", "--spec-version", "2025-06-18"],
+        scenarios: 27,
+        skipped: &[],
+    },
+    Selection {
+        name: "2025-11-25",
+        arguments: &["--requirements", "2025-11-25"],
+        scenarios: 33,
+        skipped: &[],
+    },
+    Selection {
+        name: "2026-07-28",
+        arguments: &["--requirements", "2026-07-28"],
+        scenarios: 50,
+        // "Pending subscriptions/listen rewrite", says its source.
+        skipped: &["tasks-status-notifications / tasks-status-notifications: Skipped"],
+    },
+    skills(
+        "sep-2640-skills-directory",
+        &["--scenario", "sep-2640-skills-directory"],
+    ),
+    skills(
+        "sep-2640-skills-enumeration",
+        &["--scenario", "sep-2640-skills-enumeration"],
+    ),
+    skills(
+        "sep-2640-skills-manifest",
+        &["--scenario", "sep-2640-skills-manifest"],
+    ),
+];
+
+const fn skills(name: &'static str, arguments: &'static [&'static str]) -> Selection {
+    Selection {
+        name,
+        arguments,
+        scenarios: 1,
+        skipped: &[],
+    }
+}
 
 /// Far beyond what a run needs (ten seconds on an idle machine), so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// One run of a requirement set.
-#[derive(Clone)]
+/// One run of a selection.
 struct Run {
     verdicts: Verdicts,
     printed: String,
 }
 
-/// Runs every server scenario of a revision's requirement set, scored or not.
-async fn run(url: &str, revision: &str) -> Run {
+/// Runs a selection against `url`.
+async fn run(url: &str, selection: &Selection) -> Run {
     let folder = node::Folder::new();
     let results = folder.path().join("results");
     let mut command = folder.node();
@@ -41,7 +91,9 @@ async fn run(url: &str, revision: &str) -> Run {
                 .path()
                 .join("node_modules/@modelcontextprotocol/conformance/dist/index.js"),
         )
-        .args(["server", "--url", url, "--requirements", revision, "--output-dir"])
+        .args(["server", "--url", url])
+        .args(selection.arguments)
+        .arg("--output-dir")
         .arg(&results)
         .kill_on_drop(true)
         .stdin(Stdio::null());
@@ -55,38 +107,40 @@ async fn run(url: &str, revision: &str) -> Run {
         String::from_utf8_lossy(&output.stderr)
     );
     let verdicts = Verdicts::read(&results);
-    println!(
-        "{url} {revision}: {} scenarios, {} checks, {} not successful",
-        verdicts.scenarios(),
-        verdicts.0.len(),
-        verdicts.blemishes().len()
-    );
+    println!("{url} {}: {}", selection.name, verdicts.summary());
     Run { verdicts, printed }
 }
 
-/// The runs against the everything-server itself, one for each of [`REVISIONS`].
-async fn directly() -> &'static [Run; 2] {
-    static RUNS: OnceCell<[Run; 2]> = OnceCell::const_new();
-    RUNS.get_or_init(|| async {
-        let url = everything::start().url();
-        [run(&url, REVISIONS[0].0).await, run(&url, REVISIONS[1].0).await]
-    })
-    .await
+/// The runs against the everything-server itself, one for each of [`SELECTIONS`].
+async fn directly() -> &'static [Run] {
+    static RUNS: OnceCell<Vec<Run>> = OnceCell::const_new();
+    RUNS.get_or_init(|| async { all(&everything::start().url()).await })
+        .await
 }
 
-/// Runs both sets against `url` and compares with the direct runs.
-async fn assert_no_verdict_is_worse(url: &str, doorward: &Doorward) {
-    for (direct, (revision, _)) in directly().await.iter().zip(REVISIONS) {
-        let here = run(url, revision).await;
-        let worse = here.verdicts.worse_than(&direct.verdicts);
-        assert!(
-            worse.is_empty(),
-            "{revision}: worse through the gateway:\n{}\n\n{}\n\n{}",
-            worse.join("\n"),
-            here.printed,
-            doorward.logs()
-        );
+/// Every selection, one after the other.
+async fn all(url: &str) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for selection in &SELECTIONS {
+        runs.push(run(url, selection).await);
     }
+    runs
+}
+
+/// Runs everything against `url` and compares with the direct runs, but for `exceptions`, lines of
+/// [`Verdicts::worse_than`]. An exception that does not occur fails as well.
+async fn assert_no_verdict_is_worse(url: &str, doorward: &Doorward, exceptions: &[&str]) {
+    let runs = all(url).await;
+    let mut worse = Vec::new();
+    let mut printed = String::new();
+    for ((direct, here), selection) in directly().await.iter().zip(&runs).zip(&SELECTIONS) {
+        let found = here.verdicts.worse_than(&direct.verdicts);
+        if !found.is_empty() {
+            printed.push_str(&here.printed);
+        }
+        worse.extend(found.iter().map(|line| format!("{}: {line}", selection.name)));
+    }
+    assert_eq!(worse, exceptions, "{printed}\n{}", doorward.logs());
 }
 
 /// A forwarder that is logged in as alice.
@@ -98,29 +152,35 @@ async fn logged_in(doorward: &Doorward) -> Forwarder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_everything_server_passes_every_scenario_by_itself() {
-    for (direct, (revision, scenarios)) in directly().await.iter().zip(REVISIONS) {
+    for (direct, selection) in directly().await.iter().zip(&SELECTIONS) {
+        let Selection {
+            name,
+            scenarios,
+            skipped,
+            ..
+        } = selection;
         assert_eq!(
             direct.verdicts.blemishes(),
-            Vec::<String>::new(),
-            "{revision}\n{}",
+            *skipped,
+            "{name}\n{}",
             direct.printed
         );
         assert_eq!(
             direct.verdicts.scenarios(),
-            scenarios,
-            "{revision}\n{}",
+            *scenarios,
+            "{name}\n{}",
             direct.printed
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_verdict_is_worse_through_the_gateway() {
+async fn no_verdict_is_worse_over_http() {
     let doorward = Doorward::builder()
         .upstream(&everything::start().url())
         .user("alice", PASSWORD)
         .start()
         .await;
     let forwarder = logged_in(&doorward).await;
-    assert_no_verdict_is_worse(&forwarder.url("/mcp"), &doorward).await;
+    assert_no_verdict_is_worse(&forwarder.url("/mcp"), &doorward, &[]).await;
 }

@@ -1,4 +1,4 @@
-//! Resources: one text, one binary, one template.
+//! Resources: one text, one binary, one template, and the manifest of the skill.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -7,7 +7,7 @@ use rmcp::model::{
 };
 use serde_json::json;
 
-use super::{KEEP, content};
+use super::{KEEP, content, skills};
 
 const TEXT: &str = "test://static-text";
 const BINARY: &str = "test://static-binary";
@@ -20,6 +20,7 @@ pub(super) fn list() -> ListResourcesResult {
         Resource::new(BINARY, "Static image")
             .with_description("An image that never changes")
             .with_mime_type("image/png"),
+        skills::manifest(),
     ])
     .with_ttl_ms(KEEP)
     .with_cache_scope(CacheScope::Public)
@@ -40,6 +41,9 @@ pub(super) fn templates() -> ListResourceTemplatesResult {
 /// # Errors
 /// Not found, with the URI in `data` (SEP-2164).
 pub(super) fn read(uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    if let Some(file) = skills::contents(uri) {
+        return Ok(fresh(file));
+    }
     let contents = match uri {
         TEXT => ResourceContents::text("This is the content of the static text resource.", uri)
             .with_mime_type("text/plain"),
@@ -55,7 +59,11 @@ pub(super) fn read(uri: &str) -> Result<ReadResourceResult, ErrorData> {
             ResourceContents::text(document.to_string(), uri).with_mime_type("application/json")
         }
     };
-    Ok(ReadResourceResult::new(vec![contents])
+    Ok(fresh(contents))
+}
+
+fn fresh(contents: ResourceContents) -> ReadResourceResult {
+    ReadResourceResult::new(vec![contents])
         .with_ttl_ms(KEEP)
-        .with_cache_scope(CacheScope::Public))
+        .with_cache_scope(CacheScope::Public)
 }

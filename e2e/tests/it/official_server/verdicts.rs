@@ -64,6 +64,13 @@ impl Verdicts {
         names.len()
     }
 
+    /// How much there is, for people.
+    pub(crate) fn summary(&self) -> String {
+        let (scenarios, checks) = (self.scenarios(), self.0.len());
+        let blemishes = self.blemishes().len();
+        format!("{scenarios} scenarios, {checks} checks, {blemishes} of them no success")
+    }
+
     /// Everything that is not a success.
     pub(crate) fn blemishes(&self) -> Vec<String> {
         self.0
