@@ -182,12 +182,13 @@ fn greeting(config: &Config, demo: Option<&DemoUser>, nobody: bool) -> String {
     lines.join("\n")
 }
 
-fn client_lines(public_url: &str, server: &Server) -> [String; 3] {
+fn client_lines(public_url: &str, server: &Server) -> [String; 4] {
     let (name, url) = (&server.name, format!("{public_url}{}", server.path));
     [
         format!("  Claude Code  claude mcp add --transport http {name} {url}"),
         format!(r#"  VS Code      code --add-mcp '{{"name":"{name}","type":"http","url":"{url}"}}'"#),
         format!(r#"  Cursor       ~/.cursor/mcp.json: {{"mcpServers":{{"{name}":{{"url":"{url}"}}}}}}"#),
+        format!("  Inspector    npx @modelcontextprotocol/inspector --transport http --server-url {url}"),
     ]
 }
 
