@@ -10,9 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 mod answer;
+mod readings;
 mod recorded;
 
 pub use answer::{Answer, Part, event, friendly};
+pub use readings::{Reading, readings};
 pub use recorded::Recorded;
 
 use crate::raw::find;
@@ -123,6 +125,15 @@ impl Upstream {
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.requests.lock().expect("no script panicked").clone()
+    }
+
+    /// Every request so far, which is then forgotten.
+    ///
+    /// # Panics
+    /// When a script panicked before.
+    #[must_use]
+    pub fn take(&self) -> Vec<Recorded> {
+        std::mem::take(&mut *self.shared.requests.lock().expect("no script panicked"))
     }
 
     /// The requests that hold `marker` anywhere.
