@@ -57,13 +57,7 @@ impl Front {
             return refusal;
         }
         if !is_plainly_framed(request.headers()) {
-            let mut refusal = text(
-                StatusCode::BAD_REQUEST,
-                "the only transfer coding of a request is chunked, once\n",
-            );
-            let close = HeaderValue::from_static("close");
-            refusal.headers_mut().insert(http::header::CONNECTION, close);
-            return refusal;
+            return misframed();
         }
         // Probes come by address or service name.
         if matches!(path, "/healthz" | "/readyz") {
@@ -90,6 +84,17 @@ impl Front {
             .unwrap_or_else(|never| match never {})
             .map(FrontBody::Web)
     }
+}
+
+/// The answer to a request that another reader may take for two (HD-10); the connection ends with it.
+pub(crate) fn misframed() -> Response<FrontBody> {
+    let mut refusal = text(
+        StatusCode::BAD_REQUEST,
+        "a request has one Content-Length, or the transfer coding chunked, once\n",
+    );
+    let close = HeaderValue::from_static("close");
+    refusal.headers_mut().insert(http::header::CONNECTION, close);
+    refusal
 }
 
 fn target_refusal(request: &Request<Incoming>) -> Option<Response<FrontBody>> {

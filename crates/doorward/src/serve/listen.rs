@@ -1,41 +1,48 @@
-//! Sockets: taking the port, and every connection that comes in.
+//! Sockets: taking the port, and who is let in.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
+use arc_swap::ArcSwap;
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::connection::Connection;
 use super::front::Front;
+use super::limits::{Admission, Caps, Refused};
+use super::wire::linger;
 use crate::config::address::addresses;
 use crate::config::{Config, Listen};
 use crate::error::CommandError;
 
-/// Longest wait for the head of a request, for a TLS handshake, and for the first request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for calls in flight at the end: below the 30 seconds after which supervisors kill.
 const DRAIN: Duration = Duration::from_secs(25);
-/// How long a peer may take nothing of what is sent to it, and how long it may be silent before it is asked
-/// whether it is still there.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest head of a request: request line and header fields.
-const MAX_HEAD: usize = 64 * 1024;
-/// Most header fields.
-const MAX_FIELDS: usize = 100;
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
 /// How often a port is tried that must be free in both families.
 const PORT_ATTEMPTS: usize = 16;
+/// How often refused connections are logged, whoever causes them.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Pause after a failure to accept: the next attempt may work, a busy loop would not help.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Refused peers that may still read their answer.
+const LINGERING: usize = 8;
+/// Connections that are turned away between two pauses while there are no descriptors.
+const TURNED_AWAY: usize = 64;
+/// What a connection that is one too many gets. Nothing is read before: it may be an attack.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nContent-Length: 53\r\n\r\n\
+    too many connections are open: try again in a moment\n";
+
+/// What may change while we run; each connection takes what is true when it comes.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) caps: Caps,
+}
 
 /// The sockets that were taken.
 #[derive(Debug)]
@@ -104,171 +111,165 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> CommandError {
 /// Accepts connections until `stop` says so, then lets calls in flight finish for at most 25 seconds.
 pub(crate) async fn serve(
     listeners: Listeners,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    live: Arc<ArcSwap<Live>>,
     front: Arc<Front>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let graceful = GracefulShutdown::new();
-    let tls = tls.map(TlsAcceptor::from);
-    let (connections, mut accepted) = tokio::sync::mpsc::channel(64);
+    let (alive, mut all_ended) = mpsc::channel(1);
+    let refusals = Arc::new(Refusals::default());
+    let door = Arc::new(Door {
+        live,
+        front,
+        stop: stop.clone(),
+        admission: Arc::default(),
+        refusals: Arc::clone(&refusals),
+        lingering: Arc::new(Semaphore::new(LINGERING)),
+    });
+    let report = tokio::spawn(async move { refusals.report().await });
     let acceptors: Vec<_> = listeners
         .sockets
         .into_iter()
-        .map(|socket| tokio::spawn(accept(socket, connections.clone())))
+        .map(|socket| tokio::spawn(Arc::clone(&door).accept(socket, alive.clone())))
         .collect();
-    drop(connections);
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stopped| *stopped) => break,
-            next = accepted.recv() => match next {
-                Some(stream) => {
-                    let connection = Connection { front: Arc::clone(&front), watcher: graceful.watcher() };
-                    tokio::spawn(connection.run(stream, tls.clone()));
-                }
-                None => break,
-            },
-        }
-    }
+    drop((door, alive));
+    // If the sender is gone the process is ending.
+    let _: Result<watch::Ref<'_, bool>, watch::error::RecvError> = stop.wait_for(|stopped| *stopped).await;
     for acceptor in acceptors {
         acceptor.abort();
     }
-    drop(accepted);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN, all_ended.recv()).await.is_err() {
         tracing::warn!(
             "connections were cut: their calls did not finish within {} seconds",
             DRAIN.as_secs()
         );
     }
+    report.abort();
 }
 
-async fn accept(socket: TcpListener, connections: tokio::sync::mpsc::Sender<TcpStream>) {
-    loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
-                if connections.send(stream).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                // Out of descriptors, or a peer that left: the next attempt may work, a busy loop would not help.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-/// Small events leave at once; a peer that vanished, or that has stopped reading what is sent to it, is
-/// given up. Without this a stream to such a peer would hold its upstream for ever, past its revocation too:
-/// nobody asks a stream for its next event while the last one cannot be sent.
-fn tune(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    let probes = socket2::TcpKeepalive::new()
-        .with_time(STALL_TIMEOUT)
-        .with_interval(STALL_TIMEOUT / 4);
-    socket.set_tcp_keepalive(&probes)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(stalled))?;
-    Ok(())
-}
-
-struct Connection {
+/// Lets connections in, or turns them away.
+struct Door {
+    live: Arc<ArcSwap<Live>>,
     front: Arc<Front>,
-    watcher: Watcher,
+    stop: watch::Receiver<bool>,
+    admission: Arc<Admission>,
+    refusals: Arc<Refusals>,
+    lingering: Arc<Semaphore>,
 }
 
-impl Connection {
-    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        if let Err(error) = tune(&stream, STALL_TIMEOUT) {
-            tracing::debug!(%error, "a socket option was refused");
-        }
-        match tls {
-            None => self.http(stream).await,
-            Some(acceptor) => match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.http(stream).await,
-                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => tracing::debug!("TLS handshake timed out"),
-            },
+impl Door {
+    async fn accept(self: Arc<Self>, socket: TcpListener, alive: mpsc::Sender<()>) {
+        let mut spare = spare();
+        loop {
+            match socket.accept().await {
+                Ok((stream, peer)) => self.let_in(stream, peer, &alive),
+                Err(error) if is_exhausted(&error) => {
+                    // Without a descriptor nobody can even be turned away, and those who wait fill the
+                    // queue: the spare one is there for that.
+                    spare.take();
+                    self.turn_away(&socket).await;
+                    spare = self::spare();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                // Mostly a peer that left before it was its turn.
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
         }
     }
 
-    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let front = self.front;
-        let spoke = Arc::new(AtomicBool::new(false));
-        let heard = Arc::clone(&spoke);
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            heard.store(true, Ordering::Relaxed);
-            let front = Arc::clone(&front);
-            async move { Ok::<_, std::convert::Infallible>(front.handle(request).await) }
-        });
-        let builder = builder();
-        let connection = self.watcher.watch(
-            builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned(),
-        );
-        tokio::pin!(connection);
-        let mut patience = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
-        let mut impatient = true;
-        loop {
-            tokio::select! {
-                result = &mut connection => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "connection ended");
-                    }
-                    return;
+    fn let_in(&self, stream: TcpStream, peer: SocketAddr, alive: &mpsc::Sender<()>) {
+        let live = self.live.load();
+        let place = match self.admission.admit(peer.ip(), live.caps) {
+            Ok(place) => place,
+            Err(refused) => {
+                self.refusals.note(match refused {
+                    Refused::Total => &self.refusals.total,
+                    Refused::Address => &self.refusals.address,
+                });
+                return self.refuse(stream, live.tls.is_some());
+            }
+        };
+        let connection = Connection {
+            front: Arc::clone(&self.front),
+            stop: self.stop.clone(),
+            place,
+            alive: alive.clone(),
+        };
+        tokio::spawn(connection.run(stream, live.tls.clone().map(TlsAcceptor::from)));
+    }
+
+    /// 503, as far as that is cheap: not over TLS, and only a few may take their time to read it.
+    fn refuse(&self, stream: TcpStream, tls: bool) {
+        if tls || stream.try_write(BUSY).is_err() {
+            return;
+        }
+        if let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() {
+            tokio::spawn(async move {
+                linger(stream).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn turn_away(&self, socket: &TcpListener) {
+        let tls = self.live.load().tls.is_some();
+        for _ in 0..TURNED_AWAY {
+            self.refusals.note(&self.refusals.descriptors);
+            match tokio::time::timeout(PAUSE, socket.accept()).await {
+                Ok(Ok((stream, _))) if !tls => {
+                    // The answer may be lost to a reset; the descriptor is needed for the next one.
+                    let _: std::io::Result<usize> = stream.try_write(BUSY);
                 }
-                // A connection on which nobody speaks: the header timeout only starts with HTTP/1.
-                () = &mut patience, if impatient => {
-                    if !spoke.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    impatient = false;
-                }
+                Ok(Ok(_)) => {}
+                _ => return,
             }
         }
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_FIELDS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(HEAD_TIMEOUT);
-    builder
+/// A descriptor that is held for the moment when there is no other.
+fn spare() -> Option<std::fs::File> {
+    std::fs::File::open("/dev/null").ok()
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt as _;
+fn is_exhausted(error: &std::io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
 
-    use super::*;
+/// Counts who was turned away, so that a flood of connections is no flood of log lines.
+#[derive(Default)]
+struct Refusals {
+    total: AtomicU64,
+    address: AtomicU64,
+    descriptors: AtomicU64,
+    noted: Notify,
+}
 
-    /// A revoked stream must not live on because its reader stopped reading.
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn a_peer_that_stops_reading_is_given_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (silent, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (mut stream, _) = accepted.unwrap();
-        tune(&stream, Duration::from_millis(500)).unwrap();
-        let piece = vec![0; 64 * 1024];
-        let given_up = async { while stream.write_all(&piece).await.is_ok() {} };
-        tokio::time::timeout(Duration::from_secs(60), given_up)
-            .await
-            .unwrap();
-        drop(silent);
+impl Refusals {
+    fn note(&self, counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.noted.notify_one();
+    }
+
+    async fn report(&self) {
+        loop {
+            self.noted.notified().await;
+            let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+            let (total, address, descriptors) =
+                (take(&self.total), take(&self.address), take(&self.descriptors));
+            if total + address + descriptors > 0 {
+                tracing::warn!(
+                    max_connections = total,
+                    max_connections_per_address = address,
+                    descriptors,
+                    "connections were turned away"
+                );
+            }
+            tokio::time::sleep(REPORT_INTERVAL).await;
+        }
     }
 }

@@ -1,29 +1,34 @@
 //! `doorward serve`: the composition of everything.
 
 mod compose;
+mod connection;
 mod first_run;
 mod front;
 mod host;
+mod limits;
 mod listen;
+mod pace;
 mod revocation;
 mod stop;
 pub(crate) mod tls;
 mod upkeep;
+mod wire;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use doorward_storage::DataFolder;
 use doorward_types::random::{Random, SystemRandom};
 use doorward_types::time::{Clock, SystemClock};
 use tokio::sync::watch;
 
 use crate::cli::{SERVE_EXAMPLES, ServeArgs};
-use crate::config::{Config, process_environment};
+use crate::config::{Config, Environment};
 use crate::error::CommandError;
 use crate::log;
 
-pub(crate) use compose::lifetimes;
+pub(crate) use compose::{lifetimes, registration};
 
 /// Where time and chance come from.
 #[derive(Clone)]
@@ -34,14 +39,7 @@ pub(crate) struct Sources {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: &ServeArgs) -> Result<(), CommandError> {
-    if !args.stdio.is_empty() {
-        return Err(
-            CommandError::usage("stdio upstreams come in a later release").hint(
-                "start the server yourself with its HTTP transport, then `doorward serve --upstream URL`",
-            ),
-        );
-    }
-    let config = Config::load_for_serve(args, &process_environment)?;
+    let config = Config::load_for_serve(args, &Environment::of_process())?;
     if config.servers.is_empty() {
         return Err(CommandError::usage(format!(
             "what is to be protected?\n\n{SERVE_EXAMPLES}"
@@ -84,7 +82,9 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), CommandError> {
         parts.web,
         stop.clone(),
     ));
-    let serving = listen::serve(listeners, tls, front, stop);
+    let caps = limits::Caps::new(None, None, limits::raise_descriptor_limit());
+    let live = Arc::new(ArcSwap::from_pointee(listen::Live { tls, caps }));
+    let serving = listen::serve(listeners, live, front, stop);
     let finished = stop::until_stopped(serving, stopping).await;
     follower.abort();
     upkeep.abort();

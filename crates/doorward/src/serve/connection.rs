@@ -1,0 +1,201 @@
+//! One connection: its socket, its TLS, its HTTP, and when it is given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::front::{self, Front};
+use super::limits::Place;
+use super::pace::{Streams, Told};
+use super::wire::{HEAD_TIMEOUT, Seen, Socket, Wire};
+
+/// How long a peer may take nothing of what is sent to it, and how long it may be silent before it is asked
+/// whether it is still there.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection without requests is kept. Longer than proxies keep theirs (60 s is usual), so that it is
+/// they who close, and no request crosses our close.
+const IDLE: Duration = Duration::from_secs(75);
+/// How long a peer may take to close a connection that we said we end.
+const GOODBYE: Duration = Duration::from_secs(10);
+/// Largest head of a request: request line and header fields.
+const MAX_HEAD: usize = 64 * 1024;
+/// Most header fields.
+const MAX_FIELDS: usize = 100;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// Stream resets of the peer that wait for us, and our own that the peer provoked (CVE-2023-44487,
+/// CVE-2025-8671), before the connection is ended.
+const MAX_RESETS: usize = 64;
+/// Most that is held of one stream until its peer takes it (DS-08).
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// What a connection needs.
+pub(super) struct Connection {
+    pub(super) front: Arc<Front>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) place: Place,
+    /// Closed when every connection has ended.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+impl Connection {
+    /// Serves it to its end.
+    pub(super) async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        if let Err(error) = tune(&stream, STALL_TIMEOUT) {
+            tracing::debug!(%error, "a socket option was refused");
+        }
+        match tls {
+            None => self.http(stream).await,
+            Some(acceptor) => match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => self.http(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake timed out"),
+            },
+        }
+    }
+
+    async fn http(self, stream: impl Socket) {
+        let Self {
+            front,
+            mut stop,
+            place,
+            alive,
+        } = self;
+        let wire = Wire::new(stream, Some(place));
+        let seen = wire.seen();
+        let streams = Streams::new(STALL_TIMEOUT);
+        let builder = builder(streams.clone());
+        let connection = builder.serve_connection(TokioIo::new(wire), service(front, Arc::clone(&seen)));
+        tokio::pin!(connection);
+        let mut stopped = std::pin::pin!(stop.wait_for(|stopped| *stopped));
+        let mut ending = false;
+        let mut idle = std::pin::pin!(tokio::time::sleep(IDLE));
+        let mut requests = 0;
+        loop {
+            tokio::select! {
+                result = &mut connection => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    break;
+                }
+                _ = &mut stopped, if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                // HTTP/1 has a timer of its own for this; an HTTP/2 connection would idle for ever.
+                () = &mut idle => {
+                    let before = std::mem::replace(&mut requests, seen.requests());
+                    let is_idle = seen.is_http2() && streams.open() == 0 && before == requests;
+                    if is_idle && ending {
+                        break;
+                    }
+                    ending |= is_idle;
+                    if is_idle {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    idle.as_mut().reset(Instant::now() + if is_idle { GOODBYE } else { IDLE });
+                }
+            }
+        }
+        drop(alive);
+    }
+}
+
+type Answer = http::Response<Told<front::FrontBody>>;
+
+/// Answers the requests of one connection.
+fn service(
+    front: Arc<Front>,
+    seen: Arc<Seen>,
+) -> impl hyper::service::Service<
+    http::Request<Incoming>,
+    Response = Answer,
+    Error = std::convert::Infallible,
+    Future: Future<Output = Result<Answer, std::convert::Infallible>> + Send,
+> {
+    let answered = AtomicU64::new(0);
+    service_fn(move |request: http::Request<Incoming>| {
+        let number = answered.fetch_add(1, Ordering::Relaxed);
+        let misframed = request.version() < http::Version::HTTP_2 && !seen.is_plainly_framed(number);
+        let front = Arc::clone(&front);
+        async move {
+            let response = if misframed {
+                front::misframed()
+            } else {
+                front.handle(request).await
+            };
+            Ok(response.map(Told::new))
+        }
+    })
+}
+
+fn builder(streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(HEAD_TIMEOUT);
+    builder
+}
+
+/// Small events leave at once; a peer that vanished, or that has stopped reading what is sent to it, is
+/// given up. Without this a stream to such a peer would hold its upstream for ever, past its revocation too:
+/// nobody asks a stream for its next event while the last one cannot be sent.
+fn tune(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(STALL_TIMEOUT)
+        .with_interval(STALL_TIMEOUT / 4);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(stalled))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A revoked stream must not live on because its reader stopped reading.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_peer_that_stops_reading_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (silent, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut stream, _) = accepted.unwrap();
+        tune(&stream, Duration::from_millis(500)).unwrap();
+        let piece = vec![0; 64 * 1024];
+        let given_up = async { while stream.write_all(&piece).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), given_up)
+            .await
+            .unwrap();
+        drop(silent);
+    }
+}

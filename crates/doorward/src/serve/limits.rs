@@ -1,0 +1,206 @@
+//! How many connections are served at once, in total and from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are kept for the database, the log, listening sockets and the runtime.
+const RESERVE: u64 = 40;
+/// Descriptors that one connection may need: its own, and one to an upstream.
+const PER_CONNECTION: u64 = 2;
+/// Connections by default, however many descriptors there are: each costs memory too.
+const DEFAULT: usize = 20_000;
+/// Fewer would lock everybody out.
+const FEWEST: usize = 4;
+
+/// Limits on connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caps {
+    /// In total.
+    pub(crate) connections: usize,
+    /// From one address (for IPv6: from one /64, which is what one host gets). Loopback is exempt: there a
+    /// proxy that ends TLS speaks for everybody.
+    pub(crate) per_address: usize,
+}
+
+impl Caps {
+    /// What was asked for, as far as `descriptors` (how many this process may open) suffice. Default: what
+    /// the descriptors allow, at most 20,000; half of that from one address.
+    pub(crate) fn new(connections: Option<usize>, per_address: Option<usize>, descriptors: u64) -> Self {
+        let possible = descriptors.saturating_sub(RESERVE) / PER_CONNECTION;
+        let possible = usize::try_from(possible).unwrap_or(usize::MAX).max(FEWEST);
+        if let Some(wanted) = connections
+            && wanted > possible
+        {
+            tracing::warn!(
+                max_connections = wanted,
+                possible,
+                "`max_connections` needs more descriptors than this process may open: raise its limit \
+                 (LimitNOFILE, ulimit -n) to twice as many"
+            );
+        }
+        let connections = connections.unwrap_or(DEFAULT).clamp(1, possible);
+        Self {
+            connections,
+            per_address: per_address.unwrap_or(connections.div_ceil(2)).max(1),
+        }
+    }
+}
+
+/// Raises the limit on open descriptors to what is allowed and returns it.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit on descriptors stays");
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Why a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// As many as there may be are open.
+    Total,
+    /// As many as there may be from its address are open.
+    Address,
+}
+
+/// Who is connected.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place; dropping it frees it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    admission: Arc<Admission>,
+    counted: Option<IpAddr>,
+}
+
+impl Admission {
+    /// A place for a connection from `peer`, if there is one.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr, caps: Caps) -> Result<Place, Refused> {
+        let counted = counted(peer);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.total >= caps.connections {
+            return Err(Refused::Total);
+        }
+        if let Some(address) = counted {
+            let from_there = open.by_address.get(&address).copied().unwrap_or(0);
+            if from_there >= caps.per_address {
+                return Err(Refused::Address);
+            }
+            open.by_address.insert(address, from_there + 1);
+        }
+        open.total += 1;
+        Ok(Place {
+            admission: Arc::clone(self),
+            counted,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total = open.total.saturating_sub(1);
+        if let Some(address) = self.counted
+            && let Some(from_there) = open.by_address.get_mut(&address)
+        {
+            *from_there = from_there.saturating_sub(1);
+            if *from_there == 0 {
+                open.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// What a peer is counted by; nothing for loopback.
+fn counted(peer: IpAddr) -> Option<IpAddr> {
+    match peer.to_canonical() {
+        peer if peer.is_loopback() => None,
+        IpAddr::V4(peer) => Some(IpAddr::V4(peer)),
+        IpAddr::V6(peer) => Some(IpAddr::V6(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ft_18_limits_leave_descriptors_for_everything_else() {
+        let limits = |connections, per_address, descriptors| {
+            let Caps {
+                connections,
+                per_address,
+            } = Caps::new(connections, per_address, descriptors);
+            (connections, per_address)
+        };
+        assert_eq!(limits(None, None, 64), (12, 6));
+        assert_eq!(limits(None, None, 1024), (492, 246));
+        assert_eq!(limits(None, None, 1 << 20), (DEFAULT, DEFAULT / 2));
+        assert_eq!(limits(None, None, u64::MAX), (DEFAULT, DEFAULT / 2));
+        assert_eq!(limits(None, None, 0), (FEWEST, 2));
+        assert_eq!(limits(Some(50_000), Some(7), 1 << 20), (50_000, 7));
+        assert_eq!(limits(Some(50_000), None, 1024), (492, 246));
+        assert_eq!(limits(Some(1), None, 1024), (1, 1));
+    }
+
+    #[test]
+    fn places_are_counted_and_given_back() {
+        let admission = Arc::new(Admission::default());
+        let caps = Caps {
+            connections: 3,
+            per_address: 2,
+        };
+        let one: IpAddr = "192.0.2.1".parse().unwrap();
+        let (first, second) = (
+            admission.admit(one, caps).unwrap(),
+            admission.admit(one, caps).unwrap(),
+        );
+        assert_eq!(admission.admit(one, caps).unwrap_err(), Refused::Address);
+        // The same host in its IPv6 spelling.
+        assert_eq!(
+            admission
+                .admit("::ffff:192.0.2.1".parse().unwrap(), caps)
+                .unwrap_err(),
+            Refused::Address
+        );
+        let other = admission.admit("192.0.2.2".parse().unwrap(), caps).unwrap();
+        assert_eq!(
+            admission.admit("192.0.2.3".parse().unwrap(), caps).unwrap_err(),
+            Refused::Total
+        );
+        drop(first);
+        drop(admission.admit(one, caps).unwrap());
+        drop((second, other));
+        assert!(admission.open.lock().unwrap().by_address.is_empty());
+        assert_eq!(admission.open.lock().unwrap().total, 0);
+    }
+
+    #[test]
+    fn one_network_of_ipv6_is_one_peer_and_loopback_is_none() {
+        let address = |text: &str| counted(text.parse().unwrap());
+        assert_eq!(address("2001:db8:1:2:3::4"), address("2001:db8:1:2::9"));
+        assert_ne!(address("2001:db8:1:2::9"), address("2001:db8:1:3::9"));
+        for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(address(loopback), None, "{loopback}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! HTTP/2 streams whose peer does not take what is sent to it.
+//!
+//! Over HTTP/1 such a peer stops the whole connection, and the kernel gives it up (`tune`). Over HTTP/2 the
+//! connection stays lively and only the stream's window is shut: it would hold its upstream, and the memory
+//! of what was read from it, for ever. Such a stream is reset, and the other streams of the connection, which
+//! may be other people's behind one proxy, go on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+tokio::task_local! {
+    /// The stream that is being polled.
+    static STREAM: Arc<Progress>;
+}
+
+/// What an answer's body tells the stream that it goes out on.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Whether the last thing that was asked of the body gave something: then the stream is busy sending it.
+    sending: AtomicBool,
+    pieces: AtomicU64,
+}
+
+/// Runs the streams of an HTTP/2 connection.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    patience: Duration,
+    open: Arc<AtomicUsize>,
+}
+
+impl Streams {
+    /// `patience` is how long a peer may take nothing of a stream.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            open: Arc::default(),
+        }
+    }
+
+    /// How many run.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(Paced {
+            stream: Box::pin(stream),
+            progress: Arc::default(),
+            patience: self.patience,
+            stalled: None,
+            open: Arc::clone(&self.open),
+        });
+    }
+}
+
+struct Paced<F> {
+    stream: Pin<Box<F>>,
+    progress: Arc<Progress>,
+    patience: Duration,
+    /// What was sent when the peer stopped taking it, and when it is given up.
+    stalled: Option<(u64, Pin<Box<Sleep>>)>,
+    open: Arc<AtomicUsize>,
+}
+
+impl<F: Future> Future for Paced<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let stream = this.stream.as_mut();
+        if STREAM
+            .sync_scope(Arc::clone(&this.progress), || stream.poll(context))
+            .is_ready()
+        {
+            return Poll::Ready(());
+        }
+        if !this.progress.sending.load(Ordering::Relaxed) {
+            this.stalled = None;
+            return Poll::Pending;
+        }
+        let pieces = this.progress.pieces.load(Ordering::Relaxed);
+        let patience = this.patience;
+        let (before, given_up) = this
+            .stalled
+            .get_or_insert_with(|| (pieces, Box::pin(tokio::time::sleep(patience))));
+        if *before != pieces {
+            *before = pieces;
+            given_up.as_mut().reset(Instant::now() + patience);
+        }
+        ready!(given_up.as_mut().poll(context));
+        tracing::debug!("a stream was reset: its peer took nothing of it");
+        // The stream's end without an end of its message is its reset.
+        Poll::Ready(())
+    }
+}
+
+impl<F> Drop for Paced<F> {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that tells its stream how far it is.
+pub(super) struct Told<B> {
+    body: B,
+    /// None over HTTP/1.
+    stream: Option<Arc<Progress>>,
+}
+
+impl<B> Told<B> {
+    /// Must be called while the stream that the body will go out on is polled.
+    pub(super) fn new(body: B) -> Self {
+        Self {
+            body,
+            stream: STREAM.try_with(Arc::clone).ok(),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Told<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        if let Some(stream) = &this.stream {
+            let sending = matches!(polled, Poll::Ready(Some(Ok(_))));
+            stream.sending.store(sending, Ordering::Relaxed);
+            if sending {
+                stream.pieces.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
