@@ -11,6 +11,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use crate::parameters::Listener;
 use crate::stream::Stream;
 use crate::upstream::BoxError;
 
@@ -37,6 +38,7 @@ enum Inner {
     Whole(Bytes),
     Relayed(UpstreamBody, Patience),
     Stream(Box<Stream>),
+    Heard(Box<(Body, Listener)>),
 }
 
 /// How long an upstream may take to finish what is no stream. Nothing is set up for an answer that is all
@@ -85,6 +87,11 @@ impl Body {
         Self(Inner::Stream(Box::new(stream)))
     }
 
+    /// The same body, and somebody learns from what passes.
+    pub(crate) fn heard_by(self, listener: Listener) -> Self {
+        Self(Inner::Heard(Box::new((self, listener))))
+    }
+
     /// Whether this is a stream on which a client listens for what may come: a GET's, or that of
     /// `subscriptions/listen`. Nothing is lost when such a stream ends, and nothing else would end it.
     #[must_use]
@@ -96,8 +103,10 @@ impl Body {
     /// the last event is whole (2026-07-28, Subscriptions, "Graceful Closure"). Dropping the upstream's body
     /// ends the upstream's stream as well. Bodies that are no streams go on.
     pub fn end_stream(&mut self) {
-        if let Inner::Stream(stream) = &self.0 {
-            self.0 = stream.completion().map_or(Inner::Empty, Inner::Whole);
+        match &mut self.0 {
+            Inner::Stream(stream) => self.0 = stream.completion().map_or(Inner::Empty, Inner::Whole),
+            Inner::Heard(heard) => heard.0.end_stream(),
+            _ => {}
         }
     }
 }
@@ -172,6 +181,12 @@ impl http_body::Body for Body {
                 }
                 stream.poll_data(context)
             }
+            Inner::Heard(heard) => {
+                let (body, listener) = &mut **heard;
+                let polled = Pin::new(&mut *body).poll_frame(context);
+                listener.hear(&polled, body.is_end_stream());
+                polled
+            }
         }
     }
 
@@ -181,6 +196,7 @@ impl http_body::Body for Body {
             Inner::Whole(bytes) => bytes.is_empty(),
             Inner::Relayed(body, _) => body.is_empty(),
             Inner::Stream(_) => false,
+            Inner::Heard(heard) => heard.0.is_end_stream(),
         }
     }
 
@@ -191,6 +207,7 @@ impl http_body::Body for Body {
             Inner::Relayed(body, _) => body.size_hint(),
             // It may end early on purpose, so no length is promised.
             Inner::Stream(_) => SizeHint::default(),
+            Inner::Heard(heard) => heard.0.size_hint(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::connect::{HttpClient, client};
 use crate::guard::{Guard, spread};
 use crate::metadata;
 use crate::origin::Origins;
+use crate::parameters::Parameters;
 use crate::receive::{self, Limits};
 use crate::refuse::{Circumstances, Failure, refuse};
 use crate::relay::{self, Relay};
@@ -66,6 +67,7 @@ struct Entry {
     upstream: Upstream,
     challenges: Challenges,
     document: Bytes,
+    parameters: Arc<Parameters>,
 }
 
 /// Where a path leads. Given by [`Gateway::route`], for that gateway only.
@@ -108,6 +110,7 @@ impl Gateway {
                 document: metadata::document(&protected, &settings.issuer)?,
                 upstream: server.upstream,
                 protected,
+                parameters: Arc::default(),
             });
         }
         Ok(Self {
@@ -213,6 +216,12 @@ impl Gateway {
         about.summary = Some(call.summary());
         let permit =
             judge(server, principal.policy_subject(), call, &*self.policy).map_err(Failure::Policy)?;
+        let user = principal.subject();
+        let parameters = &entry.parameters;
+        parameters
+            .check(user, permit.call(), &head.headers)
+            .map_err(Failure::NotAdmitted)?;
+        let listener = parameters.listener(user, permit.call());
 
         let session = if legacy {
             self.session(server, &principal, head)?
@@ -251,7 +260,10 @@ impl Gateway {
         let mut response = Response::new(body);
         *response.status_mut() = answer.status;
         *response.headers_mut() = relay::response(&answer.headers, relay, session);
-        Ok(response)
+        Ok(match listener {
+            Some(listener) => listener.follow(response),
+            None => response,
+        })
     }
 
     /// The upstream's session id that the client's stands for.

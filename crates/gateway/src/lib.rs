@@ -11,6 +11,7 @@ mod gateway;
 mod guard;
 mod metadata;
 mod origin;
+mod parameters;
 mod receive;
 mod refuse;
 mod relay;

@@ -30,6 +30,7 @@ mod answers;
 mod headers;
 mod messages;
 mod metadata;
+mod parameters;
 mod policy;
 mod records;
 mod sessions;

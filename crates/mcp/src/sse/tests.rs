@@ -96,7 +96,7 @@ fn ds_05_a_reader_holds_no_more_than_its_limit() {
     let long = "x".repeat(101);
     for stream in [
         format!("data: {long}"),
-        long.clone(),
+        long,
         "data: x\n".repeat(60),
         "data\n".repeat(110),
         format!("data: {}\n", "\u{e9}".repeat(60)),
