@@ -4,6 +4,7 @@ mod bench;
 mod ids;
 mod lint;
 mod packages;
+mod python;
 mod requirements;
 mod run;
 mod test;

@@ -5,11 +5,12 @@ use clap::Args;
 
 use crate::run::{self, cargo, cargo_command, line, say};
 use crate::tools::{self, Need};
-use crate::{lint, packages};
+use crate::{lint, packages, python};
 
 /// What the end-to-end tests need besides Rust.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need::Node,
+    Need::Python,
     Need::Chromium,
     Need::Chromedriver,
     Need::Libfaketime,
@@ -37,6 +38,7 @@ pub(crate) fn all(options: &Options) -> Result<()> {
         say("names were given: only those tests run, and no lints");
     }
     packages::install()?;
+    python::install()?;
     // The same set of packages as the tests below, so that Cargo builds each of them once. It makes the
     // binary that the end-to-end tests start.
     cargo(["build", "--workspace", "--all-targets"])?;

@@ -15,6 +15,8 @@ const CARGO_DENY: &str = "0.20.2";
 pub(crate) enum Need {
     /// Node and npm, to fetch the pinned packages of `e2e/clients` (the pinned Node is one of them).
     Node,
+    /// Python with its `venv`, for the environments of `e2e/clients/python`.
+    Python,
     /// A browser for the page tests.
     Chromium,
     /// What drives the browser.
@@ -32,6 +34,7 @@ impl Need {
     const fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Node => &["nodejs", "npm"],
+            Self::Python => &["python3", "python3-venv"],
             Self::Chromium => &["chromium"],
             Self::Chromedriver => &["chromium-driver"],
             Self::Libfaketime => &["libfaketime"],
@@ -43,6 +46,8 @@ impl Need {
     fn is_here(self) -> bool {
         match self {
             Self::Node => answers("node", "--version") && answers("npm", "--version"),
+            // Debian's Python has the module `venv`, which does nothing without the other package.
+            Self::Python => run_quietly("python3", ["-c", "import venv, ensurepip"]).is_some(),
             Self::Chromium => answers("chromium", "--version"),
             Self::Chromedriver => answers("chromedriver", "--version"),
             Self::Libfaketime => libfaketime().is_some(),
