@@ -35,6 +35,9 @@ async fn lk_01_lk_02_r32_one_well_formed_record_without_secrets() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(lines.clone())
         .finish();
+    // While there is only one, a call site that another test reaches first asks that test's thread whether
+    // anybody listens, and is then off for good.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let fixture = Fixture::new().await;
     let route = fixture.gateway.route("/a/mcp").unwrap();
