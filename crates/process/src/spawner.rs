@@ -1,0 +1,107 @@
+//! The thread that starts children.
+//!
+//! A child is killed when its parent ends, and to the kernel the parent is the *thread* that started it
+//! (`PR_SET_PDEATHSIG`). The runtime's threads come and go; this one lives as long as anybody may need it.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::sync::oneshot;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner {
+    jobs: Sender<Job>,
+}
+
+enum Job {
+    Start {
+        command: Box<Command>,
+        started: oneshot::Sender<io::Result<Child>>,
+    },
+    /// Nobody wants it any more.
+    Reap(Child),
+}
+
+impl Spawner {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (jobs, waiting) = channel();
+        std::thread::Builder::new()
+            .name("children".to_owned())
+            .spawn(move || work(&waiting))?;
+        Ok(Self { jobs })
+    }
+
+    /// Starts a process.
+    pub(crate) async fn spawn(&self, command: Command) -> io::Result<Spawned> {
+        let (started, starting) = oneshot::channel();
+        let command = Box::new(command);
+        let over = |_| io::Error::other("the thread that starts processes has ended");
+        self.jobs
+            .send(Job::Start { command, started })
+            .map_err(|_| over(()))?;
+        let child = starting.await.map_err(|_| over(()))??;
+        Ok(Spawned {
+            child: Some(child),
+            jobs: self.jobs.clone(),
+        })
+    }
+}
+
+fn work(jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Start { mut command, started } => {
+                if let Err(Ok(unwanted)) = started.send(command.spawn()) {
+                    reap(unwanted);
+                }
+            }
+            Job::Reap(child) => reap(child),
+        }
+    }
+}
+
+fn reap(mut child: Child) {
+    // Both can only fail if it has been waited for.
+    let _: io::Result<()> = child.kill();
+    let _: io::Result<_> = child.wait();
+}
+
+/// A started process; killed and waited for when dropped. Keeps the thread alive that it depends on.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    child: Option<Child>,
+    jobs: Sender<Job>,
+}
+
+impl Spawned {
+    /// Its process id, which is nobody else's until [`Spawned::reap`].
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Takes the exit status of a process that has ended.
+    pub(crate) fn reap(mut self) -> io::Result<std::process::ExitStatus> {
+        match self.child.take() {
+            Some(mut child) => child.wait(),
+            None => Err(io::Error::other("waited for twice")),
+        }
+    }
+
+    /// Leaves alone a process that cannot be killed: waiting for it would take for ever.
+    pub(crate) fn abandon(mut self) -> Option<std::process::ExitStatus> {
+        self.child = None;
+        None
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take()
+            && let Err(gone) = self.jobs.send(Job::Reap(child))
+            && let Job::Reap(child) = gone.0
+        {
+            reap(child);
+        }
+    }
+}
