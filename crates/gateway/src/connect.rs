@@ -25,11 +25,11 @@ pub(crate) type HttpClient = Client<Deadline<HttpsConnector<HttpConnector>>, Ful
 const IDLE: Duration = Duration::from_secs(3);
 
 /// A client that speaks HTTP/1.1, retries nothing and follows nothing.
-pub(crate) fn client(settings: &Settings) -> Result<HttpClient, GatewayError> {
+pub(crate) fn client(settings: &Settings, connect_timeout: Duration) -> Result<HttpClient, GatewayError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(settings.connect_timeout));
+    tcp.set_connect_timeout(Some(connect_timeout));
     let builder = HttpsConnectorBuilder::new();
     let builder = match &settings.upstream_tls {
         Some(config) => builder.with_tls_config(config.clone()),
@@ -40,7 +40,7 @@ pub(crate) fn client(settings: &Settings) -> Result<HttpClient, GatewayError> {
     let https = builder.https_or_http().enable_http1().wrap_connector(tcp);
     let connector = Deadline {
         inner: https,
-        limit: settings.connect_timeout,
+        limit: connect_timeout,
     };
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())

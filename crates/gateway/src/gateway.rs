@@ -1,6 +1,6 @@
 //! The way of one request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use doorward_policy::{Policy, ProtectedServer, judge};
 use doorward_resource_server::challenge::Challenges;
 use doorward_resource_server::{Principal, Revocations, TokenVerifier, bearer_token};
 use doorward_seal::Sealer;
+use doorward_types::id::Tenant;
 use doorward_types::random::Random;
 use doorward_types::time::Clock;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Request, Response, request, response};
 
 use crate::body::Body;
@@ -26,6 +28,7 @@ use crate::refuse::{Circumstances, Failure, refuse};
 use crate::relay::{self, Relay};
 use crate::session::Sessions;
 use crate::settings::{GatewayError, Server, Settings};
+use crate::standing::Standing;
 use crate::stream::{Purpose, Stream};
 use crate::upstream::Upstream;
 
@@ -51,9 +54,7 @@ pub struct Gateway {
     routes: HashMap<String, Route>,
     origins: Origins,
     sessions: Sessions,
-    http: HttpClient,
     limits: Limits,
-    head_timeout: Duration,
     stream_lifetime: Duration,
     verifier: Arc<dyn TokenVerifier>,
     revocations: Arc<dyn Revocations>,
@@ -65,6 +66,12 @@ pub struct Gateway {
 struct Entry {
     protected: Arc<ProtectedServer>,
     upstream: Upstream,
+    http: HttpClient,
+    head_timeout: Duration,
+    forward_headers: Vec<HeaderName>,
+    /// Who callers without a token are, if they are let in.
+    anonymous: Option<Arc<Principal>>,
+    standing: Arc<Standing>,
     challenges: Challenges,
     document: Bytes,
     parameters: Arc<Parameters>,
@@ -85,6 +92,7 @@ impl Gateway {
     pub fn new(settings: &Settings, servers: Vec<Server>, parts: Parts) -> Result<Self, GatewayError> {
         let mut routes = HashMap::new();
         let mut entries = Vec::with_capacity(servers.len());
+        let mut clients = HashMap::new();
         let only = servers.len() == 1;
         for (index, server) in servers.into_iter().enumerate() {
             let protected = server.protected;
@@ -105,10 +113,20 @@ impl Gateway {
                 }
             }
             let metadata_url = metadata_url(&protected.resource);
+            let connect_timeout = server.connect_timeout.unwrap_or(settings.connect_timeout);
+            let http = match clients.entry(connect_timeout) {
+                hash_map::Entry::Occupied(known) => HttpClient::clone(known.get()),
+                hash_map::Entry::Vacant(new) => new.insert(client(settings, connect_timeout)?).clone(),
+            };
             entries.push(Entry {
                 challenges: Challenges::new(&metadata_url, &protected.default_scopes()),
                 document: metadata::document(&protected, &settings.issuer)?,
                 upstream: server.upstream,
+                http,
+                head_timeout: server.head_timeout.unwrap_or(settings.head_timeout),
+                forward_headers: server.forward_headers,
+                anonymous: server.anonymous.then(|| Arc::new(nobody(&protected))),
+                standing: server.standing,
                 protected,
                 parameters: Arc::default(),
             });
@@ -121,12 +139,10 @@ impl Gateway {
                 sealer: parts.sealer,
                 random: Arc::clone(&parts.random),
             },
-            http: client(settings)?,
             limits: Limits {
                 bytes: settings.body_limit,
                 time: settings.body_timeout,
             },
-            head_timeout: settings.head_timeout,
             stream_lifetime: settings.stream_lifetime,
             verifier: parts.verifier,
             revocations: parts.revocations,
@@ -171,7 +187,7 @@ impl Gateway {
         let Some(origin) = self.origins.judge(&head.headers) else {
             return self.refuse(&Failure::Origin, &about);
         };
-        if let Some(answer) = origin.preflight(&head.method, &head.headers) {
+        if let Some(answer) = origin.preflight(&head.method, &head.headers, &entry.forward_headers) {
             return answer;
         }
         let mut response = match self.serve(entry, &head, &mut body, &mut about).await {
@@ -201,13 +217,7 @@ impl Gateway {
     {
         let server = &*entry.protected;
         let generation = self.revocations.generation();
-        let token = bearer_token(&head.headers, &head.uri).map_err(Failure::Credential)?;
-        let token = token.ok_or(Failure::NoToken)?;
-        let principal = self
-            .verifier
-            .verify(&server.resource, token)
-            .await
-            .map_err(Failure::Token)?;
+        let principal = self.principal(entry, head).await?;
         about.principal = Some(Arc::clone(&principal));
 
         let call = receive::call(&head.method, &head.headers, body, self.limits).await?;
@@ -228,11 +238,12 @@ impl Gateway {
         } else {
             None
         };
-        let headers = relay::request(&head.headers, permit.call(), session.clone());
+        let mut headers = relay::request(&head.headers, permit.call(), session.clone());
+        relay::forward(&head.headers, &entry.forward_headers, &mut headers);
         let (action, purpose) = (permit.call().action(), Purpose::of(permit.call()));
         let answer = entry
             .upstream
-            .send(&self.http, self.head_timeout, permit, headers, &principal)
+            .send(&entry.http, entry.head_timeout, permit, headers, &principal)
             .await?;
         let (answer, body) = answer.into_parts();
         let relay = relay::judge(&answer, action, body.is_empty())?;
@@ -250,10 +261,10 @@ impl Gateway {
             None
         };
         let body = match relay {
-            Relay::Whole => Body::relayed(body, self.head_timeout),
+            Relay::Whole => Body::relayed(body, entry.head_timeout),
             Relay::WithoutBody => Body::empty(),
             Relay::Stream => {
-                let guard = self.guard(principal, generation);
+                let guard = self.guard(entry, principal, generation, purpose.is_listening());
                 Body::stream(Stream::new(body, guard, purpose))
             }
         };
@@ -264,6 +275,21 @@ impl Gateway {
             Some(listener) => listener.follow(response),
             None => response,
         })
+    }
+
+    /// Who calls. Only a request without any credential can be anonymous: one with a bad token, or with a
+    /// scheme that we do not know, is refused on every server.
+    async fn principal(&self, entry: &Entry, head: &request::Parts) -> Result<Arc<Principal>, Failure> {
+        let token = bearer_token(&head.headers, &head.uri).map_err(Failure::Credential)?;
+        match (token, &entry.anonymous) {
+            (None, Some(nobody)) if !head.headers.contains_key(AUTHORIZATION) => Ok(Arc::clone(nobody)),
+            (None, _) => Err(Failure::NoToken),
+            (Some(token), _) => self
+                .verifier
+                .verify(&entry.protected.resource, token)
+                .await
+                .map_err(Failure::Token),
+        }
     }
 
     /// The upstream's session id that the client's stands for.
@@ -304,10 +330,19 @@ impl Gateway {
         sealed.map(Some).ok_or(Failure::UpstreamNotMcp(answer.status))
     }
 
-    fn guard(&self, principal: Arc<Principal>, generation: u64) -> Guard {
+    fn guard(&self, entry: &Entry, principal: Arc<Principal>, generation: u64, listening: bool) -> Guard {
         let lifetime = spread(self.stream_lifetime, &*self.random);
         let (revocations, clock) = (Arc::clone(&self.revocations), Arc::clone(&self.clock));
-        Guard::new(revocations, clock, principal, generation, lifetime)
+        let standing = Arc::clone(&entry.standing);
+        Guard::new(
+            revocations,
+            clock,
+            standing,
+            principal,
+            listening,
+            generation,
+            lifetime,
+        )
     }
 
     fn refuse(&self, failure: &Failure, about: &Circumstances<'_>) -> Response<Body> {
@@ -321,6 +356,12 @@ impl fmt::Debug for Gateway {
             .field("routes", &self.routes)
             .finish_non_exhaustive()
     }
+}
+
+/// Callers of an anonymous server: they may do there what its scopes open.
+fn nobody(server: &ProtectedServer) -> Principal {
+    let scopes = server.scopes.iter().map(|entry| entry.scope.clone()).collect();
+    Principal::anonymous(server.resource.clone(), scopes, Tenant::default_tenant())
 }
 
 /// A path that a client can ask for in one way only.

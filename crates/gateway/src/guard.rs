@@ -11,6 +11,8 @@ use doorward_types::random::{self, Random};
 use doorward_types::time::Clock;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::standing::Standing;
+
 /// Between two looks. What was revoked elsewhere is known here after another 1 s, so 3 s keeps within 5 s.
 const INTERVAL: Duration = Duration::from_secs(3);
 
@@ -19,7 +21,9 @@ const INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) struct Guard {
     revocations: Arc<dyn Revocations>,
     clock: Arc<dyn Clock>,
+    standing: Arc<Standing>,
     principal: Arc<Principal>,
+    listening: bool,
     generation: u64,
     deadline: Instant,
     next: Pin<Box<Sleep>>,
@@ -27,11 +31,13 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// `generation` is that of the revocations before the token was verified: whatever came since is found
-    /// at the first look.
+    /// at the first look. A stream that is `listening` is owed no answer.
     pub(crate) fn new(
         revocations: Arc<dyn Revocations>,
         clock: Arc<dyn Clock>,
+        standing: Arc<Standing>,
         principal: Arc<Principal>,
+        listening: bool,
         generation: u64,
         lifetime: Duration,
     ) -> Self {
@@ -41,7 +47,9 @@ impl Guard {
         Self {
             revocations,
             clock,
+            standing,
             principal,
+            listening,
             generation,
             deadline,
             next,
@@ -69,6 +77,9 @@ impl Guard {
     fn over(&mut self) -> Option<&'static str> {
         if Instant::now() >= self.deadline {
             return Some("stream_lifetime");
+        }
+        if let Some(objection) = self.standing.objection(&self.principal, self.listening) {
+            return Some(objection);
         }
         // As for single calls: who has not heard of revocations for too long lets nobody through.
         if self.revocations.is_blind(&*self.clock) {

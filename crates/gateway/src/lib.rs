@@ -17,12 +17,14 @@ mod refuse;
 mod relay;
 mod session;
 mod settings;
+mod standing;
 mod stream;
 mod upstream;
 
 pub use body::{Body, BodyError};
 pub use gateway::{Gateway, Parts, Route};
 pub use settings::{GatewayError, Server, Settings};
+pub use standing::Standing;
 pub use upstream::{Answer, BoxError, InProcess, Upstream};
 
 #[cfg(test)]

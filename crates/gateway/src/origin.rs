@@ -5,7 +5,7 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use url::Url;
 
 use crate::body::Body;
@@ -81,7 +81,13 @@ impl Admitted<'_> {
     }
 
     /// Answers a preflight (Fetch, "CORS-preflight request") of a configured origin; `None` if this is none.
-    pub(crate) fn preflight(self, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+    /// `also` are headers that pass to the upstream besides those of MCP.
+    pub(crate) fn preflight(
+        self,
+        method: &Method,
+        headers: &HeaderMap,
+        also: &[HeaderName],
+    ) -> Option<Response<Body>> {
         if *method != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
             return None;
         }
@@ -94,7 +100,7 @@ impl Admitted<'_> {
             ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static("POST, GET, DELETE"),
         );
-        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(headers));
+        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(headers, also));
         answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
         Some(response)
     }
@@ -103,13 +109,17 @@ impl Admitted<'_> {
 const HEADERS: &str = "authorization, content-type, accept, mcp-protocol-version, mcp-method, mcp-name, \
                        mcp-session-id, last-event-id, traceparent, tracestate";
 
-/// The headers that we read, and those `Mcp-Param-…` that the page names: `*` would not cover
+/// The headers that we read, those that pass on, and those `Mcp-Param-…` that the page names: `*` would not cover
 /// `Authorization`.
-fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
+fn allowed_headers(headers: &HeaderMap, also: &[HeaderName]) -> HeaderValue {
     let requested = headers
         .get(ACCESS_CONTROL_REQUEST_HEADERS)
         .and_then(|value| value.to_str().ok());
     let mut list = String::from(HEADERS);
+    for name in also {
+        list.push_str(", ");
+        list.push_str(name.as_str());
+    }
     for name in requested.unwrap_or_default().split(',').map(str::trim) {
         let token = name
             .bytes()

@@ -54,6 +54,13 @@ pub(crate) fn request(client: &HeaderMap, call: &Call, session: Option<HeaderVal
     upstream
 }
 
+/// Adds the client's headers that the configuration names.
+pub(crate) fn forward(client: &HeaderMap, names: &[HeaderName], upstream: &mut HeaderMap) {
+    for name in names {
+        copy(client, upstream, name.clone());
+    }
+}
+
 /// `Mcp-*`, but no session (2026-07-28 has none), and nothing that a server which reads `_` as `-` would
 /// take for another `Mcp-*`. Below `Mcp-Param-` names are the tool's own and may hold underscores.
 fn is_mcp(name: &HeaderName) -> bool {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use doorward_policy::ProtectedServer;
 use doorward_types::url::Issuer;
+use http::HeaderName;
 
+use crate::standing::Standing;
 use crate::upstream::Upstream;
 
 /// How the gateway behaves. [`Settings::new`] gives the defaults.
@@ -57,6 +59,33 @@ pub struct Server {
     pub protected: Arc<ProtectedServer>,
     /// Where its calls go.
     pub upstream: Upstream,
+    /// Whether calls without an `Authorization` header are let in. Calls with one are judged as anywhere.
+    pub anonymous: bool,
+    /// Names of client headers that pass to an HTTP upstream besides those of MCP. Whoever names them sees to it
+    /// that no server believes them for who the caller is.
+    pub forward_headers: Vec<HeaderName>,
+    /// Instead of [`Settings::connect_timeout`].
+    pub connect_timeout: Option<Duration>,
+    /// Instead of [`Settings::head_timeout`].
+    pub head_timeout: Option<Duration>,
+    /// What becomes of its open streams when the configuration changes.
+    pub standing: Arc<Standing>,
+}
+
+impl Server {
+    /// A server that asks for a token and has the settings of all.
+    #[must_use]
+    pub fn new(protected: Arc<ProtectedServer>, upstream: Upstream) -> Self {
+        Self {
+            standing: Standing::new(protected.allow.clone(), false),
+            protected,
+            upstream,
+            anonymous: false,
+            forward_headers: Vec::new(),
+            connect_timeout: None,
+            head_timeout: None,
+        }
+    }
 }
 
 /// Why a gateway cannot be made of its settings.

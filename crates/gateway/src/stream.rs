@@ -52,13 +52,20 @@ impl Purpose {
     }
 }
 
+impl Purpose {
+    /// Whether nobody waits for an answer on it.
+    pub(crate) fn is_listening(&self) -> bool {
+        !matches!(self, Self::Answer)
+    }
+}
+
 impl Stream {
     pub(crate) fn new(body: UpstreamBody, guard: Guard, purpose: Purpose) -> Self {
         Self { body, guard, purpose }
     }
 
     pub(crate) fn is_listening(&self) -> bool {
-        !matches!(self.purpose, Purpose::Answer)
+        self.purpose.is_listening()
     }
 
     /// Ready when we have to end it.

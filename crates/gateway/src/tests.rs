@@ -221,10 +221,7 @@ impl Fixture {
     fn with(upstream: Arc<Script>, settings: &Settings, servers: &[(&str, &str)]) -> Self {
         let servers = servers
             .iter()
-            .map(|(name, url)| Server {
-                protected: Arc::new(server(name)),
-                upstream: Upstream::http(url).unwrap(),
-            })
+            .map(|(name, url)| Server::new(Arc::new(server(name)), Upstream::http(url).unwrap()))
             .collect();
         Self::of(upstream, settings, servers)
     }

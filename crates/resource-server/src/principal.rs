@@ -38,7 +38,8 @@ pub struct PrincipalFacts {
 }
 
 /// Whom a verified token speaks for, and what for. Only verification makes one: wherever a `Principal` is
-/// at hand, signature, issuer, audience, lifetime and revocation of its token were checked.
+/// at hand, signature, issuer, audience, lifetime and revocation of its token were checked. The exception says
+/// so: [`Principal::anonymous`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Principal {
     /// Built once, so that policy reads it at every call without a copy.
@@ -70,6 +71,34 @@ impl Principal {
             expires: facts.expires,
             tenant: facts.tenant,
         }
+    }
+
+    /// Whoever calls a server that was configured to ask nobody who they are. The one principal without a
+    /// token: it proves nothing, names nobody, and is good for `resource` alone. It has `scopes`, never
+    /// expires and cannot be revoked.
+    #[must_use]
+    pub fn anonymous(resource: ResourceUri, scopes: ScopeSet, tenant: Tenant) -> Self {
+        Self::verified(PrincipalFacts {
+            subject: UserId::nil(),
+            // No account can be called so.
+            username: "(anonymous)".into(),
+            groups: Vec::new(),
+            client_id: ClientId::new("(anonymous)"),
+            scopes,
+            resource,
+            family: FamilyId::nil(),
+            revocation_sequence: u64::MAX,
+            token_id: TokenId::nil(),
+            issued: UnixTime::EPOCH,
+            expires: UnixTime::from_millis(i64::MAX),
+            tenant,
+        })
+    }
+
+    /// Whether this is [`Principal::anonymous`]: accounts have ids of their own.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.subject.user == UserId::nil()
     }
 
     /// A principal without a token, for tests of what consumes principals.

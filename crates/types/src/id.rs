@@ -29,6 +29,12 @@ macro_rules! uuid_ids {
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes(random)).into_uuid())
             }
 
+            /// The id that nothing has (RFC 9562 §5.9).
+            #[must_use]
+            pub const fn nil() -> Self {
+                Self(Uuid::nil())
+            }
+
             /// The id that a row or a claim carries.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {

@@ -86,8 +86,8 @@ impl Case {
         let upstream = Upstream::scripted(|_| {
             Answer::new(200, "application/json", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)
         });
-        let server = Server {
-            protected: Arc::new(ProtectedServer {
+        let server = Server::new(
+            Arc::new(ProtectedServer {
                 name: ServerName::new("mcp"),
                 path: "/mcp".into(),
                 resource: resource(),
@@ -97,8 +97,8 @@ impl Case {
                 }],
                 allow: AccessRule::everyone(),
             }),
-            upstream: doorward_gateway::Upstream::http(&upstream.url()).unwrap(),
-        };
+            doorward_gateway::Upstream::http(&upstream.url()).unwrap(),
+        );
         let clock = FixedClock::new(UnixTime::from_seconds(60));
         let revocations = RevocationSet::new();
         revocations.heard(clock.monotonic());
@@ -239,21 +239,36 @@ async fn mb_09_mb_10_mb_11_mb_12_no_reader_sees_what_policy_refused() {
 #[tokio::test]
 async fn mb_05_in_legacy_revisions_policy_judges_the_body_whatever_the_headers_say() {
     let case = Case::under(Arc::new(NoAdmin));
-    for (method, named_by) in [("tools/call", "name"), ("prompts/get", "name"), ("resources/read", "uri")] {
+    for (method, named_by) in [
+        ("tools/call", "name"),
+        ("prompts/get", "name"),
+        ("resources/read", "uri"),
+    ] {
         for version in [Some("2025-11-25"), Some("2025-06-18"), Some("2025-03-26"), None] {
             for (number, name, status) in [(1, "t_admin", 403), (2, "t_read", 200)] {
                 let body = format!(
                     r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{named_by}":"{name}"}}}}"#
                 );
-                let mut headers = vec![("mcp-name", "t_read".to_owned()), ("mcp-method", "tools/list".to_owned())];
+                let mut headers = vec![
+                    ("mcp-name", "t_read".to_owned()),
+                    ("mcp-method", "tools/list".to_owned()),
+                ];
                 headers.extend(version.map(|version| ("mcp-protocol-version", version.to_owned())));
                 let mutant = Mutant {
                     body: body.into_bytes(),
                     headers,
                 };
-                assert_eq!(case.send(number, &mutant).await, status, "{version:?} {method} {name}");
+                assert_eq!(
+                    case.send(number, &mutant).await,
+                    status,
+                    "{version:?} {method} {name}"
+                );
                 let arrived = case.upstream.take();
-                assert_eq!(arrived.len(), usize::from(status == 200), "{version:?} {method} {name}");
+                assert_eq!(
+                    arrived.len(),
+                    usize::from(status == 200),
+                    "{version:?} {method} {name}"
+                );
                 for request in arrived {
                     assert!(request.values("mcp-name").is_empty() && request.values("mcp-method").is_empty());
                 }

@@ -81,10 +81,10 @@ fn build(servers: &[(&str, &str)], settings: &Settings) -> Result<Gateway, Gatew
     let servers = servers.iter().map(|(name, path)| {
         let mut protected = server(name);
         protected.path = (*path).into();
-        Server {
-            protected: Arc::new(protected),
-            upstream: Upstream::http("http://127.0.0.1:1/").unwrap(),
-        }
+        Server::new(
+            Arc::new(protected),
+            Upstream::http("http://127.0.0.1:1/").unwrap(),
+        )
     });
     let random = Arc::new(CountingRandom::default());
     let master = MasterKey::generate(&*random);

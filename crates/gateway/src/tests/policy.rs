@@ -19,10 +19,10 @@ impl Policy for NoAdmin {
 async fn a_call_that_policy_refuses_is_a_403_without_a_scope_challenge() {
     let upstream = Arc::new(Script::default());
     let address = upstream.listen().await;
-    let servers = vec![Server {
-        protected: Arc::new(server("a")),
-        upstream: Upstream::http(&format!("http://{address}/up")).unwrap(),
-    }];
+    let servers = vec![Server::new(
+        Arc::new(server("a")),
+        Upstream::http(&format!("http://{address}/up")).unwrap(),
+    )];
     let fixture = Fixture::under(Arc::new(NoAdmin), upstream, &settings(), servers);
     let refused = fixture
         .post("alice", &CALL.replace("t_read", "t_admin"), &[])
