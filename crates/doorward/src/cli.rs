@@ -65,9 +65,11 @@ pub(crate) enum Command {
     },
 }
 
-/// Three ways to start, for `serve` without a word about what to protect.
+/// Ways to start, for `serve` without a word about what to protect.
 pub(crate) const SERVE_EXAMPLES: &str = "\
 Examples:
+  doorward serve -- npx -y @modelcontextprotocol/server-everything
+      protect a server that speaks stdio: the command that starts it
   doorward serve --demo
       try it: a built-in MCP server at http://localhost:8080/mcp
   doorward serve --upstream http://127.0.0.1:3001/mcp
@@ -81,14 +83,26 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     /// Protect the Streamable HTTP server at this URL
-    #[arg(long, value_name = "URL", conflicts_with = "demo")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["demo", "command"])]
     pub(crate) upstream: Option<String>,
     /// Protect the built-in demo server, with the user `demo`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     pub(crate) demo: bool,
-    /// Known so that the answer is clear: servers that speak stdio come in a later release.
-    #[arg(last = true, hide = true, value_name = "COMMAND")]
-    pub(crate) stdio: Vec<OsString>,
+    /// A variable of this environment that the command gets as well; may be repeated
+    #[arg(long, value_name = "NAME", requires = "command")]
+    pub(crate) env: Vec<String>,
+    /// Most connections at once (or DOORWARD_MAX_CONNECTIONS; default: as many as descriptors allow, at most 20000)
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections: Option<String>,
+    /// Most connections at once from one address (or DOORWARD_MAX_CONNECTIONS_PER_ADDRESS; default: half of them)
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections_per_address: Option<String>,
+    /// Start commands also where nothing keeps users apart (or DOORWARD_ALLOW_INSECURE_SHARED_UID=true)
+    #[arg(long)]
+    pub(crate) allow_insecure_shared_uid: bool,
+    /// Protect a server that speaks stdio: the command that starts it, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Where the configuration comes from. A flag beats its variable, which beats the file.

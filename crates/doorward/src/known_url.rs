@@ -40,6 +40,7 @@ pub(crate) fn public_url(config: &Config) -> PublicUrl {
 mod tests {
     use super::*;
     use crate::cli::ConfigArgs;
+    use crate::config::Environment;
 
     #[test]
     fn links_lead_to_the_server_that_ran_on_the_folder() {
@@ -50,7 +51,7 @@ mod tests {
                 listen: listen.map(Into::into),
                 ..ConfigArgs::default()
             };
-            public_url(&Config::load(&args, &|_| None).unwrap()).to_string()
+            public_url(&Config::load(&args, &Environment::default()).unwrap()).to_string()
         };
         assert_eq!(url(None), "http://localhost:8080");
         note(data.path(), &PublicUrl::parse("https://mcp.example.com").unwrap()).unwrap();

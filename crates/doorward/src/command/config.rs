@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::cli::CommonArgs;
-use crate::config::{self, Config, process_environment};
+use crate::config::{self, Config, Environment};
 use crate::error::CommandError;
 use crate::output::{Format, Output};
 
@@ -30,7 +30,7 @@ pub(crate) fn run(command: &ConfigCommand, common: &CommonArgs) -> Result<(), Co
 }
 
 fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
-    let config = match Config::load(&common.config, &process_environment) {
+    let config = match Config::load_to_check(&common.config, &Environment::of_process()) {
         Ok(config) => config,
         Err(error) => {
             if output.format == Format::Json {
@@ -48,7 +48,9 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
         .map_or_else(|| "the configuration".into(), |file| file.display().to_string());
     output.line(format!("{name} is good"))?;
     if config.servers.is_empty() {
-        output.line("it names no server: `doorward serve` also needs `--upstream URL` or `--demo`")?;
+        output.line(
+            "it names no server: `doorward serve` also needs `--upstream URL`, `--demo` or `-- COMMAND`",
+        )?;
     }
     for server in &config.servers {
         let who = if server.allow.is_empty() {
@@ -65,7 +67,7 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
 }
 
 fn show(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
-    let config = Config::load(&common.config, &process_environment)?;
+    let config = Config::load(&common.config, &Environment::of_process())?;
     let shown = config.shown();
     if output.format == Format::Json {
         let entries = shown

@@ -14,7 +14,7 @@ use doorward_types::random::SystemRandom;
 use doorward_types::time::{Clock as _, SystemClock, UnixTime};
 
 use crate::cli::{Command, CommonArgs};
-use crate::config::{Config, process_environment};
+use crate::config::{Config, Environment};
 use crate::error::CommandError;
 use crate::output::{Format, Output};
 
@@ -29,7 +29,7 @@ pub(crate) struct Context {
 
 impl Context {
     fn new(common: &CommonArgs) -> Result<Self, CommandError> {
-        let config = Config::load(&common.config, &process_environment)?;
+        let config = Config::load(&common.config, &Environment::of_process())?;
         Ok(Self {
             config,
             output: Output::stdout(common.format),

@@ -2,12 +2,13 @@
 
 use url::Url;
 
+use super::Config;
 use super::address::{self, Listen, PublicUrl};
 use super::duration::Span;
 use super::file::{Lifetimes, Timeouts};
 use super::parse::Parsed;
 use super::server::{Server, Upstream};
-use super::source::Problem;
+use super::source::{Place, Problem};
 
 /// Each entry is an origin as browsers send it (RFC 6454 §6.2).
 pub(super) fn allowed_origins(parsed: &Parsed, problems: &mut Vec<Problem>) {
@@ -121,15 +122,26 @@ pub(super) fn lifetimes(parsed: &Parsed, problems: &mut Vec<Problem>) {
 
 /// Waiting takes some time, and ends.
 pub(super) fn timeouts(parsed: &Parsed, problems: &mut Vec<Problem>) {
-    const LONGEST: Span = Span(std::time::Duration::from_secs(86_400));
     for (key, span) in Timeouts::from_file(parsed.file.timeouts).entries() {
-        if span.0 < std::time::Duration::from_millis(100) || span > LONGEST {
-            let place = parsed.place(&format!("timeouts.{key}"));
-            problems.push(Problem::new(
-                place,
-                format!("`{key}` must be between 100ms and {LONGEST}"),
-            ));
-        }
+        problems.extend(waiting(key, span, parsed.place(&format!("timeouts.{key}"))));
+    }
+}
+
+/// What is wrong with one time of waiting.
+pub(super) fn waiting(key: &str, span: Span, place: Place) -> Option<Problem> {
+    const LONGEST: Span = Span(std::time::Duration::from_secs(86_400));
+    let good = span.0 >= std::time::Duration::from_millis(100) && span <= LONGEST;
+    (!good).then(|| Problem::new(place, format!("`{key}` must be between 100ms and {LONGEST}")))
+}
+
+/// More connections from one address than there may be at all would be no limit.
+pub(super) fn limits(config: &Config, place: impl Fn() -> Place, problems: &mut Vec<Problem>) {
+    let (all, one) = (&config.max_connections, &config.max_connections_per_address);
+    if let (Some(all), Some(one)) = (all.value, one.value)
+        && one.0 > all.0
+    {
+        let message = format!("`max_connections_per_address` ({one}) is more than `max_connections` ({all})");
+        problems.push(Problem::new(place(), message));
     }
 }
 

@@ -1,13 +1,15 @@
 //! The configuration file, exactly as it may be written. What is absent stays absent here; `Config`
 //! knows the defaults.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::duration::Span;
+use super::size::Size;
 
 /// Doorward's configuration file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -28,6 +30,18 @@ pub(crate) struct ConfigFile {
     /// Origins of browser clients that may call the MCP endpoints, the token and the registration endpoint
     /// across origins. Default: none.
     pub(crate) allowed_origins: Option<Vec<String>>,
+    /// Connections served at once; further ones get `503`. Default: half of what the limit on open descriptors
+    /// leaves, at most 20,000.
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections: Option<u32>,
+    /// Connections at once from one address (IPv6: one /64 network); loopback is exempt, because a proxy that ends
+    /// TLS there speaks for everybody. Behind a proxy on another machine set it to `max_connections`. Default:
+    /// half of `max_connections`.
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections_per_address: Option<u32>,
+    /// Start commands also where this machine cannot keep the processes of different users apart. Then one
+    /// user's process may read what belongs to another one. Default: `false`.
+    pub(crate) allow_insecure_shared_uid: Option<bool>,
     /// Certificate files, when Doorward ends TLS itself.
     pub(crate) tls: Option<TlsFile>,
     /// The protected MCP servers.
@@ -50,7 +64,7 @@ pub(crate) struct TlsFile {
     pub(crate) key: PathBuf,
 }
 
-/// One protected MCP server. Exactly one of `upstream` and `demo`.
+/// One protected MCP server. Exactly one of `upstream`, `command` and `demo`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerFile {
@@ -61,12 +75,89 @@ pub(crate) struct ServerFile {
     /// URL of its Streamable HTTP endpoint.
     #[serde(default)]
     pub(crate) upstream: Option<String>,
+    /// The program, and each of its arguments, of a server that speaks stdio.
+    #[serde(default)]
+    pub(crate) command: Option<Vec<String>>,
     /// The built-in demo server.
     #[serde(default)]
     pub(crate) demo: bool,
     /// Who may use it: `user:NAME`, `group:NAME`. Default: every local account.
     #[serde(default)]
     pub(crate) allow: Option<Vec<String>>,
+    /// Let calls without a token in. What they do is done by nobody in particular. Default: `false`.
+    #[serde(default)]
+    pub(crate) allow_insecure_anonymous: bool,
+    /// Headers of the client that pass to the upstream besides those of MCP. Default: none.
+    #[serde(default)]
+    pub(crate) forward_headers: Vec<String>,
+    /// Variables for the command: `NAME = "value"`, or `NAME = "env:OTHER"` for one of Doorward's own. Besides
+    /// these it finds `PATH`, `LANG`, `TZ`, and a `HOME` and `TMPDIR` for each user.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, VariableFile>,
+    /// Where the command starts; relative to the folder of this file, which is the default.
+    #[serde(default)]
+    pub(crate) working_directory: Option<PathBuf>,
+    /// How long a process of the command may have nothing to do before it is stopped. Default: `10m`.
+    #[serde(default)]
+    pub(crate) idle: Option<Span>,
+    /// Most processes of one user at once. Default: `8`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub(crate) processes_per_user: Option<u32>,
+    /// Most processes at once. Default: `128`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub(crate) processes: Option<u32>,
+    /// Most memory of one process together with its children. Default: `2GiB`.
+    #[serde(default)]
+    pub(crate) memory: Option<Size>,
+    /// Most children of one process. Default: `256`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub(crate) max_children: Option<u32>,
+    /// Longest message of the command. Default: `16MiB`.
+    #[serde(default)]
+    pub(crate) max_message: Option<Size>,
+    /// How long Doorward waits for this server.
+    #[serde(default)]
+    pub(crate) timeouts: ServerTimeoutsFile,
+}
+
+/// A variable of a command.
+#[derive(JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct VariableFile(pub(crate) String);
+
+impl std::fmt::Debug for VariableFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl<'de> Deserialize<'de> for VariableFile {
+    /// An error of serde's own would repeat the value, which may be a secret.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self(text)),
+            _ => Err(serde::de::Error::custom(
+                "a variable's value must be a string: put it in quotes",
+            )),
+        }
+    }
+}
+
+/// How long Doorward waits for one server; `[timeouts]` holds for what is left out.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerTimeoutsFile {
+    /// For a connection to its `upstream`, TLS included. Default: `upstream_connect` of `[timeouts]`.
+    pub(crate) connect: Option<Span>,
+    /// For the head of an answer of its `upstream`, or for an answer of its `command`. Default:
+    /// `upstream_response` of `[timeouts]`.
+    pub(crate) response: Option<Span>,
+    /// For the first answer of a process of its `command`; a package that is downloaded first takes its time.
+    /// Default: `1m`.
+    pub(crate) start: Option<Span>,
 }
 
 /// How long Doorward waits for others.

@@ -3,11 +3,17 @@
 
 pub(crate) mod address;
 mod check;
+pub(crate) mod command;
 pub(crate) mod duration;
+mod environment;
 pub(crate) mod file;
+mod forward;
+mod layers;
 mod parse;
+pub(crate) mod scalar;
 mod server;
 mod show;
+pub(crate) mod size;
 pub(crate) mod source;
 
 #[cfg(test)]
@@ -15,25 +21,18 @@ mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 pub(crate) use address::{Listen, PublicUrl};
+pub(crate) use command::Command;
+pub(crate) use environment::Environment;
 use file::{ConfigFile, Lifetimes, RegistrationFile, Timeouts};
-use parse::Parsed;
+use layers::Purpose;
+use scalar::{Count, Switch};
 pub(crate) use server::{Server, Upstream};
 pub(crate) use source::ConfigError;
-use source::{Place, Problem, Source};
 
 use crate::cli::{ConfigArgs, ServeArgs};
 use crate::log::{LogFormat, LogLevel};
-
-/// Reads environment variables; tests hold their own.
-pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// The environment of this process.
-pub(crate) fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +91,12 @@ pub(crate) struct Config {
     pub(crate) log_format: Setting<LogFormat>,
     /// Origins of browser clients.
     pub(crate) allowed_origins: Vec<String>,
+    /// Most connections at once.
+    pub(crate) max_connections: Setting<Option<Count>>,
+    /// Most connections at once from one address.
+    pub(crate) max_connections_per_address: Setting<Option<Count>>,
+    /// Whether commands may start where nothing keeps users apart.
+    pub(crate) allow_insecure_shared_uid: Setting<Switch>,
     /// Our own certificate.
     pub(crate) tls: Option<Tls>,
     /// The protected servers; commands other than `serve` may have none.
@@ -109,17 +114,20 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads and checks the configuration for a command that needs no server.
-    pub(crate) fn load(args: &ConfigArgs, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        load(args, None, environment)
+    /// Reads and checks the configuration for a command that starts nothing: variables of commands behind
+    /// servers need not be set.
+    pub(crate) fn load(args: &ConfigArgs, environment: &Environment) -> Result<Self, ConfigError> {
+        layers::load(args, Purpose::Command, environment)
+    }
+
+    /// Reads and checks the configuration as `serve` does, without its flags.
+    pub(crate) fn load_to_check(args: &ConfigArgs, environment: &Environment) -> Result<Self, ConfigError> {
+        layers::load(args, Purpose::Check, environment)
     }
 
     /// Reads and checks the configuration for `serve`, whose flags may name a server.
-    pub(crate) fn load_for_serve(
-        args: &ServeArgs,
-        environment: Environment<'_>,
-    ) -> Result<Self, ConfigError> {
-        load(&args.config, Some(args), environment)
+    pub(crate) fn load_for_serve(args: &ServeArgs, environment: &Environment) -> Result<Self, ConfigError> {
+        layers::load(&args.config, Purpose::Serve(args), environment)
     }
 
     /// The same after the system chose the port.
@@ -138,325 +146,27 @@ impl Config {
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
-}
 
-fn load(
-    args: &ConfigArgs,
-    serve: Option<&ServeArgs>,
-    environment: Environment<'_>,
-) -> Result<Config, ConfigError> {
-    let variable = environment("DOORWARD_CONFIG").map(PathBuf::from);
-    let Some(path) = args.config.clone().or(variable) else {
-        return Layers {
-            args,
-            environment,
-            parsed: Parsed::default(),
-            source: None,
-            folder: None,
-        }
-        .config(serve);
-    };
-    let named = Place::Named(path.display().to_string());
-    let text = std::fs::read_to_string(&path).map_err(|error| ConfigError {
-        source: None,
-        problems: vec![
-            Problem::new(named, format!("cannot read the configuration file: {error}"))
-                .help("give its path with `--config FILE`"),
-        ],
-    })?;
-    let source = Source {
-        name: path.display().to_string(),
-        text,
-    };
-    match parse::parse(&source.text) {
-        Ok(parsed) => {
-            let folder = path.parent().map(Path::to_path_buf);
-            Layers {
-                args,
-                environment,
-                parsed,
-                source: Some((path, source)),
-                folder,
-            }
-            .config(serve)
-        }
-        Err(problems) => Err(ConfigError {
-            source: Some(source),
-            problems,
-        }),
-    }
-}
-
-/// The layers that a value may come from, and the problems found so far.
-struct Layers<'a> {
-    args: &'a ConfigArgs,
-    environment: Environment<'a>,
-    parsed: Parsed,
-    source: Option<(PathBuf, Source)>,
-    folder: Option<PathBuf>,
-}
-
-impl Layers<'_> {
-    fn config(self, serve: Option<&ServeArgs>) -> Result<Config, ConfigError> {
-        let mut problems = Vec::new();
-        let config = self.build(serve, &mut problems);
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(ConfigError {
-                source: self.source.map(|(_, source)| source),
-                problems,
-            }),
-        }
-    }
-
-    fn build(&self, serve: Option<&ServeArgs>, problems: &mut Vec<Problem>) -> Option<Config> {
-        let file = &self.parsed.file;
-        let listen = self.scalar(
-            "listen",
-            &self.args.listen,
-            &file.listen,
-            Listen::Localhost(8080),
-            problems,
-        );
-        let log_level = self.scalar(
-            "log_level",
-            &self.args.log_level,
-            &file.log_level,
-            LogLevel::Info,
-            problems,
-        );
-        let log_format = self.scalar(
-            "log_format",
-            &self.args.log_format,
-            &file.log_format,
-            LogFormat::Auto,
-            problems,
-        );
-        let data = self.data();
-        let public_url = self.public_url(listen.as_ref(), problems);
-        let tls = file.tls.as_ref().map(|tls| Tls {
-            certificate: self.beside_file(&tls.certificate),
-            key: self.beside_file(&tls.key),
-        });
-        let servers = self.servers(serve, problems);
-        check::allowed_origins(&self.parsed, problems);
-        check::registration(&self.parsed, problems);
-        check::lifetimes(&self.parsed, problems);
-        check::timeouts(&self.parsed, problems);
-        let (listen, public_url) = (listen?, public_url?);
-        self.reachable(&listen, &public_url, problems);
-        check::not_our_own_upstream(&self.parsed, &servers, &listen.value, &public_url.value, problems);
-        Some(Config {
-            public_url,
-            listen,
-            data,
-            log_level: log_level?,
-            log_format: log_format?,
-            allowed_origins: file.allowed_origins.clone().unwrap_or_default(),
-            tls,
-            servers,
-            lifetimes: Lifetimes::from_file(&file.lifetimes).ok()?,
-            timeouts: Timeouts::from_file(file.timeouts),
-            registration: file.registration.clone(),
-            file: self.source.as_ref().map(|(path, _)| path.clone()),
-            lines: self.lines(),
-        })
-    }
-
-    /// A top-level key by flag, variable, file, default.
-    fn scalar<T>(
-        &self,
-        key: &str,
-        flag: &Option<String>,
-        file: &Option<String>,
-        default: T,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Setting<T>>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
-        let Some((text, origin)) = self.text(key, flag.as_ref(), file.as_ref()) else {
-            return Some(Setting {
-                value: default,
-                origin: Origin::Default,
-            });
-        };
-        match text.parse() {
-            Ok(value) => Some(Setting { value, origin }),
-            Err(error) => {
-                problems.push(Problem::new(
-                    self.place(key, &origin),
-                    format!("`{text}` is {error}"),
-                ));
-                None
-            }
-        }
-    }
-
-    fn text(&self, key: &str, flag: Option<&String>, file: Option<&String>) -> Option<(String, Origin)> {
-        let (flag_name, variable) = names(key);
-        if let Some(text) = flag {
-            return Some((text.clone(), Origin::Flag(flag_name)));
-        }
-        if let Some(text) = (self.environment)(variable) {
-            return Some((text, Origin::Environment(variable)));
-        }
-        file.map(|text| (text.clone(), Origin::File(self.line(key))))
-    }
-
-    fn data(&self) -> Setting<PathBuf> {
-        if let Some(data) = &self.args.data {
-            return Setting {
-                value: data.clone(),
-                origin: Origin::Flag("--data"),
-            };
-        }
-        if let Some(data) = (self.environment)("DOORWARD_DATA") {
-            return Setting {
-                value: data.into(),
-                origin: Origin::Environment("DOORWARD_DATA"),
-            };
-        }
-        match &self.parsed.file.data {
-            Some(data) => Setting {
-                value: self.beside_file(data),
-                origin: Origin::File(self.line("data")),
-            },
-            None => Setting {
-                value: "doorward-data".into(),
-                origin: Origin::Default,
-            },
-        }
-    }
-
-    fn public_url(
-        &self,
-        listen: Option<&Setting<Listen>>,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Setting<PublicUrl>> {
-        let file = &self.parsed.file;
-        let Some((text, origin)) = self.text(
-            "public_url",
-            self.args.public_url.as_ref(),
-            file.public_url.as_ref(),
-        ) else {
-            let listen = listen?;
-            if listen.value.is_loopback() && file.tls.is_none() {
-                let value = PublicUrl::localhost(listen.value.port());
-                return Some(Setting {
-                    value,
-                    origin: Origin::Default,
-                });
-            }
-            let place = self.place("listen", &listen.origin);
-            let problem = Problem::new(
-                place,
-                "`public_url` is missing: under which URL do people reach this server?",
-            );
-            problems.push(
-                problem
-                    .help("set it to an `https` origin such as `public_url = \"https://mcp.example.com\"`"),
-            );
-            return None;
-        };
-        match PublicUrl::parse(&text) {
-            Ok(value) => Some(Setting { value, origin }),
-            Err(error) => {
-                let problem = Problem::new(self.place("public_url", &origin), error.to_string());
-                problems.push(match error {
-                    address::PublicUrlError::NotCanonical(_) => {
-                        problem.help("a server's `path` is a key of its own, under `[[servers]]`")
-                    }
-                    address::PublicUrlError::Insecure => {
-                        problem.help("end TLS in front of Doorward, or give it certificate files in `[tls]`")
-                    }
-                    address::PublicUrlError::NotAbsolute => problem,
-                });
-                None
-            }
-        }
-    }
-
-    /// Plain `http` is served on loopback only.
-    fn reachable(
-        &self,
-        listen: &Setting<Listen>,
-        public_url: &Setting<PublicUrl>,
-        problems: &mut Vec<Problem>,
-    ) {
-        let tls = self.parsed.file.tls.is_some();
-        if tls && !public_url.value.is_https() {
-            let place = self.place("public_url", &public_url.origin);
-            problems.push(Problem::new(place, "with `[tls]`, `public_url` must be `https`"));
-        }
-        if !tls && !listen.value.is_loopback() {
-            let message = format!(
-                "plain `http` is served on loopback only, and `{}` is not loopback",
-                listen.value
-            );
-            problems.push(
-                Problem::new(self.place("listen", &listen.origin), message)
-                    .help("give certificate files in `[tls]`, or listen on `localhost:PORT` behind a proxy that ends TLS"),
+    /// Every check that was weakened, and what that means. All of it is said at every start.
+    pub(crate) fn weakened(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.allow_insecure_shared_uid.value.0 {
+            told.push(
+                "allow_insecure_shared_uid: commands also start where nothing keeps one user's processes from another user's files"
+                    .into(),
             );
         }
-    }
-
-    fn servers(&self, serve: Option<&ServeArgs>, problems: &mut Vec<Problem>) -> Vec<Server> {
-        let by_flag = serve.and_then(|args| server::from_flags(args, problems));
-        let mut servers = server::from_file(&self.parsed, problems);
-        match by_flag {
-            Some(_) if !self.parsed.file.servers.is_empty() => problems.push(
-                Problem::new(
-                    self.parsed.place("servers"),
-                    "the file names servers, and so do the flags",
-                )
-                .help("leave out `--upstream` or `--demo`, or put that server into the file"),
-            ),
-            Some(server) => servers.push(server),
-            None => {}
+        for server in self
+            .servers
+            .iter()
+            .filter(|server| server.allow_insecure_anonymous)
+        {
+            told.push(format!(
+                "allow_insecure_anonymous: server `{}` answers everybody, without a login",
+                server.name
+            ));
         }
-        servers
-    }
-
-    fn place(&self, key: &str, origin: &Origin) -> Place {
-        match origin {
-            Origin::Flag(name) => Place::Named(format!("flag {name}")),
-            Origin::Environment(name) => Place::Named(format!("environment variable {name}")),
-            Origin::File(_) => self.parsed.place(key),
-            Origin::Default => Place::Nowhere,
-        }
-    }
-
-    fn beside_file(&self, path: &Path) -> PathBuf {
-        self.folder
-            .as_ref()
-            .map_or_else(|| path.to_path_buf(), |folder| folder.join(path))
-    }
-
-    fn line(&self, key: &str) -> usize {
-        match (self.parsed.span(key), &self.source) {
-            (Some(span), Some((_, source))) => source.position(span.start).0,
-            _ => 0,
-        }
-    }
-
-    fn lines(&self) -> std::collections::BTreeMap<String, usize> {
-        self.parsed
-            .keys()
-            .map(|key| (key.to_owned(), self.line(key)))
-            .collect()
-    }
-}
-
-/// The flag and the variable of a scalar top-level key.
-fn names(key: &str) -> (&'static str, &'static str) {
-    match key {
-        "public_url" => ("--public-url", "DOORWARD_PUBLIC_URL"),
-        "listen" => ("--listen", "DOORWARD_LISTEN"),
-        "data" => ("--data", "DOORWARD_DATA"),
-        "log_format" => ("--log-format", "DOORWARD_LOG_FORMAT"),
-        _ => ("--log-level", "DOORWARD_LOG"),
+        told
     }
 }
 

@@ -46,7 +46,7 @@ impl Parsed {
 }
 
 /// Keys that a later release knows, and what to do until then. A value that asks for nothing passes.
-const LATER: [(&str, &str, &str); 13] = [
+const LATER: [(&str, &str, &str); 11] = [
     (
         "database",
         "",
@@ -72,12 +72,6 @@ const LATER: [(&str, &str, &str); 13] = [
     ),
     ("client_metadata", "", "leave it out"),
     ("dpop", "", "leave it out"),
-    (
-        "servers[].command",
-        "",
-        "start the server yourself with its HTTP transport and give its `upstream` URL",
-    ),
-    ("servers[].env", "", "leave it out: it belongs to `command`"),
     (
         "servers[].scopes",
         "",
@@ -190,7 +184,7 @@ fn unknown_name(message: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 /// The candidate that a typing mistake most likely meant.
-fn nearest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let wrong = |candidate: &&str| distance(typed, candidate);
     let best = candidates.iter().copied().min_by_key(wrong)?;
     (wrong(&best) <= 1 + typed.len() / 4).then_some(best)

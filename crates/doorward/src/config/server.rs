@@ -1,14 +1,18 @@
 //! One protected server: from `[[servers]]` or from flags.
 
+use http::HeaderName;
 use url::Url;
 
-use super::file::ServerFile;
+use super::command::{self, Command, Surroundings};
+use super::duration::Span;
+use super::file::{ServerFile, Timeouts};
+use super::forward;
 use super::parse::Parsed;
 use super::source::{Place, Problem};
 use crate::cli::ServeArgs;
 
 /// A protected server, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     /// Its name and scope.
     pub(crate) name: String,
@@ -18,15 +22,35 @@ pub(crate) struct Server {
     pub(crate) upstream: Upstream,
     /// Who may use it; empty: every local account.
     pub(crate) allow: Vec<String>,
+    /// Whether a call without a token is let in.
+    pub(crate) allow_insecure_anonymous: bool,
+    /// Which of a client's headers pass to the upstream besides those that always do.
+    pub(crate) forward_headers: Vec<HeaderName>,
+    /// Longest wait for a connection to the upstream.
+    pub(crate) connect: Span,
+    /// Longest wait for the head of an answer, or for the whole one of a command.
+    pub(crate) response: Span,
 }
 
 /// What is behind a protected server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Upstream {
     /// The built-in server.
     Demo,
     /// A Streamable HTTP endpoint.
     Http(Url),
+    /// A command that speaks stdio.
+    Command(Box<Command>),
+}
+
+impl Server {
+    /// The command behind it, if there is one.
+    pub(crate) fn command(&self) -> Option<&Command> {
+        match &self.upstream {
+            Upstream::Command(command) => Some(command),
+            Upstream::Demo | Upstream::Http(_) => None,
+        }
+    }
 }
 
 /// First segments of paths that are ours (or will be): a server there would shadow them or be shadowed.
@@ -57,12 +81,18 @@ const OURS: [&str; 24] = [
     "token",
 ];
 
-/// The server that `serve --demo` or `serve --upstream URL` means: named `mcp`, at `/mcp`.
-pub(super) fn from_flags(args: &ServeArgs, problems: &mut Vec<Problem>) -> Option<Server> {
-    let upstream = match (&args.upstream, args.demo) {
-        (None, false) => return None,
-        (None, true) => Upstream::Demo,
-        (Some(text), _) => {
+/// The server that `serve --demo`, `serve --upstream URL` or `serve -- COMMAND` means: named `mcp`, at `/mcp`.
+pub(super) fn from_flags(
+    args: &ServeArgs,
+    timeouts: &Timeouts,
+    around: &Surroundings<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Server> {
+    let upstream = match (&args.upstream, args.demo, args.command.is_empty()) {
+        (None, false, true) => return None,
+        (None, true, _) => Upstream::Demo,
+        (None, false, false) => Upstream::Command(Box::new(command::from_flags(args, around, problems)?)),
+        (Some(text), ..) => {
             upstream(text, || Place::Named("flag --upstream".into()), problems).map(Upstream::Http)?
         }
     };
@@ -71,11 +101,20 @@ pub(super) fn from_flags(args: &ServeArgs, problems: &mut Vec<Problem>) -> Optio
         path: "/mcp".into(),
         upstream,
         allow: Vec::new(),
+        allow_insecure_anonymous: false,
+        forward_headers: Vec::new(),
+        connect: timeouts.upstream_connect,
+        response: timeouts.upstream_response,
     })
 }
 
 /// The servers of the file, in its order.
-pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Server> {
+pub(super) fn from_file(
+    parsed: &Parsed,
+    timeouts: &Timeouts,
+    around: &Surroundings<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Server> {
     let entries = &parsed.file.servers;
     let mut servers = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -95,7 +134,16 @@ pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Ser
                 problems.push(Problem::new(at(&format!("allow[{number}]")), error.to_string()));
             }
         }
-        let Some(upstream) = upstream_of(entry, &at, problems) else {
+        if entry.allow_insecure_anonymous && entry.allow.is_some() {
+            let message = format!(
+                "server `{}` admits everybody without a login (`allow_insecure_anonymous`) and only some people (`allow`)",
+                entry.name
+            );
+            problems.push(Problem::new(at("allow_insecure_anonymous"), message).help("keep one of the two"));
+        }
+        let forward_headers = forward::headers(entry, &at, problems);
+        check_timeouts(entry, &at, problems);
+        let Some(upstream) = upstream_of(entry, around, &at, problems) else {
             continue;
         };
         servers.push(Server {
@@ -103,6 +151,10 @@ pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Ser
             path: entry.path.clone(),
             upstream,
             allow,
+            allow_insecure_anonymous: entry.allow_insecure_anonymous,
+            forward_headers,
+            connect: entry.timeouts.connect.unwrap_or(timeouts.upstream_connect),
+            response: entry.timeouts.response.unwrap_or(timeouts.upstream_response),
         });
     }
     servers
@@ -110,25 +162,57 @@ pub(super) fn from_file(parsed: &Parsed, problems: &mut Vec<Problem>) -> Vec<Ser
 
 fn upstream_of(
     entry: &ServerFile,
+    around: &Surroundings<'_>,
     at: &dyn Fn(&str) -> Place,
     problems: &mut Vec<Problem>,
 ) -> Option<Upstream> {
-    match (&entry.upstream, entry.demo) {
-        (Some(text), false) => upstream(text, || at("upstream"), problems).map(Upstream::Http),
-        (None, true) => Some(Upstream::Demo),
-        (Some(_), true) => {
-            let message = format!("server `{}` has both `upstream` and `demo`", entry.name);
-            problems.push(Problem::new(at("demo"), message).help("a server has exactly one of them"));
+    if entry.command.is_none() {
+        command::belongs_to_a_command(entry, at, problems);
+    }
+    let both = |first: &str, second: &str| {
+        let message = format!("server `{}` has both `{first}` and `{second}`", entry.name);
+        Problem::new(at(second), message).help("a server has exactly one of `upstream`, `command` and `demo`")
+    };
+    match (&entry.upstream, &entry.command, entry.demo) {
+        (Some(text), None, false) => upstream(text, || at("upstream"), problems).map(Upstream::Http),
+        (None, Some(words), false) => command::from_file(entry, words, around, at, problems)
+            .map(|command| Upstream::Command(Box::new(command))),
+        (None, None, true) => Some(Upstream::Demo),
+        (Some(_), Some(_), _) => {
+            problems.push(both("upstream", "command"));
             None
         }
-        (None, false) => {
+        (Some(_), None, true) => {
+            problems.push(both("upstream", "demo"));
+            None
+        }
+        (None, Some(_), true) => {
+            problems.push(both("command", "demo"));
+            None
+        }
+        (None, None, false) => {
             let message = format!("server `{}` has nothing behind it", entry.name);
-            problems.push(
-                Problem::new(at("name"), message)
-                    .help("add `upstream = \"http://127.0.0.1:PORT/mcp\"` or `demo = true`"),
-            );
+            problems.push(Problem::new(at("name"), message).help(
+                "add `upstream = \"http://127.0.0.1:PORT/mcp\"`, `command = [\"PROGRAM\", \"ARGUMENT\"]` or `demo = true`",
+            ));
             None
         }
+    }
+}
+
+/// The bounds of `[timeouts]`.
+fn check_timeouts(entry: &ServerFile, at: &dyn Fn(&str) -> Place, problems: &mut Vec<Problem>) {
+    let timeouts = &entry.timeouts;
+    for (key, value) in [("connect", timeouts.connect), ("response", timeouts.response)] {
+        if let Some(problem) =
+            value.and_then(|value| super::check::waiting(key, value, at(&format!("timeouts.{key}"))))
+        {
+            problems.push(problem);
+        }
+    }
+    if timeouts.connect.is_some() && entry.upstream.is_none() {
+        let message = "`connect` belongs to an `upstream`: nothing else is connected to";
+        problems.push(Problem::new(at("timeouts.connect"), message).help("leave it out"));
     }
 }
 

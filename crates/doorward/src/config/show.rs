@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::file::RegistrationMode;
-use super::{Config, Origin, Upstream};
+use super::{Command, Config, Origin, Upstream};
 
 /// One line of `config show`.
 #[derive(Clone, Debug)]
@@ -17,8 +17,9 @@ pub(crate) struct Shown {
 }
 
 impl Config {
-    /// Every value in effect, in the order of the documentation. Nothing here is a secret: secrets are in
-    /// the data folder and in the files that the configuration names.
+    /// Every value in effect, in the order of the documentation. Nothing here is a secret: those are in the
+    /// data folder and in the files that the configuration names, and of a command's variables only the names
+    /// are shown.
     pub(crate) fn shown(&self) -> Vec<Shown> {
         let top = |key: &str, value: String, origin: &Origin| Shown {
             key: key.into(),
@@ -44,6 +45,21 @@ impl Config {
                 &self.log_format.origin,
             ),
             self.in_file("allowed_origins", json!(self.allowed_origins)),
+            Shown {
+                key: "max_connections".into(),
+                value: json!(self.max_connections.value.map(|count| count.0)),
+                origin: self.max_connections.origin.to_string(),
+            },
+            Shown {
+                key: "max_connections_per_address".into(),
+                value: json!(self.max_connections_per_address.value.map(|count| count.0)),
+                origin: self.max_connections_per_address.origin.to_string(),
+            },
+            Shown {
+                key: "allow_insecure_shared_uid".into(),
+                value: json!(self.allow_insecure_shared_uid.value.0),
+                origin: self.allow_insecure_shared_uid.origin.to_string(),
+            },
         ];
         if let Some(tls) = &self.tls {
             lines.push(self.in_file("tls.certificate", json!(tls.certificate)));
@@ -57,15 +73,13 @@ impl Config {
             lines.push(self.in_file(&format!("timeouts.{key}"), json!(span.to_string())));
         }
         lines.push(self.in_file("registration.mode", json!(self.registration_mode().name())));
-        lines.push(self.in_file("registration.known_hosts", json!(self.registration.known_hosts)));
+        let policy = crate::serve::registration(self);
+        lines.push(self.in_file("registration.known_hosts", json!(policy.known_hosts)));
         lines.push(self.in_file(
             "registration.unknown_hosts",
             json!(self.registration.unknown_hosts),
         ));
-        lines.push(self.in_file(
-            "registration.custom_schemes",
-            json!(self.registration.custom_schemes),
-        ));
+        lines.push(self.in_file("registration.custom_schemes", json!(policy.custom_schemes)));
         lines.push(self.in_file("registration.quota", json!(self.registration_quota())));
         lines
     }
@@ -93,9 +107,53 @@ impl Config {
             lines.push(match &server.upstream {
                 Upstream::Demo => self.in_file(&key("demo"), json!(true)),
                 Upstream::Http(url) => self.in_file(&key("upstream"), json!(url.as_str())),
+                Upstream::Command(command) => {
+                    let words = std::iter::once(&command.program).chain(&command.arguments);
+                    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+                    self.in_file(&key("command"), json!(words))
+                }
             });
             lines.push(self.in_file(&key("allow"), json!(server.allow)));
+            let anonymous = json!(server.allow_insecure_anonymous);
+            lines.push(self.in_file(&key("allow_insecure_anonymous"), anonymous));
+            let names: Vec<&str> = server
+                .forward_headers
+                .iter()
+                .map(http::HeaderName::as_str)
+                .collect();
+            lines.push(self.in_file(&key("forward_headers"), json!(names)));
+            if let Some(command) = server.command() {
+                self.show_command(command, &key, lines);
+            } else {
+                let value = json!(server.connect.to_string());
+                lines.push(self.inherited(&key("timeouts.connect"), "timeouts.upstream_connect", value));
+            }
+            let value = json!(server.response.to_string());
+            lines.push(self.inherited(&key("timeouts.response"), "timeouts.upstream_response", value));
         }
+    }
+
+    fn show_command(&self, command: &Command, key: &dyn Fn(&str) -> String, lines: &mut Vec<Shown>) {
+        let mut line = |name: &str, value: Value| lines.push(self.in_file(&key(name), value));
+        for (name, variable) in &command.environment {
+            line(&format!("env.{name}"), json!(variable.shown()));
+        }
+        line("working_directory", json!(command.working_directory));
+        line("idle", json!(command.idle.to_string()));
+        line("processes_per_user", json!(command.processes_per_user));
+        line("processes", json!(command.processes));
+        line("memory", json!(command.memory.to_string()));
+        line("max_children", json!(command.max_children));
+        line("max_message", json!(command.max_message.to_string()));
+        line("timeouts.start", json!(command.start.to_string()));
+    }
+
+    /// A key of a server for which a key of all servers stands in.
+    fn inherited(&self, key: &str, from: &str, value: Value) -> Shown {
+        let own = self.lines.contains_key(key);
+        let origin = self.in_file(if own { key } else { from }, Value::Null).origin;
+        let key = key.into();
+        Shown { key, value, origin }
     }
 
     fn in_file(&self, key: &str, value: Value) -> Shown {

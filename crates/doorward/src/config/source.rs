@@ -23,6 +23,30 @@ impl Source {
         (before.matches('\n').count() + 1, column)
     }
 
+    /// Whether a line (from 1) belongs to a table `env`, as far as can be told of text that may be broken.
+    fn is_in_env(&self, line: usize) -> bool {
+        let (mut in_table, mut in_braces) = (false, false);
+        for (number, text) in self.text.lines().take(line).enumerate() {
+            let text = text.trim();
+            if let Some(header) = text.strip_prefix('[') {
+                let name = header
+                    .trim_start_matches('[')
+                    .split(']')
+                    .next()
+                    .unwrap_or_default();
+                (in_table, in_braces) = (names_env(name), false);
+            } else if in_braces {
+                in_braces = !text.starts_with('}');
+            } else if names_env(text.split('=').next().unwrap_or_default()) {
+                if number + 1 == line {
+                    return true;
+                }
+                in_braces = text.contains('{') && !text.ends_with('}');
+            }
+        }
+        in_table || in_braces
+    }
+
     /// The line that `span` starts in, with the span underlined.
     fn frame(&self, span: &Range<usize>) -> String {
         let (line, column) = self.position(span.start);
@@ -30,7 +54,18 @@ impl Source {
         let length = self.text.get(span.clone()).unwrap_or_default();
         let length = length.lines().next().unwrap_or_default().chars().count().max(1);
         let gutter = " ".repeat(line.to_string().len());
-        let text = without_secret(text).replace('\t', " ");
+        let text = if self.is_in_env(line) {
+            // What a command finds in its environment is a secret more often than not.
+            text.split('=')
+                .next()
+                .map(|key| format!("{key}= …"))
+                .unwrap_or_default()
+        } else {
+            without_secret(text)
+        };
+        // Nor how long it is.
+        let length = if text.ends_with('…') { 1 } else { length };
+        let text = text.replace('\t', " ");
         format!(
             "{gutter}--> {}:{line}:{column}\n{gutter} |\n{line} | {text}\n{gutter} | {}{}",
             self.name,
@@ -38,6 +73,12 @@ impl Source {
             "^".repeat(length),
         )
     }
+}
+
+/// Whether a table header or a key path names `env`.
+fn names_env(path: &str) -> bool {
+    path.split('.')
+        .any(|part| part.trim_matches(['"', '\'', ' ', '\t']) == "env")
 }
 
 /// A line that sets a secret is shown up to the equals sign: error messages end up in logs and tickets.

@@ -11,12 +11,7 @@ fn load_with(text: &str, variables: &[(&str, &str)], args: ServeArgs) -> Result<
         std::fs::write(&path, text).unwrap();
         args.config.config = Some(path);
     }
-    let environment = |name: &str| {
-        variables
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| (*value).to_owned())
-    };
+    let environment = Environment::from(variables);
     let prefix = format!("{}/", folder.path().display());
     Config::load_for_serve(&args, &environment).map_err(|error| error.to_string().replace(&prefix, ""))
 }
@@ -228,13 +223,6 @@ mode = "external"
        |  ^^^^^^^^^^^^^^^^^^^^
       = help: leave it out: Doorward issues the tokens itself
 
-    error: `command` is not in this release
-     --> doorward.toml:9:1
-      |
-    9 | command = ["npx", "-y", "server"]
-      | ^^^^^^^
-      = help: start the server yourself with its HTTP transport and give its `upstream` URL
-
     error: `scopes` is not in this release
       --> doorward.toml:10:10
        |
@@ -305,7 +293,7 @@ allow = ["alice", "domain:corp.com"]
        |
     11 | name = "Tickets!"
        |        ^^^^^^^^^^
-      = help: add `upstream = "http://127.0.0.1:PORT/mcp"` or `demo = true`
+      = help: add `upstream = "http://127.0.0.1:PORT/mcp"`, `command = ["PROGRAM", "ARGUMENT"]` or `demo = true`
 
     error: servers `Tickets!` and `d` have the same path
       --> doorward.toml:15:8
@@ -330,7 +318,7 @@ allow = ["alice", "domain:corp.com"]
        |
     16 | demo = true
        |        ^^^^
-      = help: a server has exactly one of them
+      = help: a server has exactly one of `upstream`, `command` and `demo`
     "#);
 }
 
@@ -514,7 +502,7 @@ fn a_server_by_flag_and_servers_by_file_are_too_many() {
       |
     1 | [[servers]]
       | ^^^^^^^^^^^
-      = help: leave out `--upstream` or `--demo`, or put that server into the file
+      = help: leave out `--upstream`, `--demo` or the command after `--`, or put that server into the file
     ");
 }
 
@@ -542,10 +530,17 @@ fn shows_every_value_and_its_origin() {
     log_level = "info" # default
     log_format = "auto" # default
     allowed_origins = [] # default
+    max_connections = null # default
+    max_connections_per_address = null # default
+    allow_insecure_shared_uid = false # default
     servers[0].name = "a" # file, line 3
     servers[0].path = "/a" # file, line 4
     servers[0].upstream = "http://127.0.0.1:1/mcp" # file, line 5
     servers[0].allow = [] # default
+    servers[0].allow_insecure_anonymous = false # default
+    servers[0].forward_headers = [] # default
+    servers[0].timeouts.connect = "2s" # default
+    servers[0].timeouts.response = "5m" # default
     lifetimes.access_token = "10m" # default
     lifetimes.access_token_without_refresh = "1h" # default
     lifetimes.code = "30s" # file, line 7
@@ -564,9 +559,9 @@ fn shows_every_value_and_its_origin() {
     timeouts.upstream_response = "5m" # default
     timeouts.request_body = "30s" # default
     registration.mode = "open" # default
-    registration.known_hosts = [] # default
+    registration.known_hosts = ["chatgpt.com","claude.ai","claude.com","insiders.vscode.dev","vscode.dev","www.cursor.com"] # default
     registration.unknown_hosts = [] # default
-    registration.custom_schemes = [] # default
+    registration.custom_schemes = ["cursor","vscode","vscode-insiders"] # default
     registration.quota = 10000 # default
     "#);
 }

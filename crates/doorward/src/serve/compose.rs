@@ -139,10 +139,16 @@ fn data_plane(
         let upstream = match &server.upstream {
             Upstream::Demo => gateway::Upstream::in_process(Demo::new()),
             Upstream::Http(url) => gateway::Upstream::http(url.as_str()).map_err(unusable)?,
+            Upstream::Command(_) => {
+                return Err(CommandError::usage("stdio upstreams come in a later release"));
+            }
         };
         servers.push(gateway::Server {
-            protected: Arc::new(protected.clone()),
-            upstream,
+            anonymous: server.allow_insecure_anonymous,
+            forward_headers: server.forward_headers.clone(),
+            connect_timeout: Some(server.connect.0),
+            head_timeout: Some(server.response.0),
+            ..gateway::Server::new(Arc::new(protected.clone()), upstream)
         });
     }
     let settings = gateway::Settings {
@@ -210,7 +216,8 @@ pub(crate) fn lifetimes(config: &Config) -> Lifetimes {
     }
 }
 
-fn registration(config: &Config) -> RegistrationPolicy {
+/// Who may register.
+pub(crate) fn registration(config: &Config) -> RegistrationPolicy {
     let mode = match config.registration_mode() {
         ConfiguredMode::KnownHosts => RegistrationMode::KnownHosts,
         ConfiguredMode::Open => RegistrationMode::Open,

@@ -12,6 +12,7 @@ mod revocation;
 mod stop;
 pub(crate) mod tls;
 mod upkeep;
+mod upload;
 mod wire;
 
 use std::io::IsTerminal as _;
