@@ -13,13 +13,16 @@ pub mod forge;
 pub mod forwarder;
 pub mod html;
 pub mod http;
+pub mod http2;
 pub mod leak;
 pub mod mcp;
+pub mod measure;
 pub mod oauth;
 pub mod port;
 pub mod raw;
 pub mod server;
 pub mod upstream;
+pub mod usage;
 
 pub use command::{Finished, doorward_binary};
 pub use http::{Reply, Site};

@@ -2,12 +2,12 @@
 //! test scripts it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
 
 mod answer;
 mod readings;
@@ -27,9 +27,27 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     open: AtomicUsize,
     hanging: AtomicUsize,
+    sent: AtomicU64,
+    stop: Notify,
 }
 
-/// The server. It lives on a thread of its own until the test process ends.
+/// Counts while it lives, also when its task is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The server. It lives on a thread of its own until the test process ends, or it is stopped.
 #[derive(Clone)]
 pub struct Upstream {
     address: SocketAddr,
@@ -55,35 +73,58 @@ impl Upstream {
     /// When no port can be bound.
     #[must_use]
     pub fn scripted(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
+        Self::scripted_at(0, script)
+    }
+
+    /// One on this port of `127.0.0.1`, for servers that come back ([`crate::port::Port`]).
+    ///
+    /// # Panics
+    /// When the port cannot be bound.
+    #[must_use]
+    pub fn scripted_at(port: u16, script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
             special: Mutex::default(),
             requests: Mutex::default(),
             open: AtomicUsize::new(0),
             hanging: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
+            stop: Notify::new(),
         });
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("a socket can be set");
-        let address = listener.local_addr().expect("a bound socket");
         let server = Arc::clone(&shared);
+        let (bound, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
             runtime.block_on(async move {
-                let listener = TcpListener::from_std(listener).expect("a listener");
-                while let Ok((socket, _)) = listener.accept().await {
-                    let shared = Arc::clone(&server);
-                    tokio::spawn(async move {
-                        shared.open.fetch_add(1, Ordering::SeqCst);
-                        let _ = serve(socket, &shared).await;
-                        shared.open.fetch_sub(1, Ordering::SeqCst);
-                    });
+                let listener = listen(port).expect("a free port");
+                let address = listener.local_addr().expect("a bound socket");
+                bound.send(address).expect("somebody waits for it");
+                let accepting = async {
+                    while let Ok((socket, _)) = listener.accept().await {
+                        let shared = Arc::clone(&server);
+                        tokio::spawn(async move {
+                            let _counted = Counted::new(&shared.open);
+                            let _ = serve(socket, &shared).await;
+                        });
+                    }
+                };
+                // The runtime goes with all its connections.
+                tokio::select! {
+                    () = accepting => {}
+                    () = server.stop.notified() => {}
                 }
             });
         });
+        let address = address.recv().expect("a free port");
         Self { address, shared }
+    }
+
+    /// Ends it with all its connections, as a crash would.
+    pub fn stop(&self) {
+        self.shared.stop.notify_one();
     }
 
     /// Its endpoint.
@@ -171,7 +212,13 @@ impl Upstream {
         );
     }
 
-    /// How many answers hang ([`Part::Hang`]) because their peer has not closed yet.
+    /// Bytes of answers that the sockets took so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::SeqCst)
+    }
+
+    /// How many answers hang ([`Part::Hang`], [`Part::Repeat`]) because their peer has not closed yet.
     #[must_use]
     pub fn hanging(&self) -> usize {
         self.shared.hanging.load(Ordering::SeqCst)
@@ -182,6 +229,14 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
+}
+
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
+    // Thousands may come at once.
+    socket.listen(4096)
 }
 
 impl Shared {
@@ -211,7 +266,7 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> std::io::Result<()> {
             .expect("no script panicked")
             .push(request.clone());
         let script = shared.script_of(&request);
-        if !answer(&mut socket, script(&request), &shared.hanging).await? {
+        if !answer::send(&mut socket, script(&request), shared).await? {
             return Ok(());
         }
     }
@@ -278,69 +333,4 @@ async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
         }
     }
     Ok(Some(request))
-}
-
-/// Sends one answer; whether the connection can carry another.
-async fn answer(socket: &mut TcpStream, answer: Answer, hanging: &AtomicUsize) -> std::io::Result<bool> {
-    let mut head = format!("HTTP/1.1 {} Scripted\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if answer.chunked {
-        head.push_str("Transfer-Encoding: chunked\r\n\r\n");
-    } else {
-        let length: usize = answer
-            .parts
-            .iter()
-            .map(|part| {
-                if let Part::Bytes(bytes) = part {
-                    bytes.len()
-                } else {
-                    0
-                }
-            })
-            .sum();
-        head.push_str(&format!("Content-Length: {length}\r\n\r\n"));
-    }
-    socket.write_all(head.as_bytes()).await?;
-    for part in answer.parts {
-        match part {
-            Part::Bytes(bytes) if answer.chunked => {
-                socket
-                    .write_all(format!("{:x}\r\n", bytes.len()).as_bytes())
-                    .await?;
-                socket.write_all(&bytes).await?;
-                socket.write_all(b"\r\n").await?;
-            }
-            Part::Bytes(bytes) => socket.write_all(&bytes).await?,
-            Part::Wait(signal) => {
-                // The peer may give up meanwhile; then there is nobody to answer.
-                tokio::select! {
-                    () = signal.notified() => {}
-                    () = closed(socket) => return Ok(false),
-                }
-            }
-            Part::Hang => {
-                hanging.fetch_add(1, Ordering::SeqCst);
-                closed(socket).await;
-                hanging.fetch_sub(1, Ordering::SeqCst);
-                return Ok(false);
-            }
-            Part::Cut => return Ok(false),
-        }
-    }
-    if answer.chunked {
-        socket.write_all(b"0\r\n\r\n").await?;
-    }
-    Ok(true)
-}
-
-async fn closed(socket: &TcpStream) {
-    let mut byte = [0; 1];
-    loop {
-        match socket.peek(&mut byte).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
 }

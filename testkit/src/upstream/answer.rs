@@ -1,10 +1,15 @@
 //! What a test scripts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::recorded::Recorded;
+use super::{Counted, Shared};
 
 /// A piece of a scripted answer.
 #[derive(Clone, Debug)]
@@ -15,6 +20,13 @@ pub enum Part {
     Wait(Arc<tokio::sync::Notify>),
     /// Never goes on; ends when the peer closes.
     Hang,
+    /// Goes on after a while.
+    Pause(Duration),
+    /// The same bytes again and again, this far apart, until the peer closes; without a span, as fast as they
+    /// are taken.
+    Repeat(Vec<u8>, Duration),
+    /// Bytes one by one, this far apart.
+    Drip(Vec<u8>, Duration),
     /// Closes the connection without an end.
     Cut,
 }
@@ -30,6 +42,8 @@ pub struct Answer {
     pub parts: Vec<Part>,
     /// Whether it is sent in chunks as they come (else with `Content-Length`).
     pub chunked: bool,
+    /// Whether the parts are all that is sent: no head, no framing; then the connection is closed.
+    pub raw: bool,
 }
 
 impl Answer {
@@ -41,6 +55,7 @@ impl Answer {
             headers: vec![("Content-Type".into(), content_type.into())],
             parts: vec![Part::Bytes(body.into())],
             chunked: false,
+            raw: false,
         }
     }
 
@@ -64,6 +79,7 @@ impl Answer {
             headers: vec![("Content-Type".into(), "text/event-stream".into())],
             parts,
             chunked: true,
+            raw: false,
         }
     }
 
@@ -75,6 +91,17 @@ impl Answer {
             headers: Vec::new(),
             parts: Vec::new(),
             chunked: false,
+            raw: false,
+        }
+    }
+
+    /// Nothing but these bytes, pauses and ends: no head of its own.
+    #[must_use]
+    pub fn raw(parts: Vec<Part>) -> Self {
+        Self {
+            parts,
+            raw: true,
+            ..Self::empty(0)
         }
     }
 
@@ -127,4 +154,105 @@ pub fn friendly(request: &Recorded) -> Answer {
         }
     };
     Answer::result(request, &result)
+}
+
+impl Answer {
+    fn head(&self) -> String {
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if self.chunked {
+            return head + "Transfer-Encoding: chunked\r\n\r\n";
+        }
+        let length: usize = self
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Bytes(bytes) | Part::Drip(bytes, _) => bytes.len(),
+                _ => 0,
+            })
+            .sum();
+        head + &format!("Content-Length: {length}\r\n\r\n")
+    }
+}
+
+/// Sends one answer; whether the connection can carry another.
+pub(super) async fn send(socket: &mut TcpStream, answer: Answer, shared: &Shared) -> std::io::Result<bool> {
+    let (raw, chunked) = (answer.raw, answer.chunked);
+    if !raw {
+        socket.write_all(answer.head().as_bytes()).await?;
+    }
+    for part in answer.parts {
+        match part {
+            Part::Bytes(bytes) => write(socket, &bytes, chunked, shared).await?,
+            Part::Wait(signal) => {
+                if !unless_closed(socket, signal.notified()).await {
+                    return Ok(false);
+                }
+            }
+            Part::Pause(span) => {
+                if !unless_closed(socket, tokio::time::sleep(span)).await {
+                    return Ok(false);
+                }
+            }
+            Part::Hang => {
+                let _counted = Counted::new(&shared.hanging);
+                closed(socket).await;
+                return Ok(false);
+            }
+            Part::Repeat(bytes, span) => {
+                let _counted = Counted::new(&shared.hanging);
+                loop {
+                    write(socket, &bytes, chunked, shared).await?;
+                    if !span.is_zero() && !unless_closed(socket, tokio::time::sleep(span)).await {
+                        return Ok(false);
+                    }
+                }
+            }
+            Part::Drip(bytes, span) => {
+                for byte in bytes {
+                    write(socket, &[byte], chunked, shared).await?;
+                    if !unless_closed(socket, tokio::time::sleep(span)).await {
+                        return Ok(false);
+                    }
+                }
+            }
+            Part::Cut => return Ok(false),
+        }
+    }
+    if chunked {
+        socket.write_all(b"0\r\n\r\n").await?;
+    }
+    Ok(!raw)
+}
+
+async fn write(socket: &mut TcpStream, bytes: &[u8], chunked: bool, shared: &Shared) -> std::io::Result<()> {
+    if chunked {
+        let chunk = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+        socket.write_all(&chunk).await?;
+    } else {
+        socket.write_all(bytes).await?;
+    }
+    let count = u64::try_from(bytes.len()).unwrap_or(0);
+    shared.sent.fetch_add(count, Ordering::SeqCst);
+    Ok(())
+}
+
+/// Waits; not to the end if the peer gives up meanwhile, because then there is nobody to answer.
+async fn unless_closed(socket: &TcpStream, waiting: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        () = waiting => true,
+        () = closed(socket) => false,
+    }
+}
+
+async fn closed(socket: &TcpStream) {
+    let mut byte = [0; 1];
+    loop {
+        match socket.peek(&mut byte).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
