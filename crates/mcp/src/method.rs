@@ -2,7 +2,7 @@
 
 use crate::envelope::{Envelope, Kind};
 use crate::version::Revision;
-use Revision::{V2025_03_26 as R0326, V2025_11_25 as R1125, V2026_07_28 as R0728};
+use Revision::{V2024_11_05 as R1105, V2025_11_25 as R1125, V2026_07_28 as R0728};
 
 /// What a request acts on: the member of `params` that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +62,20 @@ const fn notification(name: &'static str, first: Revision, last: Revision) -> Me
 /// From `ClientRequest` and `ClientNotification` of each revision's schema, and of the official tasks
 /// (SEP-2663) and skills (SEP-2640) extensions; the most frequent first.
 static METHODS: [Method; 28] = [
-    request("tools/call", R0326, R0728, Some(NamedBy::Tool)),
-    request("tools/list", R0326, R0728, None),
+    request("tools/call", R1105, R0728, Some(NamedBy::Tool)),
+    request("tools/list", R1105, R0728, None),
     request("server/discover", R0728, R0728, None),
-    request("initialize", R0326, R1125, None),
-    request("ping", R0326, R1125, None),
-    request("resources/read", R0326, R0728, Some(NamedBy::Uri)),
-    request("resources/list", R0326, R0728, None),
-    request("resources/templates/list", R0326, R0728, None),
-    request("resources/subscribe", R0326, R1125, Some(NamedBy::Uri)),
-    request("resources/unsubscribe", R0326, R1125, Some(NamedBy::Uri)),
-    request("prompts/get", R0326, R0728, Some(NamedBy::Prompt)),
-    request("prompts/list", R0326, R0728, None),
-    request("completion/complete", R0326, R0728, None),
-    request("logging/setLevel", R0326, R1125, None),
+    request("initialize", R1105, R1125, None),
+    request("ping", R1105, R1125, None),
+    request("resources/read", R1105, R0728, Some(NamedBy::Uri)),
+    request("resources/list", R1105, R0728, None),
+    request("resources/templates/list", R1105, R0728, None),
+    request("resources/subscribe", R1105, R1125, Some(NamedBy::Uri)),
+    request("resources/unsubscribe", R1105, R1125, Some(NamedBy::Uri)),
+    request("prompts/get", R1105, R0728, Some(NamedBy::Prompt)),
+    request("prompts/list", R1105, R0728, None),
+    request("completion/complete", R1105, R0728, None),
+    request("logging/setLevel", R1105, R1125, None),
     request("subscriptions/listen", R0728, R0728, None),
     request("tasks/get", R1125, R0728, Some(NamedBy::Task)),
     request("tasks/update", R0728, R0728, Some(NamedBy::Task)),
@@ -85,10 +85,10 @@ static METHODS: [Method; 28] = [
     request("skills/list", R0728, R0728, None),
     request("skills/get", R0728, R0728, None),
     request("resources/directory/read", R0728, R0728, None),
-    notification("notifications/initialized", R0326, R1125),
-    notification("notifications/cancelled", R0326, R0728),
-    notification("notifications/progress", R0326, R1125),
-    notification("notifications/roots/list_changed", R0326, R1125),
+    notification("notifications/initialized", R1105, R1125),
+    notification("notifications/cancelled", R1105, R0728),
+    notification("notifications/progress", R1105, R1125),
+    notification("notifications/roots/list_changed", R1105, R1125),
     notification("notifications/tasks/status", R1125, R1125),
 ];
 

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-/// A revision of MCP that was published for Streamable HTTP, oldest first.
+/// A revision of MCP that is spoken over Streamable HTTP, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
+    /// 2024-11-05: older than Streamable HTTP, but servers that know no newer revision (most of all those
+    /// on stdio) settle on it in `initialize`, and the client then names it in every request. Its messages
+    /// are those of 2025-03-26. It is accepted and not offered: see [`Revision::ALL`].
+    V2024_11_05,
     /// 2025-03-26: sessions, batches, no version header. A request without a version header counts as this.
     V2025_03_26,
     /// 2025-06-18: the version header appears, batches go.
@@ -16,7 +20,7 @@ pub enum Revision {
 }
 
 impl Revision {
-    /// Every known revision, newest first: the `supported` list of an unsupported-version error.
+    /// Every revision that is offered, newest first: the `supported` list of an unsupported-version error.
     pub const ALL: [Self; 4] = [
         Self::V2026_07_28,
         Self::V2025_11_25,
@@ -27,13 +31,15 @@ impl Revision {
     /// The revision that `text` names, byte for byte.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|revision| revision.as_str() == text)
+        let mut known = Self::ALL.into_iter().chain([Self::V2024_11_05]);
+        known.find(|revision| revision.as_str() == text)
     }
 
     /// The date that names it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::V2024_11_05 => "2024-11-05",
             Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",

@@ -96,7 +96,7 @@ fn mb_04_versions_must_agree_and_be_known() {
     );
     assert_eq!((error.code(), error.status().as_u16()), (-32022, 400));
     let legacy = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-    let error = call(legacy, &[("mcp-protocol-version", "2024-11-05")]).unwrap_err();
+    let error = call(legacy, &[("mcp-protocol-version", "2024-10-07")]).unwrap_err();
     assert_eq!(error.code(), -32022);
     let error = call(legacy, &[VERSION, method]).unwrap_err();
     assert_eq!(
@@ -117,6 +117,7 @@ fn mb_05_for_legacy_revisions_the_body_alone_counts() {
         &[lie, ("mcp-protocol-version", "2025-11-25")],
         &[lie, ("mcp-protocol-version", "2025-06-18")],
         &[lie, ("mcp-protocol-version", "2025-03-26")],
+        &[lie, ("mcp-protocol-version", "2024-11-05")],
     ] {
         let call = call(body, headers).unwrap();
         assert_eq!(call.name(), Some("t_admin"));
@@ -306,4 +307,30 @@ fn revisions_know_their_methods() {
     assert!(method::find(Revision::V2025_06_18, "tasks/get").is_none());
     assert_eq!(Revision::parse("2025-06-18"), Some(Revision::V2025_06_18));
     assert_eq!(Revision::parse("2025-06-18 "), None);
+}
+
+/// What a server settles on in `initialize` comes back in every header: a 400 would cut off every server that
+/// knows no newer revision.
+#[test]
+fn the_revision_before_streamable_http_is_accepted_and_not_offered() {
+    let old = [("mcp-protocol-version", "2024-11-05")];
+    for message in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t_read"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"x:y"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[]}}"#,
+    ] {
+        assert_eq!(
+            call(message, &old).unwrap().revision(),
+            Revision::V2024_11_05,
+            "{message}"
+        );
+    }
+    for later in ["tasks/list", "server/discover", "subscriptions/listen"] {
+        let message = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{later}"}}"#);
+        let error = call(&message, &old).unwrap_err();
+        assert_eq!(error, Why::UnknownMethod(Revision::V2024_11_05));
+    }
+    assert!(Revision::V2024_11_05.is_legacy());
+    assert!(!Revision::ALL.contains(&Revision::V2024_11_05));
 }
