@@ -25,7 +25,7 @@ pub use body::{Body, BodyError};
 pub use gateway::{Gateway, Parts, Route};
 pub use settings::{GatewayError, Server, Settings};
 pub use standing::Standing;
-pub use upstream::{Answer, BoxError, InProcess, Upstream};
+pub use upstream::{Answer, BoxError, InProcess, Launcher, Launching, Owner, Stdio, StdioSettings, Upstream};
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::receive::JSON;
-use crate::upstream::BoxError;
+use crate::upstream::{BoxError, StdioFailure};
 
 /// Everything that can go wrong between a request and the head of its answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,8 @@ pub(crate) enum Failure {
     UpstreamNotMcp(StatusCode),
     #[error("the MCP server behind this address answered with an error")]
     UpstreamStatus(StatusCode),
+    #[error("{0}")]
+    Stdio(#[from] StdioFailure),
 }
 
 impl From<hyper_util::client::legacy::Error> for Failure {
@@ -104,6 +106,7 @@ impl Failure {
             | Self::UpstreamNotMcp(_) => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamStatus(status) => *status,
+            Self::Stdio(failure) => failure.status(),
         }
     }
 
@@ -112,6 +115,7 @@ impl Failure {
         match self {
             Self::Envelope(error) => error.code(),
             Self::NotAdmitted(refusal) => refusal.reason.code(),
+            Self::Stdio(StdioFailure::Version { .. }) => -32022,
             _ => i32::from(self.status().as_u16()),
         }
     }
@@ -139,6 +143,7 @@ impl Failure {
             Self::UpstreamRefused(_) => "upstream_refused",
             Self::UpstreamNotMcp(_) => "upstream_not_mcp",
             Self::UpstreamStatus(_) => "upstream_status",
+            Self::Stdio(failure) => failure.reason(),
         }
     }
 
@@ -156,6 +161,9 @@ impl Failure {
 
     /// Seconds after which it may be worth trying again.
     fn retry_after(&self) -> Option<u32> {
+        if let Self::Stdio(failure) = self {
+            return failure.retry_after();
+        }
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
@@ -262,7 +270,7 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    supported: Option<[&'static str; 4]>,
+    supported: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requested: Option<&'a str>,
 }
@@ -287,7 +295,14 @@ pub(crate) fn refuse(
         Failure::NotAdmitted(NotAdmitted {
             reason: NotAdmittedReason::UnsupportedVersion { requested },
             ..
-        }) => (Some(Revision::ALL.map(Revision::as_str)), Some(&**requested)),
+        }) => (
+            Some(Revision::ALL.map(Revision::as_str).to_vec()),
+            Some(&**requested),
+        ),
+        Failure::Stdio(StdioFailure::Version { supported }) => (
+            Some(supported.iter().map(String::as_str).collect()),
+            about.summary.as_ref().map(|summary| summary.revision().as_str()),
+        ),
         _ => (None, None),
     };
     let answer = Answer {

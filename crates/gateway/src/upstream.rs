@@ -1,5 +1,7 @@
 //! Where permitted calls go.
 
+mod stdio;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -11,6 +13,8 @@ use bytes::Bytes;
 use doorward_mcp::Action;
 use doorward_policy::Permit;
 use doorward_resource_server::Principal;
+use doorward_types::id::ServerName;
+use doorward_types::random::Random;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -19,6 +23,8 @@ use crate::body::UpstreamBody;
 use crate::connect::HttpClient;
 use crate::refuse::Failure;
 use crate::settings::GatewayError;
+pub(crate) use stdio::StdioFailure;
+pub use stdio::{Launcher, Launching, Owner, Stdio, StdioSettings};
 
 /// Any error of a body or a connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +45,8 @@ pub enum Upstream {
     Http(Uri),
     /// A server in this process.
     InProcess(Arc<dyn InProcess>),
+    /// A command that speaks stdio.
+    Stdio(Arc<Stdio>),
 }
 
 impl Upstream {
@@ -52,6 +60,18 @@ impl Upstream {
             return Err(refuse());
         }
         Ok(Self::Http(uri))
+    }
+
+    /// A command that speaks stdio, started by `launcher` for each user or legacy session. When the last clone
+    /// of this value is dropped, its processes end after the calls that they are working on.
+    #[must_use]
+    pub fn stdio(
+        name: ServerName,
+        launcher: Arc<dyn Launcher>,
+        settings: StdioSettings,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        Self::Stdio(Arc::new(Stdio::new(name, launcher, settings, random)))
     }
 
     /// A tower service, such as an rmcp server.
@@ -79,31 +99,34 @@ impl Upstream {
         headers: HeaderMap,
         principal: &Arc<Principal>,
     ) -> Result<Response<UpstreamBody>, Failure> {
-        let method = match permit.call().action() {
+        let mut request = Request::new(());
+        *request.method_mut() = match permit.call().action() {
             Action::OpenStream => Method::GET,
             Action::EndSession => Method::DELETE,
             Action::Request | Action::Notification | Action::Response => Method::POST,
         };
-        let body = permit.into_call().into_body();
         let answer = async {
             match self {
                 Self::Http(uri) => {
-                    let mut request = Request::new(Full::new(body));
-                    *request.method_mut() = method;
                     *request.uri_mut() = uri.clone();
                     *request.headers_mut() = headers;
+                    let request = request.map(|()| Full::new(permit.into_call().into_body()));
                     let response = client.request(request).await.map_err(Failure::from)?;
                     Ok(response.map(UpstreamBody::Http))
                 }
                 Self::InProcess(service) => {
-                    let mut request = Request::new(body);
-                    *request.method_mut() = method;
                     *request.headers_mut() = headers;
                     request.extensions_mut().insert(Arc::clone(principal));
+                    let request = request.map(|()| permit.into_call().into_body());
                     Ok(service.call(request).await.map(UpstreamBody::InProcess))
                 }
+                Self::Stdio(stdio) => stdio.send(permit, &headers, principal).await,
             }
         };
+        if matches!(self, Self::Stdio(_)) {
+            // It has time limits of its own.
+            return answer.await;
+        }
         tokio::time::timeout(limit, answer)
             .await
             .unwrap_or(Err(Failure::UpstreamTimedOut))
@@ -116,6 +139,7 @@ impl fmt::Debug for Upstream {
             // Without the query: people put keys there.
             Self::Http(uri) => write!(f, "Http({:?} {})", uri.authority(), uri.path()),
             Self::InProcess(_) => f.write_str("InProcess"),
+            Self::Stdio(_) => f.write_str("Stdio"),
         }
     }
 }
