@@ -28,9 +28,82 @@ pub struct Builder {
     env: BTreeMap<String, String>,
     faketime: bool,
     tls: Option<rustls::pki_types::CertificateDer<'static>>,
+    surroundings: Surroundings,
+}
+
+/// Where the output of a server goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Into a file, which [`Doorward::logs`] shows.
+    #[default]
+    File,
+    /// Into a pipe that nobody reads.
+    Unread,
+    /// Nowhere: the descriptor is closed.
+    Closed,
+}
+
+/// What the process finds when it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Surroundings {
+    descriptors: Option<u32>,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Surroundings {
+    /// The command in a shell that sets things up and then becomes it.
+    fn around(self, command: &Command) -> Command {
+        let mut script = String::new();
+        if let Some(descriptors) = self.descriptors {
+            script.push_str(&format!("ulimit -n {descriptors} && "));
+        }
+        script.push_str("exec \"$0\" \"$@\"");
+        for (output, number) in [(self.stdout, 1), (self.stderr, 2)] {
+            if output == Output::Closed {
+                script.push_str(&format!(" {number}>&-"));
+            }
+        }
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &script])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear();
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                shell.env(name, value);
+            }
+        }
+        if let Some(folder) = command.get_current_dir() {
+            shell.current_dir(folder);
+        }
+        shell
+    }
 }
 
 impl Builder {
+    /// At most so many descriptors.
+    #[must_use]
+    pub const fn descriptors(mut self, most: u32) -> Self {
+        self.surroundings.descriptors = Some(most);
+        self
+    }
+
+    /// Where stdout goes.
+    #[must_use]
+    pub const fn stdout(mut self, output: Output) -> Self {
+        self.surroundings.stdout = output;
+        self
+    }
+
+    /// Where stderr goes.
+    #[must_use]
+    pub const fn stderr(mut self, output: Output) -> Self {
+        self.surroundings.stderr = output;
+        self
+    }
+
     /// The built-in server: `--demo`.
     #[must_use]
     pub fn demo(self) -> Self {
@@ -165,6 +238,7 @@ impl Builder {
             address,
             args,
             env: self.env,
+            surroundings: self.surroundings,
             clock,
             offset: Mutex::new(Duration::ZERO),
             running: Mutex::new(None),
@@ -198,6 +272,7 @@ pub struct Doorward {
     pub address: SocketAddr,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    surroundings: Surroundings,
     clock: Option<PathBuf>,
     offset: Mutex<Duration>,
     running: Mutex<Option<Running>>,
@@ -248,7 +323,7 @@ impl Doorward {
         let mut running = self.running.lock().expect("the harness did not panic");
         assert!(running.is_none(), "it runs already");
         let mut command = command::hermetic(&self.work);
-        command.args(&self.args).envs(&self.env).stdin(Stdio::null());
+        command.args(&self.args).envs(&self.env);
         if let Some(clock) = &self.clock {
             command
                 .env("LD_PRELOAD", faketime_library())
@@ -256,9 +331,13 @@ impl Doorward {
                 .env("FAKETIME_NO_CACHE", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
+        if self.surroundings != Surroundings::default() {
+            command = self.surroundings.around(&command);
+        }
         command
-            .stdout(self.log_file("stdout.log"))
-            .stderr(self.log_file("stderr.log"));
+            .stdin(Stdio::null())
+            .stdout(self.output(self.surroundings.stdout, "stdout.log"))
+            .stderr(self.output(self.surroundings.stderr, "stderr.log"));
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} starts: {error}"));
@@ -275,6 +354,13 @@ impl Doorward {
             watchdog,
             _leash: leash,
         });
+    }
+
+    fn output(&self, output: Output, name: &str) -> Stdio {
+        match output {
+            Output::Unread => Stdio::piped(),
+            Output::File | Output::Closed => self.log_file(name).into(),
+        }
     }
 
     fn log_file(&self, name: &str) -> std::fs::File {

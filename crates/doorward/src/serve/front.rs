@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::host;
+use super::upload::{self, Upload};
 use crate::config::PublicUrl;
 
 /// Longest request target. Authorization requests carry a state and a challenge, never this much.
@@ -79,7 +80,14 @@ impl Front {
     }
 
     async fn web(&self, request: Request<Incoming>) -> Response<FrontBody> {
-        let response = self.web.clone().oneshot(request.map(axum::body::Body::new)).await;
+        if upload::is_packed(request.headers()) {
+            return text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send the body as it is, without a Content-Encoding\n",
+            );
+        }
+        let request = request.map(|body| axum::body::Body::new(Upload::new(body)));
+        let response = self.web.clone().oneshot(request).await;
         response
             .unwrap_or_else(|never| match never {})
             .map(FrontBody::Web)
