@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use crate::control::{Control, Shared};
+use crate::control::{Control, ExitReason, Shared};
 use crate::family::Looks;
 use crate::input::{self, Input};
 use crate::launch::{self, LAUNCH};
@@ -127,6 +127,7 @@ pub struct Supervisor {
     isolation: Isolation,
     spawner: Spawner,
     looks: Arc<Looks>,
+    children: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Supervisor {
@@ -155,6 +156,7 @@ impl Supervisor {
             isolation,
             spawner: Spawner::new().map_err(ProcessError::NoThread)?,
             looks: Arc::default(),
+            children: Mutex::default(),
         }))
     }
 
@@ -199,6 +201,22 @@ impl Supervisor {
             .map_err(no_resources("watch over a process"))
     }
 
+    /// Stops every child as [`Control::stop`] does, and waits until nothing of any of them is left: four seconds and
+    /// a little at most, unless the kernel is stuck. For the end of the process; nothing should be started any more.
+    pub async fn stop_all(&self) {
+        let children: Vec<Arc<Shared>> = self.children().iter().filter_map(Weak::upgrade).collect();
+        for child in &children {
+            child.ask(ExitReason::Stopped);
+        }
+        for child in children {
+            child.exited().await;
+        }
+    }
+
+    fn children(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The launcher that becomes the program.
     fn command(&self, spec: &Spec, confined: bool) -> Command {
         let mut command = Command::new(&self.launcher);
@@ -225,6 +243,11 @@ impl Supervisor {
         let input = pipe::Sender::from_owned_fd(ours.input.into())?;
         let control = Control::new(Arc::clone(&shared), child.id());
         let running = Running::new(child, spec.caps, Arc::clone(&shared), Arc::clone(&self.looks))?;
+        {
+            let mut children = self.children();
+            children.retain(|child| child.strong_count() > 0);
+            children.push(Arc::downgrade(&shared));
+        }
         let span = tracing::Span::current();
         tokio::spawn(running.supervise().instrument(span.clone()));
         tokio::spawn(input::write(input, queued, Arc::clone(&shared)).instrument(span.clone()));
