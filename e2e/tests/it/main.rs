@@ -11,6 +11,7 @@ mod conformance;
 mod consent;
 mod differential;
 mod faults;
+mod fidelity;
 mod greeting;
 mod hostile_upstream;
 mod http_surface;
