@@ -22,6 +22,15 @@ impl RawReply {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
+    /// The statuses of all answers, in order.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<u16> {
+        let text = self.text();
+        text.match_indices("HTTP/1.1 ")
+            .filter_map(|(at, found)| text.get(at + found.len()..)?.get(..3)?.parse().ok())
+            .collect()
+    }
+
     /// The values of a header in the first answer.
     #[must_use]
     pub fn headers(&self, name: &str) -> Vec<String> {
@@ -63,6 +72,35 @@ pub async fn send(address: SocketAddr, bytes: &[u8]) -> RawReply {
     assert!(
         ended.is_ok(),
         "an answer or a closed connection in time, got: {}",
+        String::from_utf8_lossy(&received)
+    );
+    RawReply {
+        status: status_of(&received),
+        bytes: received,
+    }
+}
+
+/// Sends `bytes` on a new connection and reads until the peer closed.
+///
+/// # Panics
+/// When the connection is refused, or stays open for half a minute.
+pub async fn until_closed(address: SocketAddr, bytes: &[u8]) -> RawReply {
+    let mut socket = TcpStream::connect(address)
+        .await
+        .expect("the server accepts connections");
+    let _ = socket.write_all(bytes).await;
+    let mut received = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    let read = async {
+        // A reset is a close, too; what came before it counts.
+        while let Ok(count @ 1..) = socket.read(&mut buffer).await {
+            received.extend_from_slice(&buffer[..count]);
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), read).await;
+    assert!(
+        ended.is_ok(),
+        "a closed connection in time, got: {}",
         String::from_utf8_lossy(&received)
     );
     RawReply {

@@ -1,0 +1,1 @@
+//! DS and FT: more than there is room for.
