@@ -147,3 +147,394 @@ async fn ds_07_deep_and_wide_bodies_are_refused() {
     }
     catalogue.still_good().await;
 }
+
+/// Sends `body` with these headers besides those that any request has; it must be refused with this status
+/// and code and never arrive.
+async fn refuse_with(
+    catalogue: &Catalogue,
+    headers: &[(&str, &str)],
+    body: &str,
+    told: (u16, i32),
+) -> doorward_testkit::Reply {
+    let (case, token) = (marker(), catalogue.t().await);
+    let body = body
+        .replace("CASE", &case)
+        .replace("META", &mcp::meta().to_string());
+    let mut request = catalogue
+        .call("unused")
+        .without("MCP-Protocol-Version")
+        .without("Mcp-Method")
+        .without("Mcp-Name");
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let reply = request.body(body.clone()).bearer(&token).send().await;
+    let code = mcp::answer(&reply)["error"]["code"].clone();
+    assert_eq!(
+        (reply.status, code),
+        (told.0, json!(told.1)),
+        "{headers:?} {body}: {}",
+        reply.text()
+    );
+    catalogue.up_a.assert_never_saw(&case);
+    reply
+}
+
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t_read","arguments":{"m":"CASE"},"_meta":META}}"#;
+const MODERN: [(&str, &str); 3] = [
+    ("MCP-Protocol-Version", mcp::MODERN),
+    ("Mcp-Method", "tools/call"),
+    ("Mcp-Name", "t_read"),
+];
+const H400: (u16, i32) = (400, -32020);
+
+fn without(position: usize) -> Vec<(&'static str, &'static str)> {
+    let mut headers = MODERN.to_vec();
+    headers.remove(position);
+    headers
+}
+
+#[tokio::test]
+async fn mb_02_header_and_body_name_the_same_method() {
+    let catalogue = catalogue().await;
+    for method in [
+        "tools/list",
+        "Tools/Call",
+        "TOOLS/CALL",
+        "tools/call, tools/list",
+        "=?base64?dG9vbHMvY2FsbA==?=",
+    ] {
+        let mut headers = MODERN;
+        headers[1].1 = method;
+        refuse_with(catalogue, &headers, CALL, H400).await;
+    }
+    let mut headers = MODERN;
+    headers[1].1 = "tools/list";
+    refuse_with(catalogue, &headers, &CALL.replace("t_read", "t_admin"), H400).await;
+    let body = CALL.replace("tools/call", "Tools/Call");
+    refuse_with(catalogue, &MODERN, &body, H400).await;
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_03_each_mirrored_header_is_there_once_and_says_something() {
+    let catalogue = catalogue().await;
+    for (position, (name, value)) in MODERN.into_iter().enumerate() {
+        refuse_with(catalogue, &without(position), CALL, H400).await;
+        for again in [value, "other", ""] {
+            let twice = [&MODERN[..], &[(name, again)]].concat();
+            refuse_with(catalogue, &twice, CALL, H400).await;
+        }
+        for blank in ["", " ", "\t"] {
+            let blank = [&without(position)[..], &[(name, blank)]].concat();
+            refuse_with(catalogue, &blank, CALL, H400).await;
+        }
+    }
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_04_versions_agree_and_are_known() {
+    let catalogue = catalogue().await;
+    for version in [
+        "2025-11-25",
+        "2025-03-26",
+        "2024-11-05",
+        "2099-01-01",
+        "2026-07-28 x",
+    ] {
+        let headers = [&without(0)[..], &[("MCP-Protocol-Version", version)]].concat();
+        refuse_with(catalogue, &headers, CALL, H400).await;
+    }
+    let supported = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
+    let unknown = mcp::meta().to_string().replace(mcp::MODERN, "2099-01-01");
+    for (body, version) in [
+        (CALL.replace("META", &unknown), "2099-01-01"),
+        (CALL.replace(r#","_meta":META"#, ""), "2099-01-01"),
+        (CALL.replace(r#","_meta":META"#, ""), "2026-7-28"),
+    ] {
+        let headers = [&without(0)[..], &[("MCP-Protocol-Version", version)]].concat();
+        let reply = refuse_with(catalogue, &headers, &body, (400, -32022)).await;
+        let data = &mcp::answer(&reply)["error"]["data"];
+        assert_eq!(
+            (&data["supported"], &data["requested"]),
+            (&supported, &json!(version))
+        );
+    }
+    catalogue.still_good().await;
+}
+
+/// Whoever reads what arrives, by its body or by its headers, finds the tool that policy judged.
+#[tokio::test]
+async fn mb_05_legacy_bodies_are_judged_and_lying_headers_stay_behind() {
+    let catalogue = catalogue().await;
+    for version in [
+        Some("2025-11-25"),
+        Some("2025-06-18"),
+        Some("2025-03-26"),
+        Some("2024-11-05"),
+        None,
+    ] {
+        let case = marker();
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": { "name": "t_admin", "arguments": { "m": case } } });
+        let mut request = catalogue
+            .call("unused")
+            .without("MCP-Protocol-Version")
+            .json(&body);
+        if let Some(version) = version {
+            request = request.header("MCP-Protocol-Version", version);
+        }
+        let reply = request.bearer(&catalogue.t().await).send().await;
+        assert_eq!(mcp::text_of(&reply), "t_admin ok");
+        let seen = catalogue.up_a.the(&case);
+        let read: Vec<_> = seen.five_ways().into_iter().collect();
+        assert_eq!(read, [("tools/call".to_owned(), "t_admin".to_owned())]);
+        assert!(!String::from_utf8_lossy(&seen.head).contains("t_read"));
+        assert_eq!(seen.values("Mcp-Name"), [""; 0]);
+        assert_eq!(seen.values("Mcp-Method"), [""; 0]);
+    }
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_06_encoded_names_are_decoded_before_they_are_compared() {
+    let catalogue = catalogue().await;
+    let case = marker();
+    let right = catalogue.call(&case).set("Mcp-Name", "=?base64?dF9yZWFk?=");
+    assert_eq!(right.bearer(&catalogue.t().await).send().await.status, 200);
+    assert_eq!(
+        catalogue.up_a.the(&case).values("Mcp-Name"),
+        ["=?base64?dF9yZWFk?="]
+    );
+    for name in [
+        "=?base64?dF9hZG1pbg==?=",
+        "=?base64?dF9yZWF?=",
+        "=?base64?dF9y*WFk?=",
+        "=?base64?dF9yZWFk",
+        "=?BASE64?dF9yZWFk?=",
+        "=?Base64?dF9yZWFk?=",
+        "=?base64?dF9yZWFkAA==?=",
+        "=?base64?dF9yZWFkDQo=?=",
+        "=?base64?dF9yZWFkDQpYOiB5?=",
+        "=?base64?/w==?=",
+        "=?base64??=",
+    ] {
+        let headers = [MODERN[0], MODERN[1], ("Mcp-Name", name)];
+        refuse_with(catalogue, &headers, CALL, H400).await;
+    }
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_08_batches_are_refused_in_every_revision() {
+    let catalogue = catalogue().await;
+    let admin = CALL.replace("t_read", "t_admin");
+    let legacy = |body: &str| body.replace(r#","_meta":META"#, "");
+    let bodies = [
+        format!("[{CALL},{admin}]"),
+        format!("[{CALL}]"),
+        format!(" \n[{CALL}]"),
+        "[]".to_owned(),
+        format!("[{}]", vec![CALL; 10_000].join(",")).replace(r#","_meta":META"#, ""),
+        format!("[[{CALL}]]"),
+    ];
+    for body in &bodies {
+        for headers in [
+            &MODERN[..],
+            &[("MCP-Protocol-Version", "2025-11-25")],
+            &[("MCP-Protocol-Version", "2025-03-26")],
+            &[],
+        ] {
+            let body = if headers.len() == 3 {
+                body.clone()
+            } else {
+                legacy(body)
+            };
+            let told = refuse_with(catalogue, headers, &body, (400, -32600)).await;
+            assert_eq!(mcp::answer(&told)["error"]["data"]["reason"], json!("body_batch"));
+        }
+    }
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_10_keys_that_differ_by_case_are_refused_where_the_protocol_reads() {
+    let catalogue = catalogue().await;
+    for (key, value) in [
+        ("Method", r#""tools/call""#),
+        ("METHOD", r#""tools/call""#),
+        ("Params", r#"{"name":"t_admin"}"#),
+        ("PARAMS", r#"{"name":"t_admin"}"#),
+        ("p\\u0061Rams", r#"{"name":"t_admin"}"#),
+        ("ｐarams", r#"{"name":"t_admin"}"#),
+        ("Id", "2"),
+    ] {
+        let end = CALL.len() - 1;
+        for body in [
+            CALL.replacen('{', &format!(r#"{{"{key}":{value},"#), 1),
+            format!(r#"{},"{key}":{value}}}"#, &CALL[..end]),
+        ] {
+            refuse(catalogue, key, &body).await;
+        }
+    }
+    for key in ["Name", "NAME", "nAme", "n\\u0041me", "ｎame", "na\\u212ae"] {
+        for (before, after) in [("\"KEY\":\"t_admin\",", ""), ("", ",\"KEY\":\"t_admin\"")] {
+            let name = format!("{before}\"name\":\"t_read\"{after}").replace("KEY", key);
+            refuse(catalogue, key, &CALL.replace(r#""name":"t_read""#, &name)).await;
+        }
+        let alone = CALL.replace(r#""name""#, &format!("\"{key}\""));
+        refuse(catalogue, key, &alone).await;
+    }
+    for key in ["Arguments", "ARGUMENTS", "_Meta", "Uri", "TaskId"] {
+        let body = CALL.replace(r#""name""#, &format!(r#""{key}":{{"name":"t_admin"}},"name""#));
+        refuse(catalogue, key, &body).await;
+    }
+    // Inside arguments they are the tool's own.
+    let case = marker();
+    let body = CALL
+        .replace(
+            r#""m":"CASE""#,
+            &format!(r#""m":"{case}","name":"t_admin","Name":"t_admin""#),
+        )
+        .replace("META", &mcp::meta().to_string());
+    let request = catalogue.call("unused").body(body.clone());
+    assert_eq!(request.bearer(&catalogue.t().await).send().await.status, 200);
+    let seen = catalogue.up_a.the(&case);
+    let read: Vec<_> = seen.five_ways().into_iter().collect();
+    assert_eq!(read, [("tools/call".to_owned(), "t_read".to_owned())]);
+    assert_eq!(seen.body, body.as_bytes());
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_11_escapes_hide_no_name() {
+    let catalogue = catalogue().await;
+    for hidden in [
+        r#""na\u006de":"\u0074_admin""#,
+        r#""name":"\u0074_admin""#,
+        r#""na\u006de":"t_admin""#,
+    ] {
+        let body = CALL.replace(r#""name":"t_read""#, hidden);
+        refuse_with(catalogue, &MODERN, &body, H400).await;
+        let twice = CALL.replace(r#""name":"t_read""#, &format!(r#""name":"t_read",{hidden}"#));
+        refuse(catalogue, "a second name", &twice).await;
+    }
+    let method = CALL.replace("tools/call", r"\u0074ools/list");
+    refuse_with(catalogue, &MODERN, &method, H400).await;
+    catalogue.still_good().await;
+}
+
+#[tokio::test]
+async fn mb_12_names_that_only_look_like_a_tool_are_refused() {
+    let catalogue = catalogue().await;
+    for name in [
+        "ｔ_ａｄｍｉｎ",
+        "t＿admin",
+        "t_admin ",
+        " t_admin",
+        "t_ad\u{200d}min",
+        "t_\u{430}dmin",
+        "t_admi\u{303}n",
+        "t_admin\u{0}",
+        "t_admin\u{feff}",
+        "\u{1d42d}_admin",
+    ] {
+        let encoded = format!("=?base64?{}?=", base64(name));
+        let body = CALL.replace("\"t_read\"", &json!(name).to_string());
+        let headers = [MODERN[0], MODERN[1], ("Mcp-Name", &*encoded)];
+        refuse_name(catalogue, &headers, &body).await;
+        let legacy = body.replace(r#","_meta":META"#, "");
+        refuse_name(catalogue, &[("MCP-Protocol-Version", "2025-11-25")], &legacy).await;
+    }
+    catalogue.still_good().await;
+}
+
+async fn refuse_name(catalogue: &Catalogue, headers: &[(&str, &str)], body: &str) {
+    let (case, token) = (marker(), catalogue.t().await);
+    let body = body
+        .replace("CASE", &case)
+        .replace("META", &mcp::meta().to_string());
+    let mut request = catalogue.call("unused");
+    for name in ["MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"] {
+        request = request.without(name);
+    }
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let reply = request.body(body.clone()).bearer(&token).send().await;
+    let code = mcp::answer(&reply)["error"]["code"].clone();
+    let known = [json!(-32020), json!(-32602)].contains(&code);
+    assert!(
+        reply.status == 400 && known,
+        "{body}: {} {}",
+        reply.status,
+        reply.text()
+    );
+    catalogue.up_a.assert_never_saw(&case);
+}
+
+/// RFC 4648 §4.
+fn base64(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |bytes: &[u8]| {
+        let value = (0..3).fold(0, |value, at| {
+            value << 8 | usize::from(*bytes.get(at).unwrap_or(&0))
+        });
+        let letter = |at: usize| match at <= bytes.len() {
+            true => char::from(ALPHABET[value >> (18 - 6 * at) & 63]),
+            false => '=',
+        };
+        (0..4).map(letter).collect::<String>()
+    };
+    text.as_bytes().chunks(3).map(group).collect()
+}
+
+#[tokio::test]
+async fn mb_14_methods_that_the_revision_does_not_have_are_denied() {
+    let catalogue = catalogue().await;
+    let message = r#"{"jsonrpc":"2.0","id":1,"method":"METHOD","params":{"taskId":"7","arguments":{"m":"CASE"},"_meta":META}}"#;
+    for method in [
+        "x/admin",
+        "tools/Call",
+        "tools/call/",
+        "initialize",
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "tasks/list",
+        "tasks/result",
+        "sampling/createMessage",
+        "rpc.discover",
+        "__proto__",
+    ] {
+        let headers = [MODERN[0], ("Mcp-Method", method)];
+        let body = message.replace("METHOD", method);
+        refuse_with(catalogue, &headers, &body, (404, -32601)).await;
+    }
+    let legacy = message.replace(r#","_meta":META"#, "");
+    for method in [
+        "x/admin",
+        "tools/Call",
+        "server/discover",
+        "subscriptions/listen",
+        "tasks/update",
+        "roots/list",
+    ] {
+        for version in ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"] {
+            let body = legacy.replace("METHOD", method);
+            let headers = [("MCP-Protocol-Version", version)];
+            // Not 404, which would tell the client that its session is over.
+            refuse_with(catalogue, &headers, &body, (400, -32601)).await;
+        }
+    }
+    let tasks = legacy.replace("METHOD", "tasks/get");
+    refuse_with(
+        catalogue,
+        &[("MCP-Protocol-Version", "2025-06-18")],
+        &tasks,
+        (400, -32601),
+    )
+    .await;
+    catalogue.still_good().await;
+}
