@@ -116,6 +116,14 @@ impl Builder {
         self.arg("--upstream").arg(url)
     }
 
+    /// `-- COMMAND ARGUMENTS`: a server that speaks stdio. To be called last among those that add arguments.
+    #[must_use]
+    pub fn command<A: AsRef<str>>(self, words: impl IntoIterator<Item = A>) -> Self {
+        words
+            .into_iter()
+            .fold(self.arg("--"), |builder, word| builder.arg(word.as_ref()))
+    }
+
     /// A configuration file with this text. `listen`, `public_url` and `data` come by flag.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
@@ -446,6 +454,17 @@ impl Doorward {
     pub fn kill(&self) {
         let running = self.running.lock().expect("the harness did not panic").take();
         running.expect("it runs").end();
+    }
+
+    /// The configuration file that [`Builder::config`] made.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.home().join("doorward.toml")
+    }
+
+    /// SIGHUP: it reads its configuration again, and says in its log what came of it.
+    pub fn hang_up(&self) {
+        command::kill(self.pid(), "HUP");
     }
 
     /// SIGTERM; [`Doorward::wait`] tells how it ended.

@@ -23,6 +23,8 @@ pub(crate) struct CommandError {
     message: String,
     causes: Vec<String>,
     hints: Vec<String>,
+    /// The configuration's own account, which has frames.
+    config: Option<ConfigError>,
 }
 
 impl CommandError {
@@ -47,6 +49,7 @@ impl CommandError {
             message: message.into(),
             causes: Vec::new(),
             hints: Vec::new(),
+            config: None,
         }
     }
 
@@ -72,6 +75,21 @@ impl CommandError {
         self
     }
 
+    /// Everything in one line, for a log record: `what: why (what to do)`.
+    pub(crate) fn in_one_line(&self) -> String {
+        if let Some(config) = &self.config {
+            return config.in_one_line();
+        }
+        let mut line = self.message.clone();
+        for cause in &self.causes {
+            line.push_str(&format!(": {cause}"));
+        }
+        if !self.hints.is_empty() {
+            line.push_str(&format!(" ({})", self.hints.join("; ")));
+        }
+        line
+    }
+
     /// The exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
@@ -85,7 +103,9 @@ impl CommandError {
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         // It renders itself, with the word `error` before each of its problems.
-        Self::usage(error.to_string().trim_start_matches("error: "))
+        let mut usage = Self::usage(error.to_string().trim_start_matches("error: "));
+        usage.config = Some(error);
+        usage
     }
 }
 

@@ -17,7 +17,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt as format};
+use tracing_subscriber::{Layer as _, Registry, fmt as format, reload};
 
 /// Events waiting to be written. Further ones are dropped and counted.
 const QUEUE: usize = 4096;
@@ -45,6 +45,18 @@ pub(crate) enum LogLevel {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("not a log level: write `error`, `warn`, `info`, `debug` or `trace`")]
 pub(crate) struct NotALevel;
+
+impl LogLevel {
+    const fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+}
 
 impl FromStr for LogLevel {
     type Err = NotALevel;
@@ -116,6 +128,15 @@ impl fmt::Display for LogFormat {
 #[derive(Debug)]
 pub(crate) struct LogGuard {
     queue: Queue,
+    level: reload::Handle<LevelFilter, Registry>,
+}
+
+impl LogGuard {
+    /// Logs so much from now on.
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        // It only fails when logging is gone altogether.
+        let _: Result<(), reload::Error> = self.level.reload(level.filter());
+    }
 }
 
 /// Starts logging to stderr. Libraries below us log only what looks wrong: at their lower levels they
@@ -130,13 +151,7 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
     let ours = filter_fn(|metadata| {
         metadata.target().starts_with("doorward") || *metadata.level() <= tracing::Level::WARN
     });
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
+    let (level, handle) = reload::Layer::new(level.filter());
     let registry = tracing_subscriber::registry();
     let started = if json {
         let layer = format::layer()
@@ -167,7 +182,7 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
             "a task panicked: its connection is closed, please report this"
         );
     }));
-    LogGuard { queue }
+    LogGuard { queue, level: handle }
 }
 
 impl Drop for LogGuard {

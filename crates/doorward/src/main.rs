@@ -18,11 +18,19 @@ use crate::cli::Cli;
 use crate::error::CommandError;
 
 fn main() -> ExitCode {
+    // As a child of ours, before anything else: we become the program of a stdio server.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|first| first == doorward_process::LAUNCH)
+    {
+        return not_launched(&doorward_process::launch(arguments));
+    }
     // Keys and tokens are in memory: no core dump, no ptrace by other processes of the same user.
-    let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let hidden = doorward_process::hide_ourselves();
     let cli = Cli::parse();
     let result = hidden
-        .map_err(|error| CommandError::failed("cannot protect this process's memory").because(&error))
+        .map_err(|error| CommandError::failed("cannot start").because(&error))
         .and_then(|()| run(cli));
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,6 +40,11 @@ fn main() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+fn not_launched(error: &doorward_process::LaunchError) -> ExitCode {
+    let _: std::io::Result<()> = writeln!(std::io::stderr(), "{error}");
+    ExitCode::from(126)
 }
 
 fn run(cli: Cli) -> Result<(), CommandError> {

@@ -51,7 +51,7 @@ impl Context {
 /// Runs a command.
 pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
     match command {
-        Command::Serve(args) => crate::serve::run(&args).await,
+        Command::Serve(args) => crate::serve::run(*args).await,
         Command::User { common, command } => user::run(command, &mut Context::new(&common)?).await,
         Command::Client { common, command } => client::run(command, &mut Context::new(&common)?).await,
         Command::Key { common, command } => key::run(&command, &mut Context::new(&common)?).await,

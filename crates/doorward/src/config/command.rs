@@ -81,7 +81,7 @@ pub(super) struct Surroundings<'a> {
 const IDLE: Span = Span(Duration::from_mins(10));
 const START: Span = Span(Duration::from_mins(1));
 const PROCESSES_PER_USER: u32 = 8;
-const PROCESSES: u32 = 128;
+const PROCESSES: u32 = 64;
 const MEMORY: Size = Size::mebibytes(2048);
 const CHILDREN: u32 = 256;
 const MESSAGE: Size = Size::mebibytes(16);

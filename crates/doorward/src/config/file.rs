@@ -104,7 +104,7 @@ pub(crate) struct ServerFile {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub(crate) processes_per_user: Option<u32>,
-    /// Most processes at once. Default: `128`.
+    /// Most processes at once. Default: `64`.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub(crate) processes: Option<u32>,

@@ -169,6 +169,29 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// Every problem in one line, for a log record: `FILE:LINE:COLUMN: what (what to do)`.
+    pub(crate) fn in_one_line(&self) -> String {
+        let problems = self.problems.iter().map(|problem| {
+            let place = match (&problem.place, &self.source) {
+                (Place::File(span), Some(source)) => {
+                    let (line, column) = source.position(span.start);
+                    format!("{}:{line}:{column}: ", source.name)
+                }
+                (Place::Named(name), _) => format!("{name}: "),
+                _ => String::new(),
+            };
+            let help = if problem.help.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", problem.help.join("; "))
+            };
+            format!("{place}{}{help}", problem.message)
+        });
+        problems.collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, problem) in self.problems.iter().enumerate() {

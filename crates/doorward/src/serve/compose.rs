@@ -1,6 +1,8 @@
-//! From configuration and data folder to a gateway and the web router.
+//! From configuration and data folder to a gateway and the web router: what stays, and what every configuration
+//! makes anew.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,6 +11,7 @@ use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, Regis
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
 use doorward_policy::{AccessRule, NoFurtherPolicy, ProtectedServer, ScopeDescription};
+use doorward_process::Supervisor;
 use doorward_resource_server::{JwtVerifier, JwtVerifierSettings, LocalKeys, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
 use doorward_storage::{CommitError, DataFolder, Store};
@@ -17,8 +20,9 @@ use doorward_types::url::{Issuer, ResourceUri};
 use doorward_web::{PasswordPool, WebParts, WebState};
 
 use super::Sources;
+use super::children::Children;
+use super::front::Serving;
 use super::revocation::{FollowedStore, Follower};
-use super::upkeep::Upkeep;
 use crate::config::file::RegistrationMode as ConfiguredMode;
 use crate::config::{Config, Server, Upstream};
 use crate::error::CommandError;
@@ -28,62 +32,239 @@ const TOKEN_CACHE: usize = 20_000;
 /// Sign-ins that may wait while passwords of others are checked.
 const PASSWORD_QUEUE: usize = 64;
 
-/// Everything that `serve` runs.
-pub(crate) struct Composition {
-    pub(crate) gateway: gateway::Gateway,
-    pub(crate) web: axum::Router,
+/// What stays the same however often the configuration is read again.
+pub(crate) struct Foundation {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) follower: Arc<Follower>,
-    pub(crate) upkeep: Upkeep,
+    pub(crate) revocations: Arc<RevocationSet>,
+    pub(crate) supervisor: Arc<Supervisor>,
+    sources: Sources,
+    data: PathBuf,
+    master_key: Arc<MasterKey>,
+    keys: Arc<ArcSwap<KeyRing>>,
+    verifier: Arc<JwtVerifier>,
+    session_sealer: Arc<Sealer>,
+    passwords: PasswordPool,
 }
 
-/// Puts it together. When this returns, every revocation is known.
-pub(crate) async fn compose(
-    config: &Config,
-    folder: &DataFolder,
-    sources: &Sources,
-) -> Result<Composition, CommandError> {
-    let database: Arc<dyn Store> = folder.store();
-    let unreadable = |error: doorward_storage::LoadError| {
-        CommandError::failed("the database cannot be read").because(&error)
-    };
-    let keys = key_ring(&*database, folder.master_key(), sources).await?;
-    let revocations = Arc::new(RevocationSet::new());
-    let clock = Arc::clone(&sources.clock);
-    let follower = Follower::start(Arc::clone(&database), Arc::clone(&revocations), clock);
-    let follower = Arc::new(follower.await.map_err(unreadable)?);
-    let store: Arc<dyn Store> = Arc::new(FollowedStore {
-        inner: Arc::clone(&database),
-        follower: Arc::clone(&follower),
-    });
+/// What a configuration makes of it.
+pub(crate) struct Composition {
+    pub(crate) serving: Serving,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) servers: Vec<RunningServer>,
+}
 
-    let settings = settings(config)?;
-    let upkeep = Upkeep {
-        store: Arc::clone(&store),
-        revocations: Arc::clone(&revocations),
-        lifetimes: settings.lifetimes,
-        clock: Arc::clone(&sources.clock),
-    };
-    let gateway = data_plane(config, folder, &settings, &keys, revocations, sources)?;
-    let web = doorward_web::router(WebState::new(WebParts {
-        settings,
-        public_url: url::Url::parse(config.public_url.value.as_str())
-            .map_err(|error| CommandError::usage("`public_url` is not a URL").because(&error))?,
-        allowed_origins: config.allowed_origins.clone(),
-        store: Arc::clone(&store),
-        keys: Arc::new(ArcSwap::from_pointee(keys)),
-        master_key: Arc::clone(folder.master_key()),
-        clock: Arc::clone(&sources.clock),
-        random: Arc::clone(&sources.random),
-        passwords: PasswordPool::new(cores(), PASSWORD_QUEUE),
-    }));
-    Ok(Composition {
-        gateway,
-        web,
-        store,
-        follower,
-        upkeep,
-    })
+/// A protected server, and what a later configuration can take over of it.
+#[derive(Clone)]
+pub(crate) struct RunningServer {
+    definition: Server,
+    allow: AccessRule,
+    shared_uid: bool,
+    upstream: gateway::Upstream,
+    standing: Arc<gateway::Standing>,
+}
+
+impl RunningServer {
+    /// Whether its processes (and what it remembers) can go on behind `next`.
+    fn continues_as(&self, next: &Server, shared_uid: bool) -> bool {
+        let ours = &self.definition;
+        let unchanged = (&ours.name, &ours.path, &ours.upstream) == (&next.name, &next.path, &next.upstream);
+        let same_limits =
+            next.command().is_none() || (ours.response, self.shared_uid) == (next.response, shared_uid);
+        unchanged && same_limits
+    }
+
+    /// Tells its open streams what became of it under `next`.
+    fn succeeded_by(&self, next: &[RunningServer]) {
+        let ours = &self.definition;
+        let successor = next
+            .iter()
+            .find(|server| (&server.definition.name, &server.definition.path) == (&ours.name, &ours.path));
+        let Some(next) = successor else {
+            return self.standing.remove();
+        };
+        let allow = next.allow.clone();
+        let anonymous = next.definition.allow_insecure_anonymous;
+        if Arc::ptr_eq(&self.standing, &next.standing) {
+            self.standing.admit(allow, anonymous);
+        } else {
+            self.standing.replace(allow, anonymous);
+        }
+    }
+}
+
+/// Tells the open streams of `before` what a new configuration says about them. To be called when no request
+/// is let in under the old one any more.
+pub(crate) fn succeed(before: &[RunningServer], next: &[RunningServer]) {
+    for server in before {
+        server.succeeded_by(next);
+    }
+}
+
+impl Foundation {
+    /// Lays it. When this returns, every revocation is known.
+    pub(crate) async fn lay(
+        config: &Config,
+        folder: &DataFolder,
+        sources: &Sources,
+    ) -> Result<Self, CommandError> {
+        let database: Arc<dyn Store> = folder.store();
+        let unreadable = |error: doorward_storage::LoadError| {
+            CommandError::failed("the database cannot be read").because(&error)
+        };
+        let keys = key_ring(&*database, folder.master_key(), sources).await?;
+        let revocations = Arc::new(RevocationSet::new());
+        let clock = Arc::clone(&sources.clock);
+        let follower = Follower::start(Arc::clone(&database), Arc::clone(&revocations), clock);
+        let follower = Arc::new(follower.await.map_err(unreadable)?);
+        let store: Arc<dyn Store> = Arc::new(FollowedStore {
+            inner: Arc::clone(&database),
+            follower: Arc::clone(&follower),
+        });
+        let verifier = JwtVerifier::new(JwtVerifierSettings {
+            issuer: issuer(config)?,
+            tenant: Tenant::default_tenant(),
+            keys: Arc::new(LocalKeys::new(keys.public().clone())),
+            revocations: Arc::clone(&revocations) as _,
+            clock: Arc::clone(&sources.clock),
+            cache_capacity: TOKEN_CACHE,
+        });
+        let supervisor = Supervisor::new()
+            .map_err(|error| CommandError::failed("commands cannot be started").because(&error))?;
+        Ok(Self {
+            store,
+            follower,
+            revocations,
+            supervisor,
+            sources: sources.clone(),
+            data: config.data.value.clone(),
+            master_key: Arc::clone(folder.master_key()),
+            keys: Arc::new(ArcSwap::from_pointee(keys)),
+            verifier: Arc::new(verifier),
+            session_sealer: Arc::new(Sealer::new(folder.master_key(), Purpose::McpSession)),
+            passwords: PasswordPool::new(cores(), PASSWORD_QUEUE),
+        })
+    }
+
+    /// Builds what a configuration describes on it, with what can go on of the servers `before`.
+    pub(crate) fn compose(
+        &self,
+        config: &Config,
+        before: &[RunningServer],
+    ) -> Result<Composition, CommandError> {
+        let settings = settings(config)?;
+        let lifetimes = settings.lifetimes;
+        let servers = config
+            .servers
+            .iter()
+            .map(|server| self.server(server, config, before))
+            .collect::<Result<Vec<_>, _>>()?;
+        let gateway = self.data_plane(config, &settings, &servers)?;
+        let web = doorward_web::router(WebState::new(WebParts {
+            settings,
+            public_url: url::Url::parse(config.public_url.value.as_str())
+                .map_err(|error| CommandError::usage("`public_url` is not a URL").because(&error))?,
+            allowed_origins: config.allowed_origins.clone(),
+            store: Arc::clone(&self.store),
+            keys: Arc::clone(&self.keys),
+            master_key: Arc::clone(&self.master_key),
+            clock: Arc::clone(&self.sources.clock),
+            random: Arc::clone(&self.sources.random),
+            passwords: self.passwords.clone(),
+        }));
+        Ok(Composition {
+            serving: Serving { gateway, web },
+            lifetimes,
+            servers,
+        })
+    }
+
+    fn server(
+        &self,
+        server: &Server,
+        config: &Config,
+        before: &[RunningServer],
+    ) -> Result<RunningServer, CommandError> {
+        let shared_uid = config.allow_insecure_shared_uid.value.0;
+        let unusable =
+            |error: &dyn std::error::Error| CommandError::usage("a server cannot be used").because(error);
+        let allow = AccessRule::parse(&server.allow).map_err(|error| unusable(&error))?;
+        let kept = before.iter().find(|known| known.continues_as(server, shared_uid));
+        if let Some(known) = kept {
+            return Ok(RunningServer {
+                definition: server.clone(),
+                allow,
+                shared_uid,
+                ..known.clone()
+            });
+        }
+        let upstream = match &server.upstream {
+            Upstream::Demo => gateway::Upstream::in_process(Demo::new()),
+            Upstream::Http(url) => gateway::Upstream::http(url.as_str()).map_err(|error| unusable(&error))?,
+            Upstream::Command(command) => {
+                let supervisor = Arc::clone(&self.supervisor);
+                let children = Children::new(supervisor, &server.name, command, &self.data, shared_uid);
+                let limits = gateway::StdioSettings {
+                    start_timeout: command.start.0,
+                    answer_timeout: server.response.0,
+                    idle: command.idle.0,
+                    per_user: count(command.processes_per_user),
+                    total: count(command.processes),
+                    ..gateway::StdioSettings::default()
+                };
+                let random = Arc::clone(&self.sources.random);
+                gateway::Upstream::stdio(ServerName::new(&server.name), Arc::new(children), limits, random)
+            }
+        };
+        Ok(RunningServer {
+            standing: gateway::Standing::new(allow.clone(), server.allow_insecure_anonymous),
+            definition: server.clone(),
+            allow,
+            shared_uid,
+            upstream,
+        })
+    }
+
+    fn data_plane(
+        &self,
+        config: &Config,
+        settings: &Settings,
+        servers: &[RunningServer],
+    ) -> Result<gateway::Gateway, CommandError> {
+        let parts = gateway::Parts {
+            verifier: Arc::clone(&self.verifier) as _,
+            revocations: Arc::clone(&self.revocations) as _,
+            policy: Arc::new(NoFurtherPolicy),
+            sealer: Arc::clone(&self.session_sealer),
+            clock: Arc::clone(&self.sources.clock),
+            random: Arc::clone(&self.sources.random),
+        };
+        let servers = servers.iter().zip(&settings.servers).map(|(server, protected)| {
+            let definition = &server.definition;
+            gateway::Server {
+                anonymous: definition.allow_insecure_anonymous,
+                forward_headers: definition.forward_headers.clone(),
+                connect_timeout: Some(definition.connect.0),
+                head_timeout: Some(definition.response.0),
+                standing: Arc::clone(&server.standing),
+                ..gateway::Server::new(Arc::new(protected.clone()), server.upstream.clone())
+            }
+        });
+        let settings = gateway::Settings {
+            allowed_origins: config.allowed_origins.clone(),
+            body_timeout: config.timeouts.request_body.0,
+            connect_timeout: config.timeouts.upstream_connect.0,
+            head_timeout: config.timeouts.upstream_response.0,
+            stream_lifetime: config.lifetimes.stream.0,
+            ..gateway::Settings::new(config.public_url.value.as_str(), settings.issuer.clone())
+        };
+        gateway::Gateway::new(&settings, servers.collect(), parts)
+            .map_err(|error| CommandError::usage("a server cannot be used").because(&error))
+    }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Opens the keys; makes them at the first start.
@@ -108,66 +289,10 @@ async fn key_ring(store: &dyn Store, master: &MasterKey, sources: &Sources) -> R
     })
 }
 
-fn data_plane(
-    config: &Config,
-    folder: &DataFolder,
-    settings: &Settings,
-    keys: &KeyRing,
-    revocations: Arc<RevocationSet>,
-    sources: &Sources,
-) -> Result<gateway::Gateway, CommandError> {
-    let verifier = JwtVerifier::new(JwtVerifierSettings {
-        issuer: settings.issuer.clone(),
-        tenant: settings.tenant.clone(),
-        keys: Arc::new(LocalKeys::new(keys.public().clone())),
-        revocations: Arc::clone(&revocations) as _,
-        clock: Arc::clone(&sources.clock),
-        cache_capacity: TOKEN_CACHE,
-    });
-    let parts = gateway::Parts {
-        verifier: Arc::new(verifier),
-        revocations,
-        policy: Arc::new(NoFurtherPolicy),
-        sealer: Arc::new(Sealer::new(folder.master_key(), Purpose::McpSession)),
-        clock: Arc::clone(&sources.clock),
-        random: Arc::clone(&sources.random),
-    };
-    let unusable =
-        |error: gateway::GatewayError| CommandError::usage("a server cannot be used").because(&error);
-    let mut servers = Vec::new();
-    for (server, protected) in config.servers.iter().zip(&settings.servers) {
-        let upstream = match &server.upstream {
-            Upstream::Demo => gateway::Upstream::in_process(Demo::new()),
-            Upstream::Http(url) => gateway::Upstream::http(url.as_str()).map_err(unusable)?,
-            Upstream::Command(_) => {
-                return Err(CommandError::usage("stdio upstreams come in a later release"));
-            }
-        };
-        servers.push(gateway::Server {
-            anonymous: server.allow_insecure_anonymous,
-            forward_headers: server.forward_headers.clone(),
-            connect_timeout: Some(server.connect.0),
-            head_timeout: Some(server.response.0),
-            ..gateway::Server::new(Arc::new(protected.clone()), upstream)
-        });
-    }
-    let settings = gateway::Settings {
-        allowed_origins: config.allowed_origins.clone(),
-        body_timeout: config.timeouts.request_body.0,
-        connect_timeout: config.timeouts.upstream_connect.0,
-        head_timeout: config.timeouts.upstream_response.0,
-        stream_lifetime: config.lifetimes.stream.0,
-        ..gateway::Settings::new(config.public_url.value.as_str(), settings.issuer.clone())
-    };
-    gateway::Gateway::new(&settings, servers, parts).map_err(unusable)
-}
-
 fn settings(config: &Config) -> Result<Settings, CommandError> {
     let public_url = config.public_url.value.as_str();
-    let issuer = Issuer::parse(public_url)
-        .map_err(|error| CommandError::usage("`public_url` cannot be an issuer").because(&error))?;
     Ok(Settings {
-        issuer,
+        issuer: issuer(config)?,
         tenant: Tenant::default_tenant(),
         servers: config
             .servers
@@ -177,6 +302,11 @@ fn settings(config: &Config) -> Result<Settings, CommandError> {
         lifetimes: lifetimes(config),
         registration: registration(config),
     })
+}
+
+fn issuer(config: &Config) -> Result<Issuer, CommandError> {
+    Issuer::parse(config.public_url.value.as_str())
+        .map_err(|error| CommandError::usage("`public_url` cannot be an issuer").because(&error))
 }
 
 fn protected(public_url: &str, server: &Server) -> Result<ProtectedServer, CommandError> {

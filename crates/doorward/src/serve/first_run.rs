@@ -145,6 +145,12 @@ fn greeting(config: &Config, demo: Option<&DemoUser>, nobody: bool) -> String {
             .iter()
             .map(|server| format!("  {url}{}", server.path)),
     );
+    let weakened = config.weakened();
+    if !weakened.is_empty() {
+        lines.push(String::new());
+        lines.push("Weakened by the configuration:".into());
+        lines.extend(weakened.iter().map(|what| format!("  {what}")));
+    }
     lines.push(String::new());
     match demo {
         Some(DemoUser::Shown(secret)) => {

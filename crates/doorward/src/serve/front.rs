@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use doorward_gateway::Gateway;
 use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::host;
+use super::reload::{LastReload, RELOAD_FAILED};
 use super::upload::{self, Upload};
 use crate::config::PublicUrl;
 
@@ -30,25 +32,36 @@ const STREAM_GRACE: Duration = Duration::from_secs(20);
 /// Answers every request of every connection.
 pub(crate) struct Front {
     public_url: PublicUrl,
-    gateway: Gateway,
-    web: axum::Router,
+    serving: ArcSwap<Serving>,
+    last_reload: Arc<LastReload>,
     stop: watch::Receiver<bool>,
 }
 
+/// What answers under one configuration. A request keeps to the one that it began under.
+pub(crate) struct Serving {
+    pub(crate) gateway: Gateway,
+    pub(crate) web: axum::Router,
+}
+
 impl Front {
-    /// `stop` ends streams.
+    /// `stop` ends streams; `last_reload` is told to who asks whether we are ready.
     pub(crate) fn new(
         public_url: PublicUrl,
-        gateway: Gateway,
-        web: axum::Router,
+        serving: Serving,
+        last_reload: Arc<LastReload>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
             public_url,
-            gateway,
-            web,
+            serving: ArcSwap::from_pointee(serving),
+            last_reload,
             stop,
         }
+    }
+
+    /// Every request that comes after this returned is answered by `serving`.
+    pub(crate) fn serve_with(&self, serving: Serving) {
+        self.serving.store(Arc::new(serving));
     }
 
     /// Answers one request.
@@ -62,36 +75,44 @@ impl Front {
         }
         // Probes come by address or service name.
         if matches!(path, "/healthz" | "/readyz") {
-            return self.web(request).await;
+            let asks_ready = path == "/readyz" && request.method() == Method::GET;
+            let response = web(&self.serving.load_full(), request).await;
+            return match self.last_reload.failure() {
+                Some(failed) if asks_ready && response.status() == StatusCode::OK => {
+                    text(StatusCode::OK, format!("ready\n{RELOAD_FAILED}{failed}\n"))
+                }
+                _ => response,
+            };
         }
         if let Err(why) = host::check(&request, &self.public_url) {
             tracing::debug!(?why, "request for another host");
             return text(why.status(), why.message(&self.public_url));
         }
-        let Some(route) = self.gateway.route(path) else {
-            return self.web(request).await;
+        let serving = self.serving.load_full();
+        let Some(route) = serving.gateway.route(path) else {
+            return web(&serving, request).await;
         };
-        let response = self.gateway.handle(route, request).await;
+        let response = serving.gateway.handle(route, request).await;
         if is_stream(&response) {
             let end = end_of_stream(self.stop.clone(), response.body().is_listening());
             return response.map(|body| FrontBody::Stream(body, end));
         }
         response.map(FrontBody::Gateway)
     }
+}
 
-    async fn web(&self, request: Request<Incoming>) -> Response<FrontBody> {
-        if upload::is_packed(request.headers()) {
-            return text(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "send the body as it is, without a Content-Encoding\n",
-            );
-        }
-        let request = request.map(|body| axum::body::Body::new(Upload::new(body)));
-        let response = self.web.clone().oneshot(request).await;
-        response
-            .unwrap_or_else(|never| match never {})
-            .map(FrontBody::Web)
+async fn web(serving: &Serving, request: Request<Incoming>) -> Response<FrontBody> {
+    if upload::is_packed(request.headers()) {
+        return text(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the body as it is, without a Content-Encoding\n",
+        );
     }
+    let request = request.map(|body| axum::body::Body::new(Upload::new(body)));
+    let response = serving.web.clone().oneshot(request).await;
+    response
+        .unwrap_or_else(|never| match never {})
+        .map(FrontBody::Web)
 }
 
 /// The answer to a request that another reader may take for two (HD-10); the connection ends with it.

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::Config;
+use crate::config::scalar::Count;
+
 /// Descriptors that are kept for the database, the log, listening sockets and the runtime.
 const RESERVE: u64 = 40;
 /// Descriptors that one connection may need: its own, and one to an upstream.
@@ -26,6 +29,13 @@ pub(crate) struct Caps {
 }
 
 impl Caps {
+    /// What the configuration asks for.
+    pub(crate) fn of(config: &Config, descriptors: u64) -> Self {
+        let number = |count: Option<Count>| count.map(|count| usize::try_from(count.0).unwrap_or(usize::MAX));
+        let all = number(config.max_connections.value);
+        Self::new(all, number(config.max_connections_per_address.value), descriptors)
+    }
+
     /// What was asked for, as far as `descriptors` (how many this process may open) suffice. Default: what
     /// the descriptors allow, at most 20,000; half of that from one address.
     pub(crate) fn new(connections: Option<usize>, per_address: Option<usize>, descriptors: u64) -> Self {

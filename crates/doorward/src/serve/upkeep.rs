@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use doorward_authorization_server::settings::Lifetimes;
 use doorward_authorization_server::sweep;
 use doorward_resource_server::RevocationSet;
@@ -16,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) revocations: Arc<RevocationSet>,
-    pub(crate) lifetimes: Lifetimes,
+    pub(crate) lifetimes: Arc<ArcSwap<Lifetimes>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -31,7 +32,11 @@ pub(crate) async fn run(upkeep: Upkeep, mut stop: watch::Receiver<bool>) {
         }
         let now = upkeep.clock.now();
         upkeep.revocations.prune(now);
-        match upkeep.store.commit(sweep::unit(&upkeep.lifetimes, now)).await {
+        match upkeep
+            .store
+            .commit(sweep::unit(&upkeep.lifetimes.load(), now))
+            .await
+        {
             Ok(_) => tracing::debug!("swept"),
             Err(error) => tracing::warn!(cause = ?error.to_string(), "the hourly sweep failed"),
         }
