@@ -34,6 +34,7 @@ mod parameters;
 mod policy;
 mod records;
 mod sessions;
+mod stdio;
 mod streams;
 
 const CALL: &str =

@@ -122,7 +122,7 @@ fn in_process(response: Response<ScriptBody>) -> Fixture {
     Fixture::of(Arc::default(), &settings(), servers)
 }
 
-fn revoke(what: Revoked) -> [Revocation; 1] {
+pub(super) fn revoke(what: Revoked) -> [Revocation; 1] {
     [Revocation {
         sequence: 1,
         revoked: what,

@@ -128,7 +128,7 @@ enum Source {
 }
 
 impl Events {
-    pub(super) fn of_call(first: Item, inbox: Inbox, ticket: Ticket, asked: Asked) -> Self {
+    pub(super) fn of_call(first: &Item, inbox: Inbox, ticket: Ticket, asked: Asked) -> Self {
         Self::new(Some(sse::event(&first.line)), inbox, Source::Call(ticket, asked))
     }
 

@@ -141,7 +141,7 @@ impl Conversation {
                     status: asked.status(self.era, outcome),
                     is_error: outcome != Outcome::Result,
                 },
-                None => Answer::Stream(Events::of_call(item, inbox, ticket, asked)),
+                None => Answer::Stream(Events::of_call(&item, inbox, ticket, asked)),
             })),
             Ok(None) => self.unanswered(inbox, ticket, asked),
             Err(_) => {
