@@ -298,6 +298,15 @@ impl Request {
         }
     }
 
+    /// The request for a transport of the caller's, such as [`crate::multiplex::Multiplex`].
+    pub(crate) fn into_hyper(self) -> Result<hyper::Request<Full<Bytes>>> {
+        let mut request = hyper::Request::builder().method(self.method).uri(self.url);
+        for (name, value) in &self.headers {
+            request = request.header(name, http::HeaderValue::from_bytes(value.as_bytes())?);
+        }
+        Ok(request.body(Full::new(self.body))?)
+    }
+
     async fn open(self) -> Result<Streaming> {
         let url = Url::parse(&self.url).with_context(|| format!("a URL: {}", self.url))?;
         let io = dial(&url, &self.routes).await?;

@@ -17,6 +17,7 @@ pub mod http2;
 pub mod leak;
 pub mod mcp;
 pub mod measure;
+pub mod multiplex;
 pub mod oauth;
 pub mod port;
 pub mod raw;

@@ -9,7 +9,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 pub struct Reading {
     /// The method, folded as that server folds keys.
     pub method: String,
-    /// What the method acts on: a tool's or prompt's name, a resource's URI, a task's id.
+    /// What the method acts on: a tool's or prompt's name, a resource's URI, a task's id; else nothing.
     pub object: String,
 }
 
@@ -73,17 +73,18 @@ fn read(message: &Loose, keys: Keys, last_wins: bool, out: &mut BTreeSet<Reading
     let method = fold(&method, keys);
     let params = member(Some(message), "params");
     let params = params.as_ref();
-    let object = match method.split('/').next() {
-        Some("resources") => member(params, "uri"),
-        Some("tasks") => member(
-            params,
-            if matches!(keys, Keys::Exact) {
+    let object = match method.as_str() {
+        "tools/call" | "prompts/get" => member(params, "name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => member(params, "uri"),
+        method if method.starts_with("tasks/") => {
+            let task = if matches!(keys, Keys::Exact) {
                 "taskId"
             } else {
                 "taskid"
-            },
-        ),
-        _ => member(params, "name"),
+            };
+            member(params, task)
+        }
+        _ => None,
     };
     let object = object.and_then(Loose::text).unwrap_or_default();
     let object = match keys {
