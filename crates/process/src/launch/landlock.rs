@@ -38,7 +38,7 @@ pub(super) fn missing() -> Option<String> {
 /// [`LaunchError::Landlock`], [`LaunchError::Own`].
 pub(super) fn restrict(visible: &Visible, program: &Path) -> Result<(), LaunchError> {
     let mut rules = Rules {
-        ruleset: Some(ruleset().map_err(failed)?),
+        ruleset: Some(ruleset().map_err(|error| failed(&error))?),
         visible,
     };
     rules.expand(Path::new("/"))?;
@@ -51,7 +51,7 @@ pub(super) fn restrict(visible: &Visible, program: &Path) -> Result<(), LaunchEr
         rules.visit(&canonical(&directory))?;
     }
     let enforced = rules.ruleset.take().map(RulesetCreated::restrict_self);
-    match enforced.transpose().map_err(failed)? {
+    match enforced.transpose().map_err(|error| failed(&error))? {
         Some(status) if status.ruleset != landlock::RulesetStatus::NotEnforced => Ok(()),
         _ => Err(LaunchError::Landlock {
             why: "the kernel did not enforce the rules".to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn restrict(visible: &Visible, program: &Path) -> Result<(), LaunchEr
     }
 }
 
-fn failed(error: RulesetError) -> LaunchError {
+fn failed(error: &RulesetError) -> LaunchError {
     LaunchError::Landlock {
         why: format!("Landlock says: {error}"),
     }
@@ -138,7 +138,7 @@ impl Rules<'_> {
             .ruleset
             .take()
             .map(|ruleset| ruleset.add_rule(PathBeneath::new(handle, access)));
-        self.ruleset = added.transpose().map_err(failed)?;
+        self.ruleset = added.transpose().map_err(|error| failed(&error))?;
         Ok(())
     }
 }

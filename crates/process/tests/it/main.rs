@@ -1,6 +1,15 @@
 //! Real children, started by this very executable: `main` is the launcher, the tests, and a few other processes that
 //! tests need.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up must fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set itself up must fail"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "processes tell their parent, and a measurement its reader"
+)]
 #![cfg(target_os = "linux")]
 
 mod isolation;

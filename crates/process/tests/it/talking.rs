@@ -75,16 +75,15 @@ pub(crate) async fn a_child_that_does_not_read_can_be_stopped() {
     let child = start(folders.spec("sleep", &["1000"])).await;
     let line = "x".repeat(100_000);
     let mut queued = 0;
-    let full = loop {
+    loop {
         let sending = child.input.send(line.clone().into());
         match tokio::time::timeout(Duration::from_millis(500), sending).await {
             Ok(sent) => sent.unwrap(),
-            Err(waits) => break waits,
+            Err(_it_waits) => break,
         }
         queued += 1;
         assert!(queued < 100, "the queue has an end");
-    };
-    drop(full);
+    }
     let waiting = tokio::spawn({
         let input = child.input.clone();
         async move { input.send("one more".into()).await }
