@@ -2,6 +2,7 @@
 
 mod verdicts;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,16 +13,15 @@ use doorward_testkit::{Doorward, PASSWORD};
 use tokio::sync::OnceCell;
 
 use crate::node;
-use verdicts::Verdicts;
+use verdicts::{Verdicts, Worse};
 
 /// What is run of the suite, and how many scenarios that is. A change of the suite must be looked at, not
 /// pass by.
 struct Selection {
     name: &'static str,
+    revision: &'static str,
     arguments: &'static [&'static str],
     scenarios: usize,
-    /// Checks that the suite itself always skips.
-    skipped: &'static [&'static str],
 }
 
 /// Requirement sets exist for the two newest revisions; they run what the suite does not score, too.
@@ -29,22 +29,21 @@ struct Selection {
 const SELECTIONS: [Selection; 6] = [
     Selection {
         name: "2025-06-18",
+        revision: "2025-06-18",
         arguments: &["--suite", "all", "--spec-version", "2025-06-18"],
         scenarios: 27,
-        skipped: &[],
     },
     Selection {
         name: "2025-11-25",
+        revision: "2025-11-25",
         arguments: &["--requirements", "2025-11-25"],
         scenarios: 33,
-        skipped: &[],
     },
     Selection {
         name: "2026-07-28",
+        revision: "2026-07-28",
         arguments: &["--requirements", "2026-07-28"],
         scenarios: 50,
-        // "Pending subscriptions/listen rewrite", says its source.
-        skipped: &["tasks-status-notifications / tasks-status-notifications: Skipped"],
     },
     skills(
         "sep-2640-skills-directory",
@@ -63,11 +62,42 @@ const SELECTIONS: [Selection; 6] = [
 const fn skills(name: &'static str, arguments: &'static [&'static str]) -> Selection {
     Selection {
         name,
+        revision: "2026-07-28",
         arguments,
         scenarios: 1,
-        skipped: &[],
     }
 }
+
+/// A check in which a run may differ: selection, scenario, check.
+type Exception = (&'static str, &'static str, &'static str);
+
+/// The suite skips it itself, whatever the server does: "pending subscriptions/listen rewrite", says its source.
+const SKIPPED: [Exception; 1] = [(
+    "2026-07-28",
+    "tasks-status-notifications",
+    "tasks-status-notifications",
+)];
+
+/// What a command has no part in. A line has no event id, so there is nothing to resume a stream by; and an
+/// answer that comes alone goes out as JSON, which Streamable HTTP allows: no stream for the suite to judge.
+const BEYOND_STDIO: [Exception; 4] = [
+    (
+        "2025-11-25",
+        "server-sse-multiple-streams",
+        "server-sse-streams-functional",
+    ),
+    ("2025-11-25", "server-sse-polling", "server-sse-priming-event"),
+    ("2025-11-25", "server-sse-polling", "server-sse-retry-field"),
+    (
+        "2026-07-28",
+        "server-sse-multiple-streams",
+        "server-sse-streams-functional",
+    ),
+];
+
+/// How often a scenario with a worse verdict is run again, alone. The suite waits half a second in places,
+/// which a busy machine exceeds; what is wrong stays wrong.
+const AGAIN: usize = 3;
 
 /// Far beyond what a run needs (ten seconds on an idle machine), so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -78,8 +108,8 @@ struct Run {
     printed: String,
 }
 
-/// Runs a selection against `url`.
-async fn run(url: &str, selection: &Selection) -> Run {
+/// Runs a part of the suite against `url`.
+async fn run(url: &str, arguments: &[&str]) -> Run {
     let folder = node::Folder::new();
     let results = folder.path().join("results");
     let mut command = folder.node();
@@ -92,7 +122,7 @@ async fn run(url: &str, selection: &Selection) -> Run {
                 .join("node_modules/@modelcontextprotocol/conformance/dist/index.js"),
         )
         .args(["server", "--url", url])
-        .args(selection.arguments)
+        .args(arguments)
         .arg("--output-dir")
         .arg(&results)
         .kill_on_drop(true)
@@ -107,40 +137,125 @@ async fn run(url: &str, selection: &Selection) -> Run {
         String::from_utf8_lossy(&output.stderr)
     );
     let verdicts = Verdicts::read(&results);
-    println!("{url} {}: {}", selection.name, verdicts.summary());
     Run { verdicts, printed }
-}
-
-/// The runs against the everything-server itself, one for each of [`SELECTIONS`].
-async fn directly() -> &'static [Run] {
-    static RUNS: OnceCell<Vec<Run>> = OnceCell::const_new();
-    RUNS.get_or_init(|| async { all(&everything::start().url()).await })
-        .await
 }
 
 /// Every selection, one after the other.
 async fn all(url: &str) -> Vec<Run> {
     let mut runs = Vec::new();
     for selection in &SELECTIONS {
-        runs.push(run(url, selection).await);
+        let run = run(url, selection.arguments).await;
+        println!("{url} {}: {}", selection.name, run.verdicts.summary());
+        runs.push(run);
     }
     runs
 }
 
-/// Runs everything against `url` and compares with the direct runs, but for `exceptions`, lines of
-/// [`Verdicts::worse_than`]. An exception that does not occur fails as well.
-async fn assert_no_verdict_is_worse(url: &str, doorward: &Doorward, exceptions: &[&str]) {
-    let runs = all(url).await;
-    let mut worse = Vec::new();
-    let mut printed = String::new();
-    for ((direct, here), selection) in directly().await.iter().zip(&runs).zip(&SELECTIONS) {
-        let found = here.verdicts.worse_than(&direct.verdicts);
-        if !found.is_empty() {
-            printed.push_str(&here.printed);
+/// Judges every run and repeats the scenarios that `judge` finds something wrong with.
+///
+/// # Panics
+/// When something stays wrong that is no exception, or an exception is none.
+async fn settle(
+    url: &str,
+    runs: &mut [Run],
+    exceptions: &[Exception],
+    judge: impl Fn(usize, &Verdicts) -> Vec<Worse>,
+) {
+    for (at, (run, selection)) in runs.iter_mut().zip(&SELECTIONS).enumerate() {
+        let excepted: Vec<&Exception> = exceptions
+            .iter()
+            .filter(|(name, ..)| *name == selection.name)
+            .collect();
+        let wrong = |verdicts: &Verdicts| -> (Vec<Worse>, Vec<Worse>) {
+            let mut all = judge(at, verdicts);
+            all.sort();
+            all.into_iter().partition(|worse| {
+                excepted
+                    .iter()
+                    .any(|(_, scenario, check)| worse.scenario == *scenario && worse.check == *check)
+            })
+        };
+        for _ in 0..AGAIN {
+            let mut again: Vec<String> = wrong(&run.verdicts)
+                .1
+                .into_iter()
+                .map(|worse| worse.scenario)
+                .collect();
+            again.dedup();
+            for scenario in again {
+                println!("{url} {}: {scenario} again", selection.name);
+                let arguments = [
+                    "--scenario",
+                    &scenario,
+                    "--spec-version",
+                    selection.revision,
+                    "--force",
+                ];
+                let alone = self::run(url, &arguments).await;
+                run.verdicts.replace(&scenario, &alone.verdicts);
+                run.printed.push_str(&alone.printed);
+            }
         }
-        worse.extend(found.iter().map(|line| format!("{}: {line}", selection.name)));
+        let (expected, unexpected) = wrong(&run.verdicts);
+        assert!(
+            unexpected.is_empty(),
+            "{}: {unexpected:#?}\n{}",
+            selection.name,
+            run.printed
+        );
+        assert_eq!(
+            expected.len(),
+            excepted.len(),
+            "every exception is one: {expected:#?}"
+        );
     }
-    assert_eq!(worse, exceptions, "{printed}\n{}", doorward.logs());
+}
+
+/// The runs against the everything-server itself, one for each of [`SELECTIONS`].
+async fn directly() -> &'static [Run] {
+    static RUNS: OnceCell<Vec<Run>> = OnceCell::const_new();
+    let runs = RUNS.get_or_init(|| async {
+        let url = everything::start().url();
+        let mut runs = all(&url).await;
+        settle(&url, &mut runs, &SKIPPED, |_, verdicts| verdicts.blemishes()).await;
+        runs
+    });
+    runs.await
+}
+
+/// Runs everything against `url` and compares with the direct runs.
+async fn assert_no_verdict_is_worse(url: &str, column: &str, exceptions: &[Exception]) {
+    let (mut runs, directly) = tokio::join!(all(url), directly());
+    let judge = |at: usize, verdicts: &Verdicts| verdicts.worse_than(&directly[at].verdicts);
+    settle(url, &mut runs, exceptions, judge).await;
+    assert_documented(column, &runs);
+}
+
+/// Compares the numbers of successes with a column of the table in `docs/compatibility.md`.
+fn assert_documented(column: &str, runs: &[Run]) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+    let page = std::fs::read_to_string(page).expect("the page about compatibility");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .skip_while(|row: &Vec<&str>| !row.contains(&column))
+        .collect();
+    let at = rows[0]
+        .iter()
+        .position(|name| *name == column)
+        .expect("the column");
+    for (run, selection) in runs.iter().zip(&SELECTIONS) {
+        let row = rows.iter().find(|row| row[0] == selection.name);
+        let row = row.unwrap_or_else(|| panic!("a row for {}", selection.name));
+        assert_eq!(
+            row[at],
+            run.verdicts.successes().to_string(),
+            "{}: {column}",
+            selection.name
+        );
+        assert_eq!(row[1], selection.scenarios.to_string(), "{}", selection.name);
+    }
 }
 
 /// A forwarder that is logged in as alice.
@@ -152,26 +267,16 @@ async fn logged_in(doorward: &Doorward) -> Forwarder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_everything_server_passes_every_scenario_by_itself() {
-    for (direct, selection) in directly().await.iter().zip(&SELECTIONS) {
-        let Selection {
-            name,
-            scenarios,
-            skipped,
-            ..
-        } = selection;
+    let runs = directly().await;
+    for (run, selection) in runs.iter().zip(&SELECTIONS) {
         assert_eq!(
-            direct.verdicts.blemishes(),
-            *skipped,
-            "{name}\n{}",
-            direct.printed
-        );
-        assert_eq!(
-            direct.verdicts.scenarios(),
-            *scenarios,
-            "{name}\n{}",
-            direct.printed
+            run.verdicts.scenarios(),
+            selection.scenarios,
+            "{}",
+            selection.name
         );
     }
+    assert_documented("Directly", runs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,5 +287,27 @@ async fn no_verdict_is_worse_over_http() {
         .start()
         .await;
     let forwarder = logged_in(&doorward).await;
-    assert_no_verdict_is_worse(&forwarder.url("/mcp"), &doorward, &[]).await;
+    assert_no_verdict_is_worse(&forwarder.url("/mcp"), "HTTP upstream", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_verdict_is_worse_without_a_login() {
+    let config = format!(
+        "[[servers]]\nname = \"open\"\npath = \"/mcp\"\nupstream = \"{}\"\nallow_insecure_anonymous = true\n",
+        everything::start().url()
+    );
+    let doorward = Doorward::builder().config(&config).start().await;
+    assert_no_verdict_is_worse(&doorward.url("/mcp"), "Without login", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_verdict_is_worse_over_stdio() {
+    let doorward = Doorward::builder()
+        .arg("--")
+        .arg(env!("CARGO_BIN_EXE_everything-stdio"))
+        .user("alice", PASSWORD)
+        .start()
+        .await;
+    let forwarder = logged_in(&doorward).await;
+    assert_no_verdict_is_worse(&forwarder.url("/mcp"), "stdio", &BEYOND_STDIO).await;
 }

@@ -64,6 +64,10 @@ impl Verdicts {
         names.len()
     }
 
+    pub(crate) fn successes(&self) -> usize {
+        self.0.len() - self.blemishes().len()
+    }
+
     /// How much there is, for people.
     pub(crate) fn summary(&self) -> String {
         let (scenarios, checks) = (self.scenarios(), self.0.len());
@@ -72,33 +76,52 @@ impl Verdicts {
     }
 
     /// Everything that is not a success.
-    pub(crate) fn blemishes(&self) -> Vec<String> {
-        self.0
-            .iter()
-            .filter(|(_, verdict)| **verdict != Verdict::Success)
-            .map(|((scenario, check), verdict)| format!("{scenario} / {check}: {verdict:?}"))
+    pub(crate) fn blemishes(&self) -> Vec<Worse> {
+        let bad = self.0.iter().filter(|(_, verdict)| **verdict != Verdict::Success);
+        bad.map(|(key, verdict)| Worse::of(key, format!("{verdict:?}")))
             .collect()
     }
 
     /// What is worse here than in `direct`: a worse verdict, a check that is missing, or a check that only
     /// appears here and is no success.
-    pub(crate) fn worse_than(&self, direct: &Self) -> Vec<String> {
-        let mut worse = Vec::new();
-        for ((scenario, check), before) in &direct.0 {
-            match self.0.get(&(scenario.clone(), check.clone())) {
-                None => worse.push(format!("{scenario} / {check}: {before:?} directly, missing here")),
-                Some(now) if now > before => {
-                    worse.push(format!("{scenario} / {check}: {before:?} directly, {now:?} here"));
-                }
-                Some(_) => {}
-            }
+    pub(crate) fn worse_than(&self, direct: &Self) -> Vec<Worse> {
+        let missing_or_worse = direct.0.iter().filter_map(|(key, before)| {
+            let what = match self.0.get(key) {
+                None => format!("{before:?} directly, missing here"),
+                Some(now) if now > before => format!("{before:?} directly, {now:?} here"),
+                Some(_) => return None,
+            };
+            Some(Worse::of(key, what))
+        });
+        let only_here = self.0.iter().filter_map(|(key, now)| {
+            let new = !direct.0.contains_key(key) && *now != Verdict::Success;
+            new.then(|| Worse::of(key, format!("only here, {now:?}")))
+        });
+        missing_or_worse.chain(only_here).collect()
+    }
+
+    /// Forgets what is known of a scenario for what another run of it found.
+    pub(crate) fn replace(&mut self, scenario: &str, other: &Self) {
+        self.0.retain(|(name, _), _| name != scenario);
+        self.0.extend(other.0.clone());
+    }
+}
+
+/// One thing that is worse.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Worse {
+    pub(crate) scenario: String,
+    pub(crate) check: String,
+    what: String,
+}
+
+impl Worse {
+    fn of((scenario, check): &(String, String), what: String) -> Self {
+        Self {
+            scenario: scenario.clone(),
+            check: check.clone(),
+            what,
         }
-        for (key, now) in &self.0 {
-            if !direct.0.contains_key(key) && *now != Verdict::Success {
-                worse.push(format!("{} / {}: only here, {now:?}", key.0, key.1));
-            }
-        }
-        worse
     }
 }
 
@@ -131,7 +154,7 @@ fn a_worse_verdict_is_noticed() {
     for verdict in [Verdict::Skipped, Verdict::Warning, Verdict::Failure] {
         let here = verdicts(&[("ping", "answers", verdict)]);
         assert_eq!(here.worse_than(&direct).len(), 1, "{verdict:?}");
-        assert_eq!(direct.worse_than(&here), Vec::<String>::new());
+        assert_eq!(direct.worse_than(&here), Vec::new());
     }
 }
 
@@ -148,5 +171,5 @@ fn the_worst_of_several_verdicts_counts() {
         ("ping", "answers", Verdict::Failure),
         ("ping", "answers", Verdict::Success),
     ];
-    assert_eq!(verdicts(&both).blemishes(), ["ping / answers: Failure"]);
+    assert_eq!(verdicts(&both).blemishes()[0].what, "Failure");
 }
