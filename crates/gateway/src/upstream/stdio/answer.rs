@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::conversation::{Listening, Ticket};
+use super::failure::StdioFailure;
 use super::outbox::{Inbox, Item, Outcome};
 use super::state::{Era, Over};
 use crate::body::UpstreamBody;
@@ -70,8 +71,8 @@ impl Asked {
     }
 
     /// The last event of a call whose process ended.
-    fn lost(&self, ticket: &Ticket) -> Bytes {
-        let failure = ticket.conversation().loss();
+    fn lost(&self) -> Bytes {
+        let failure = StdioFailure::Ended;
         let (id, code) = (&self.id, failure.status().as_u16());
         // The words have nothing to escape.
         let error = format!(
@@ -181,7 +182,7 @@ impl Events {
             }
             Poll::Ready(None) => match std::mem::replace(&mut self.source, Source::Over) {
                 Source::Call(ticket, asked) if ticket.conversation().over() == Some(Over::Died) => {
-                    Poll::Ready(Some(asked.lost(&ticket)))
+                    Poll::Ready(Some(asked.lost()))
                 }
                 _ => Poll::Ready(None),
             },

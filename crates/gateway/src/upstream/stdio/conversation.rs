@@ -9,7 +9,7 @@ use doorward_mcp::{Call, Rewrite, ServerMessage};
 use doorward_process::{Control, Exit, Input, Output, Process};
 use doorward_types::id::{ServerName, UserId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::answer::{Answer, Asked, Events};
 use super::failure::StdioFailure;
@@ -23,6 +23,8 @@ use crate::refuse::Escaped;
 const TICK: Duration = Duration::from_secs(1);
 /// Most lines to a process that nobody waits for, such as cancellations.
 const TOLD: usize = 1024;
+/// How long a process whose output has ended may take to be gone, before it is stopped.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 /// How long a notification or a response may wait for a process that does not read.
 const TELLING: Duration = Duration::from_secs(10);
 
@@ -154,7 +156,6 @@ impl Conversation {
 
     fn unanswered(&self, inbox: Inbox, ticket: Ticket, asked: Asked) -> Result<Option<Answer>, StdioFailure> {
         match self.over() {
-            Some(Over::Died) => Err(self.loss()),
             Some(_) => Err(StdioFailure::Ended),
             // Its client cancelled it, and the process says no more about it.
             None => Ok(Some(Answer::Stream(Events::ended(inbox, ticket, asked)))),
@@ -194,18 +195,16 @@ impl Conversation {
         self.state().over()
     }
 
-    /// What to say of a call that was lost with the process.
-    pub(super) fn loss(&self) -> StdioFailure {
-        if self.state().has_answered() {
-            StdioFailure::Ended
-        } else if self.nonsense.load(Ordering::Relaxed) > 0 {
+    /// What to say of an `initialize` that was lost with the process. Of any other call: that nobody knows.
+    pub(super) fn start_failure(&self) -> StdioFailure {
+        if self.nonsense.load(Ordering::Relaxed) > 0 {
             StdioFailure::Nonsense
         } else {
             StdioFailure::EndedUnanswered
         }
     }
 
-    /// Waits until its process is gone and all that it wrote was read.
+    /// Waits until its process has ended and all that it wrote was read.
     pub(super) async fn gone(&self) {
         let mut gone = self.gone.subscribe();
         // It is told by what `self` holds.
@@ -271,26 +270,31 @@ impl Conversation {
                 _ = tick.tick() => self.look(),
             }
         }
+        // It is about to be gone, or has closed its output for good.
+        let exited = timeout(LAST_BREATH, self.control.exited()).await;
+        let unasked = self.state().end(Over::Died);
         self.control.stop();
-        let exit = self.control.exited().await;
-        self.died(exit);
         self.gone.send_replace(true);
+        let exit = match exited {
+            Ok(exit) => exit,
+            Err(_) => self.control.exited().await,
+        };
+        if unasked {
+            self.tell_of(exit);
+        }
         if let Some(pool) = pool.upgrade() {
             pool.remove(&self);
         }
         drop(seat);
     }
 
-    fn died(&self, exit: Exit) {
-        let unasked = self.state().end(Over::Died);
-        if unasked {
-            tracing::warn!(
-                server = %self.label.server, user = %self.label.user, process = self.label.number,
-                code = exit.code, signal = exit.signal, reason = exit.reason.as_str(),
-                lived = self.started.elapsed().as_secs(), answered = self.state().has_answered(),
-                "the process of an MCP server ended"
-            );
-        }
+    fn tell_of(&self, exit: Exit) {
+        tracing::warn!(
+            server = %self.label.server, user = %self.label.user, process = self.label.number,
+            code = exit.code, signal = exit.signal, reason = exit.reason.as_str(),
+            lived = self.started.elapsed().as_secs(), answered = self.state().has_answered(),
+            "the process of an MCP server ended"
+        );
     }
 
     /// Sees to one line of the process.

@@ -1,11 +1,13 @@
 //! Revisions with `initialize`: one process per session (2025-11-25, Streamable HTTP, "Session Management").
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorward_mcp::{Action, Call, Rewrite, Summary};
 use doorward_types::id::UserId;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{self, Answer};
 use super::conversation::Conversation;
@@ -15,6 +17,9 @@ use super::state::{Era, Over};
 use crate::body::UpstreamBody;
 use crate::refuse::Failure;
 use crate::relay;
+
+/// How long a process that takes no input may take to show why.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 pub(super) async fn send(
     pool: &Arc<Pool>,
@@ -66,8 +71,11 @@ async fn open(pool: &Arc<Pool>, call: Call, user: UserId) -> Result<Response<Ups
     let answer = match conversation.call(call, pool.settings.start_timeout).await {
         Err(StdioFailure::TimedOut) => return Err(StdioFailure::NotReady.into()),
         // Nothing took effect that anybody could see.
-        Err(StdioFailure::Ended) => return Err(StdioFailure::EndedUnanswered.into()),
-        Ok(None) => return Err(conversation_lost(&conversation).await.into()),
+        Err(StdioFailure::Ended) | Ok(None) => {
+            // It may have taken no input; what it wrote instead says more.
+            let _: Result<(), Elapsed> = timeout(GOODBYE, conversation.gone()).await;
+            return Err(conversation.start_failure().into());
+        }
         answer => answer?,
     };
     let opened = !matches!(answer, Some(Answer::Whole { is_error: true, .. }));
@@ -80,18 +88,6 @@ async fn open(pool: &Arc<Pool>, call: Call, user: UserId) -> Result<Response<Ups
         opening.0 = None;
     }
     Ok(response)
-}
-
-/// It took no input: how it ended says more.
-async fn conversation_lost(conversation: &Conversation) -> StdioFailure {
-    let deadline = Instant::now() + std::time::Duration::from_secs(2);
-    // How it ended is known once its output was read to the end.
-    let _: Result<(), tokio::time::error::Elapsed> =
-        tokio::time::timeout_at(deadline, conversation.gone()).await;
-    match conversation.loss() {
-        StdioFailure::Ended => StdioFailure::EndedUnanswered,
-        failure => failure,
-    }
 }
 
 async fn notify(conversation: &Conversation, call: Call) -> Result<Response<UpstreamBody>, Failure> {
