@@ -61,6 +61,7 @@ struct Parts {
     progress_token: Option<Range<usize>>,
     request: Option<Range<usize>>,
     subscription: Option<Range<usize>>,
+    result_subscription: Option<Range<usize>>,
 }
 
 impl ServerMessage {
@@ -69,7 +70,7 @@ impl ServerMessage {
     /// tolerated, and objects may have any number of members: the line's own limit bounds them.
     pub fn read(line: Bytes) -> Result<Self, MessageError> {
         let text = std::str::from_utf8(&line).map_err(|_| MessageError::NotUtf8)?;
-        let parts = read(text)?;
+        let mut parts = read(text)?;
         if !parts.version_2 {
             return Err(MessageError::NotVersion2);
         }
@@ -80,6 +81,11 @@ impl ServerMessage {
             (None, true, false) | (None, false, true) => Kind::Response,
             _ => return Err(MessageError::NoKind),
         };
+        if kind == Kind::Response {
+            // A response has no params: what stands there means nothing.
+            parts.subscription = parts.result_subscription.take();
+            (parts.progress_token, parts.request) = (None, None);
+        }
         Ok(Self { line, kind, parts })
     }
 
@@ -253,7 +259,7 @@ fn member<'a>(
         "result" => {
             parts.has_result = true;
             members(reader, &mut |reader, key| match key {
-                "_meta" => subscription(reader, &mut parts.subscription),
+                "_meta" => subscription(reader, &mut parts.result_subscription),
                 _ => reader.value(),
             })?;
         }

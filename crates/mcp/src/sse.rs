@@ -22,8 +22,10 @@ impl Event {
     #[must_use]
     pub fn write(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.data.len() + self.id.len() + self.kind.len() + 32);
-        for (field, value) in [("id", &self.id), ("event", &self.kind)] {
-            let value = value.split(['\r', '\n', '\0']).next().unwrap_or_default();
+        // Readers ignore an id with a NUL as a whole.
+        let id = self.id.split('\0').next().unwrap_or_default();
+        for (field, value) in [("id", id), ("event", &*self.kind)] {
+            let value = value.split(['\r', '\n']).next().unwrap_or_default();
             if !value.is_empty() {
                 out.extend_from_slice(field.as_bytes());
                 out.extend_from_slice(b": ");

@@ -21,7 +21,7 @@ pub enum LineError {
 
 /// Collects bytes and gives out lines: without `\n` or `\r\n`, never empty, the last one also without a newline.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub struct Lines {
     buffer: BytesMut,
     /// So many bytes of it hold no newline.
     searched: usize,
@@ -30,7 +30,8 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// `limit`: bytes of the longest line, without its newline.
-    pub(crate) fn new(limit: usize) -> Self {
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
             searched: 0,
@@ -39,7 +40,7 @@ impl Lines {
     }
 
     /// Where to put the next bytes.
-    pub(crate) fn room(&mut self) -> &mut BytesMut {
+    pub fn room(&mut self) -> &mut BytesMut {
         if self.buffer.capacity() - self.buffer.len() < ROOM / 4 {
             self.buffer.reserve(ROOM);
         }
@@ -50,7 +51,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`LineError::TooLong`], also before the line's end is seen. Nothing useful comes after it.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, LineError> {
+    pub fn next_line(&mut self) -> Result<Option<Bytes>, LineError> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             let Some(found) = memchr::memchr(b'\n', unsearched) else {
@@ -75,7 +76,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`LineError::TooLong`].
-    pub(crate) fn rest(&mut self) -> Result<Option<Bytes>, LineError> {
+    pub fn rest(&mut self) -> Result<Option<Bytes>, LineError> {
         self.searched = 0;
         let rest = self.buffer.split().freeze();
         self.checked(rest)
@@ -113,7 +114,7 @@ mod tests {
                 .map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
             lines.room().extend_from_slice(&rest[..size]);
             rest = &rest[size..];
-            while let Some(line) = lines.next()? {
+            while let Some(line) = lines.next_line()? {
                 found.push(line.to_vec());
             }
         }
@@ -144,7 +145,7 @@ mod tests {
     fn a_line_without_end_takes_no_more_memory_than_the_limit() {
         let mut lines = Lines::new(100);
         let mut taken = 0;
-        while lines.next().is_ok() {
+        while lines.next_line().is_ok() {
             lines.room().extend_from_slice(&[b'x'; 10]);
             taken += 10;
         }

@@ -27,7 +27,7 @@ mod supervise;
 mod supervisor;
 
 pub use control::{Control, Exit, ExitReason};
-pub use framing::LineError;
+pub use framing::{LineError, Lines};
 pub use input::{Gone, Input};
 pub use launch::{LAUNCH, LaunchError, launch};
 pub use output::Output;

@@ -85,7 +85,7 @@ impl Pipe {
 
     async fn read(&mut self) -> Result<Option<Bytes>, LineError> {
         loop {
-            if let Some(line) = self.lines.next()? {
+            if let Some(line) = self.lines.next_line()? {
                 return Ok(Some(line));
             }
             let given_up = async {
