@@ -183,6 +183,46 @@ async fn subscriptions_say_the_same() {
     assert_eq!(seen[0], seen[1]);
 }
 
+/// Revisions whose clients send less: 2025-03-26 has no version header.
+#[tokio::test(flavor = "multi_thread")]
+async fn older_revisions_are_answered_the_same() {
+    let server = everything::start();
+    let (_doorward, gateway) = protect(&server.url()).await;
+    let direct = direct(server);
+    for revision in ["2025-03-26", "2025-06-18"] {
+        let mut seen = Vec::new();
+        for peer in [&gateway, &direct] {
+            let as_sent = |session: Option<&str>, message: &Value| {
+                let request = peer.legacy(session, message).without("MCP-Protocol-Version");
+                match revision {
+                    "2025-03-26" => request,
+                    _ => request.header("MCP-Protocol-Version", revision),
+                }
+            };
+            let mut initialize = mcp::initialize();
+            initialize["params"]["protocolVersion"] = json!(revision);
+            let reply = peer
+                .legacy(None, &initialize)
+                .without("MCP-Protocol-Version")
+                .send()
+                .await;
+            let session = reply.header("Mcp-Session-Id").expect("a session id").to_owned();
+            let mut all = vec![Seen::of(&reply)];
+            let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+            for message in [
+                initialized,
+                tool(1, "test_multiple_content_types"),
+                tool(2, "no_such_tool"),
+            ] {
+                all.push(Seen::of(&as_sent(Some(&session), &message).send().await));
+            }
+            seen.push(all);
+        }
+        assert_eq!(seen[0], seen[1], "{revision}");
+        assert!(seen[0][0].body.contains(revision), "{:?}", seen[0][0]);
+    }
+}
+
 /// What a command says over lines, another one of its kind says over HTTP. The status must be the same, too:
 /// there it is ours.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,136 +10,124 @@ use super::peer::Peer;
 const AWKWARD: &str = "Zoë \u{2028}\u{2029}\u{85} \u{1F600} \" \\ / \n\r\t \u{7f} </script> %0a";
 
 /// Calls whose answers pass as they are.
-pub(super) fn modern(peer: &Peer) -> Vec<(&'static str, Request)> {
-    let mut progress = json!({ "name": "test_tool_with_progress", "arguments": {} });
-    progress["_meta"] = mcp::meta();
-    progress["_meta"]["progressToken"] = json!("token é");
-    let progress = peer
-        .call("test_tool_with_progress", json!({}))
-        .json(&json!({ "jsonrpc": "2.0", "id": "a string", "method": "tools/call", "params": progress }));
-    let mut logging = json!({ "name": "test_logging_tool", "arguments": {} });
-    logging["_meta"] = mcp::meta();
-    logging["_meta"]["io.modelcontextprotocol/logLevel"] = json!("debug");
-    let logging = peer
-        .call("test_logging_tool", json!({}))
-        .json(&json!({ "jsonrpc": "2.0", "id": 9_007_199_254_740_991_u64, "method": "tools/call", "params": logging }));
-    let awkward_id = peer
-        .call("test_simple_text", json!({}))
-        .json(&json!({ "jsonrpc": "2.0", "id": AWKWARD, "method": "tools/call",
-            "params": { "name": "test_simple_text", "arguments": {}, "_meta": mcp::meta() } }));
-    let mut capable = json!({ "name": "test_input_required_result_capabilities" });
-    capable["_meta"] = mcp::meta();
-    capable["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
-        json!({ "roots": {}, "elicitation": {} });
-    let capable = peer
-        .call("test_input_required_result_capabilities", json!({}))
-        .json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": capable }));
-    let answered = json!({ "name": "test_input_required_result_elicitation", "arguments": {},
-        "inputResponses": { "user_name": { "action": "accept", "content": { "name": AWKWARD } } } });
-    let argument = json!({ "ref": { "type": "ref/prompt", "name": "test_prompt_with_arguments" },
+pub(super) fn modern(peer: &Peer) -> Vec<(String, Request)> {
+    let plain = methods().into_iter().map(|(method, params)| {
+        let name = format!("{method} {params}");
+        (name, peer.modern(method, params))
+    });
+    let calls = calls().into_iter().map(|(id, params)| {
+        let name = format!("{id} {params}");
+        let tool = params["name"].as_str().expect("a tool").to_owned();
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        (name, peer.call(&tool, json!({})).json(&message))
+    });
+    let mirrored = peer
+        .call("test_custom_header", json!({ "value": "eu" }))
+        .header("Mcp-Param-Value", "eu");
+    let spread =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": { "_meta": mcp::meta() } });
+    let spread = serde_json::to_string_pretty(&spread)
+        .expect("JSON")
+        .replace('\n', "\r\n\t");
+    let spread = peer.modern("tools/list", json!({})).body(spread);
+    plain
+        .chain(calls)
+        .chain([
+            ("mirrored argument".into(), mirrored),
+            ("over many lines".into(), spread),
+        ])
+        .collect()
+}
+
+/// Methods and parameters.
+fn methods() -> Vec<(&'static str, Value)> {
+    let prompt =
+        json!({ "name": "test_prompt_with_arguments", "arguments": { "arg1": AWKWARD, "arg2": "" } });
+    let completion = json!({ "ref": { "type": "ref/prompt", "name": "test_prompt_with_arguments" },
         "argument": { "name": "arg1", "value": "par" } });
     vec![
-        ("discover", peer.modern("server/discover", json!({}))),
-        ("tools", peer.modern("tools/list", json!({}))),
-        ("text", peer.call("test_simple_text", json!({}))),
+        ("server/discover", json!({})),
+        ("tools/list", json!({})),
+        ("tools/call", json!({ "name": "test_simple_text" })),
+        ("prompts/list", json!({})),
+        ("prompts/get", prompt),
+        ("prompts/get", json!({ "name": "test_prompt_with_image" })),
         (
-            "no arguments",
-            peer.modern("tools/call", json!({ "name": "test_simple_text" })),
+            "prompts/get",
+            json!({ "name": "test_input_required_result_prompt" }),
         ),
-        ("image", peer.call("test_image_content", json!({}))),
+        ("prompts/get", json!({ "name": "no_such_prompt" })),
+        ("resources/list", json!({})),
+        ("resources/templates/list", json!({})),
+        ("resources/read", json!({ "uri": "test://static-text" })),
+        ("resources/read", json!({ "uri": "test://static-binary" })),
+        ("resources/read", json!({ "uri": "test://template/7/data" })),
+        ("resources/read", json!({ "uri": "test://nothing" })),
+        ("completion/complete", completion),
+        ("skills/list", json!({})),
         (
-            "several contents",
-            peer.call("test_multiple_content_types", json!({})),
-        ),
-        ("tool's error", peer.call("test_error_handling", json!({}))),
-        (
-            "awkward text",
-            peer.call("json_schema_2020_12_tool", json!({ "name": AWKWARD })),
-        ),
-        ("progress", progress),
-        ("log level", logging),
-        ("awkward id", awkward_id),
-        (
-            "mirrored argument",
-            peer.call("test_custom_header", json!({ "value": "eu" }))
-                .header("Mcp-Param-Value", "eu"),
+            "skills/get",
+            json!({ "uri": "skill://doorward/greeting/SKILL.md" }),
         ),
         (
-            "missing capability",
-            peer.call("test_missing_capability", json!({})),
+            "resources/directory/read",
+            json!({ "uri": "skill://doorward/greeting" }),
         ),
         (
-            "input required",
-            peer.call("test_input_required_result_elicitation", json!({})),
+            "resources/directory/read",
+            json!({ "uri": "skill://doorward/nothing" }),
         ),
-        ("input given", peer.modern("tools/call", answered)),
-        ("inputs by capability", capable),
-        ("unknown tool", peer.call("no_such_tool", json!({}))),
-        ("prompts", peer.modern("prompts/list", json!({}))),
+    ]
+}
+
+/// Ids and parameters of `tools/call`.
+fn calls() -> Vec<(Value, Value)> {
+    let call =
+        |name: &str, arguments: Value| json!({ "name": name, "arguments": arguments, "_meta": mcp::meta() });
+    let plain = |name: &str| call(name, json!({}));
+    let with = |name: &str, key: &str, value: Value| {
+        let mut params = plain(name);
+        params["_meta"][key] = value;
+        params
+    };
+    let mut answered = plain("test_input_required_result_elicitation");
+    answered["inputResponses"] =
+        json!({ "user_name": { "action": "accept", "content": { "name": AWKWARD } } });
+    let capable = json!({ "roots": {}, "elicitation": {} });
+    let capable = with(
+        "test_input_required_result_capabilities",
+        "io.modelcontextprotocol/clientCapabilities",
+        capable,
+    );
+    let logging = with(
+        "test_logging_tool",
+        "io.modelcontextprotocol/logLevel",
+        json!("debug"),
+    );
+    vec![
+        (json!(AWKWARD), plain("test_simple_text")),
+        (json!(9_007_199_254_740_991_u64), plain("test_image_content")),
+        (json!("1"), plain("test_multiple_content_types")),
+        (json!(1), plain("test_error_handling")),
         (
-            "prompt",
-            peer.modern(
-                "prompts/get",
-                json!({ "name": "test_prompt_with_arguments", "arguments": { "arg1": AWKWARD, "arg2": "" } }),
-            ),
-        ),
-        (
-            "prompt with image",
-            peer.modern("prompts/get", json!({ "name": "test_prompt_with_image" })),
-        ),
-        (
-            "prompt needs input",
-            peer.modern(
-                "prompts/get",
-                json!({ "name": "test_input_required_result_prompt" }),
-            ),
-        ),
-        (
-            "unknown prompt",
-            peer.modern("prompts/get", json!({ "name": "no_such_prompt" })),
-        ),
-        ("resources", peer.modern("resources/list", json!({}))),
-        ("templates", peer.modern("resources/templates/list", json!({}))),
-        (
-            "resource",
-            peer.modern("resources/read", json!({ "uri": "test://static-text" })),
-        ),
-        (
-            "binary resource",
-            peer.modern("resources/read", json!({ "uri": "test://static-binary" })),
-        ),
-        (
-            "template's resource",
-            peer.modern("resources/read", json!({ "uri": "test://template/7/data" })),
+            json!(2),
+            call("json_schema_2020_12_tool", json!({ "name": AWKWARD })),
         ),
         (
-            "unknown resource",
-            peer.modern("resources/read", json!({ "uri": "test://nothing" })),
-        ),
-        ("completion", peer.modern("completion/complete", argument)),
-        ("skills", peer.modern("skills/list", json!({}))),
-        (
-            "a skill",
-            peer.modern(
-                "skills/get",
-                json!({ "uri": "skill://doorward/greeting/SKILL.md" }),
-            ),
+            json!(3),
+            with("test_tool_with_progress", "progressToken", json!(AWKWARD)),
         ),
         (
-            "a folder",
-            peer.modern(
-                "resources/directory/read",
-                json!({ "uri": "skill://doorward/greeting" }),
-            ),
+            json!(4),
+            with("test_tool_with_progress", "progressToken", json!(4)),
         ),
-        (
-            "no folder",
-            peer.modern(
-                "resources/directory/read",
-                json!({ "uri": "skill://doorward/nothing" }),
-            ),
-        ),
-        ("task without the capability", peer.call("failing_job", json!({}))),
+        (json!(5), logging),
+        (json!(6), plain("test_missing_capability")),
+        (json!(7), plain("test_input_required_result_elicitation")),
+        (json!(8), answered),
+        (json!(9), capable),
+        (json!(10), plain("no_such_tool")),
+        (json!(11), plain("failing_job")),
     ]
 }
 
