@@ -509,6 +509,19 @@ impl Doorward {
         format!("{}{}", self.stdout(), self.stderr())
     }
 
+    /// Begins to read the stderr that nobody read ([`Output::Unread`]), into what [`Doorward::stderr`] shows.
+    ///
+    /// # Panics
+    /// When it does not run, or its stderr is read already.
+    pub fn read_stderr(&self) {
+        let mut running = self.running.lock().expect("the harness did not panic");
+        let child = &mut running.as_mut().expect("it runs").child;
+        let mut pipe = child.stderr.take().expect("an unread stderr");
+        let mut file = self.log_file("stderr.log");
+        // It ends with the process.
+        std::thread::spawn(move || std::io::copy(&mut pipe, &mut file));
+    }
+
     /// What it printed to stdout.
     #[must_use]
     pub fn stdout(&self) -> String {

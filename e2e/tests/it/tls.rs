@@ -5,13 +5,14 @@ use doorward_testkit::oauth::OAuthClient;
 use doorward_testkit::{Doorward, PASSWORD, Site, mcp};
 use serde_json::json;
 
-struct Certificate {
+/// A certificate for `gw.test` and the configuration that uses it.
+pub(crate) struct Certificate {
     folder: tempfile::TempDir,
-    der: doorward_testkit::http::Certificate<'static>,
+    pub(crate) der: doorward_testkit::http::Certificate<'static>,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["gw.test".into()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
@@ -22,7 +23,7 @@ impl Certificate {
         }
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         let folder = self.folder.path().display();
         format!(
             "[tls]\ncertificate = \"{folder}/cert.pem\"\nkey = \"{folder}/key.pem\"\n\n[[servers]]\nname = \"mcp\"\npath = \"/mcp\"\ndemo = true\n"

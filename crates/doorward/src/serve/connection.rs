@@ -1,11 +1,12 @@
 //! One connection: its socket, its TLS, its HTTP, and when it is given up.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
@@ -30,8 +31,8 @@ const GOODBYE: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header fields.
 const MAX_FIELDS: usize = 100;
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+/// Requests at once on one HTTP/2 connection. A peer that takes no answer holds some kilobytes with each.
+const MAX_STREAMS: u32 = 128;
 /// Stream resets of the peer that wait for us, and our own that the peer provoked (CVE-2023-44487,
 /// CVE-2025-8671), before the connection is ended.
 const MAX_RESETS: usize = 64;
@@ -64,50 +65,55 @@ impl Connection {
     }
 
     async fn http(self, stream: impl Socket) {
-        let Self {
-            front,
-            mut stop,
-            place,
-            alive,
-        } = self;
-        let wire = Wire::new(stream, Some(place));
-        let seen = wire.seen();
-        let streams = Streams::new(STALL_TIMEOUT);
-        let builder = builder(streams.clone());
-        let connection = builder.serve_connection(TokioIo::new(wire), service(front, Arc::clone(&seen)));
-        tokio::pin!(connection);
-        let mut stopped = std::pin::pin!(stop.wait_for(|stopped| *stopped));
-        let mut ending = false;
-        let mut idle = std::pin::pin!(tokio::time::sleep(IDLE));
-        let mut requests = 0;
-        loop {
-            tokio::select! {
-                result = &mut connection => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "connection ended");
-                    }
+        let wire = Wire::new(stream, Some(self.place));
+        let service = service(self.front, wire.seen());
+        converse(wire, service, self.stop).await;
+        drop(self.alive);
+    }
+}
+
+/// Speaks HTTP until the peer ends it, has nothing to say any more, or we are stopped.
+async fn converse<S, B>(wire: Wire<impl Socket>, service: S, mut stop: watch::Receiver<bool>)
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let seen = wire.seen();
+    let streams = Streams::new(STALL_TIMEOUT);
+    let builder = builder(streams.clone());
+    let connection = builder.serve_connection(TokioIo::new(wire), service);
+    tokio::pin!(connection);
+    let mut stopped = std::pin::pin!(stop.wait_for(|stopped| *stopped));
+    let mut ending = false;
+    let mut idle = std::pin::pin!(tokio::time::sleep(IDLE));
+    let mut requests = 0;
+    loop {
+        tokio::select! {
+            result = &mut connection => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "connection ended");
+                }
+                break;
+            }
+            _ = &mut stopped, if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // HTTP/1 has a timer of its own for this; an HTTP/2 connection would idle for ever.
+            () = &mut idle => {
+                let before = std::mem::replace(&mut requests, seen.requests());
+                let is_idle = seen.is_http2() && streams.open() == 0 && before == requests;
+                if is_idle && ending {
                     break;
                 }
-                _ = &mut stopped, if !ending => {
-                    ending = true;
+                ending |= is_idle;
+                if is_idle {
                     connection.as_mut().graceful_shutdown();
                 }
-                // HTTP/1 has a timer of its own for this; an HTTP/2 connection would idle for ever.
-                () = &mut idle => {
-                    let before = std::mem::replace(&mut requests, seen.requests());
-                    let is_idle = seen.is_http2() && streams.open() == 0 && before == requests;
-                    if is_idle && ending {
-                        break;
-                    }
-                    ending |= is_idle;
-                    if is_idle {
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    idle.as_mut().reset(Instant::now() + if is_idle { GOODBYE } else { IDLE });
-                }
+                idle.as_mut().reset(Instant::now() + if is_idle { GOODBYE } else { IDLE });
             }
         }
-        drop(alive);
     }
 }
 
@@ -117,11 +123,11 @@ type Answer = http::Response<Told<front::FrontBody>>;
 fn service(
     front: Arc<Front>,
     seen: Arc<Seen>,
-) -> impl hyper::service::Service<
+) -> impl Service<
     http::Request<Incoming>,
     Response = Answer,
-    Error = std::convert::Infallible,
-    Future: Future<Output = Result<Answer, std::convert::Infallible>> + Send,
+    Error = Infallible,
+    Future: Future<Output = Result<Answer, Infallible>> + Send,
 > {
     let answered = AtomicU64::new(0);
     service_fn(move |request: http::Request<Incoming>| {
@@ -177,10 +183,81 @@ fn tune(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// A connection on which every request is answered, what ends it, and its task.
+    fn conversation() -> (DuplexStream, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+        let (ours, peers) = tokio::io::duplex(1 << 16);
+        let (stopping, stop) = watch::channel(false);
+        let service = service_fn(async |_| {
+            Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from_static(b"answer"))))
+        });
+        (
+            peers,
+            stopping,
+            tokio::spawn(converse(Wire::new(ours, None), service, stop)),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ds_02_connections_that_idle_are_ended() {
+        let (mut peer, _stopping, over) = conversation();
+        let begun = Instant::now();
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.ends_with(b"answer"));
+        over.await.unwrap();
+        assert_eq!(begun.elapsed(), IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ds_02_connections_of_http2_that_idle_are_ended() {
+        let (peer, _stopping, over) = conversation();
+        let begun = Instant::now();
+        // This client answers pings for ever.
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), TokioIo::new(peer))
+                .await
+                .unwrap();
+        let client_ends = tokio::spawn(connection);
+        let request = http::Request::get("http://h/")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        assert_eq!(client.send_request(request).await.unwrap().status(), 200);
+        assert!(client_ends.await.unwrap().is_ok(), "a farewell, not a cut");
+        over.await.unwrap();
+        assert!(
+            begun.elapsed() >= IDLE && begun.elapsed() <= IDLE * 2 + GOODBYE,
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_connections_that_idle_at_once() {
+        for spoke in [true, false] {
+            let (mut peer, stopping, over) = conversation();
+            if spoke {
+                peer.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                    .await
+                    .unwrap();
+                let mut buffer = [0; 1024];
+                assert!(peer.read(&mut buffer).await.unwrap() > 0);
+            }
+            let begun = Instant::now();
+            stopping.send_replace(true);
+            over.await.unwrap();
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+        }
+    }
 
     /// A revoked stream must not live on because its reader stopped reading.
     #[cfg(target_os = "linux")]

@@ -155,3 +155,123 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Told<B> {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::BodyExt as _;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A body without end; it holds what an upstream's would hold.
+    struct Endless {
+        /// How long until the next piece is there.
+        every: Duration,
+        next: Pin<Box<Sleep>>,
+        _held: Arc<()>,
+    }
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            ready!(self.next.as_mut().poll(context));
+            let next = Instant::now() + self.every;
+            self.next.as_mut().reset(next);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 << 10])))))
+        }
+    }
+
+    type Client = hyper::client::conn::http2::SendRequest<http_body_util::Empty<Bytes>>;
+
+    /// A client of a server that answers everything with such a body, and what all its bodies hold.
+    async fn client(every: Duration) -> (Client, Arc<()>, Streams) {
+        let (ours, peers) = tokio::io::duplex(1 << 20);
+        let (held, streams) = (Arc::new(()), Streams::new(PATIENCE));
+        let holding = Arc::clone(&held);
+        let service = service_fn(move |_| {
+            let next = Box::pin(tokio::time::sleep(Duration::ZERO));
+            let body = Endless {
+                every,
+                next,
+                _held: Arc::clone(&holding),
+            };
+            async move { Ok::<_, Infallible>(http::Response::new(Told::new(body))) }
+        });
+        let server = hyper::server::conn::http2::Builder::new(streams.clone());
+        tokio::spawn(server.serve_connection(TokioIo::new(ours), service));
+        let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(64 << 10)
+            .initial_connection_window_size(8 << 20)
+            .handshake(TokioIo::new(peers))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        (client, held, streams)
+    }
+
+    async fn get(client: &mut Client) -> hyper::body::Incoming {
+        let request = http::Request::get("http://example.test/").body(http_body_util::Empty::new());
+        client.send_request(request.unwrap()).await.unwrap().into_body()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ds_06_ds_08_a_stream_that_nobody_reads_is_reset_and_the_others_go_on() {
+        let (mut client, held, streams) = client(Duration::from_millis(100)).await;
+        let (mut unread, mut read) = (get(&mut client).await, get(&mut client).await);
+        let begun = Instant::now();
+        while streams.open() == 2 {
+            assert!(begun.elapsed() < 2 * PATIENCE, "the unread stream is given up");
+            read.frame().await.unwrap().unwrap();
+        }
+        assert!(begun.elapsed() >= PATIENCE, "after {:?}", begun.elapsed());
+        assert_eq!(
+            Arc::strong_count(&held),
+            3,
+            "ours, the service's, and that of the stream that is read"
+        );
+        for _ in 0..100 {
+            read.frame().await.unwrap().unwrap();
+        }
+        let error = loop {
+            match unread.frame().await.expect("not a proper end") {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(format!("{error:?}").contains("CANCEL"), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_its_upstream_is_not_stalled() {
+        let (mut client, _held, streams) = client(100 * PATIENCE).await;
+        let mut body = get(&mut client).await;
+        for _ in 0..3 {
+            body.frame().await.unwrap().unwrap();
+        }
+        assert_eq!(streams.open(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_no_stalled_one() {
+        let (mut client, _held, streams) = client(Duration::ZERO).await;
+        let mut body = get(&mut client).await;
+        for _ in 0..40 {
+            // Windows open when half of what they let through was taken.
+            for _ in 0..4 {
+                body.frame().await.unwrap().unwrap();
+            }
+            tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        }
+        assert_eq!(streams.open(), 1);
+    }
+}
