@@ -318,6 +318,74 @@ async fn mb_15_legacy_sessions_do_not_meet() {
     assert_eq!(json_of(to_bob.await.unwrap()).await["result"], "bob's");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_task_reports_on_after_the_answer() {
+    let mut stdio = Stdio::new();
+    let (session, mut child) = stdio.session("alice").await;
+    let mut message = call(1);
+    message["params"]["_meta"] = json!({"progressToken": "own"});
+    let calling = stdio.begin(session.post(message));
+    let got = child.read().await;
+    child.answer(&got, json!({"task": {"taskId": "t"}})).await;
+    assert_eq!(calling.await.unwrap().status(), 200);
+    let mut listening = Events::of(stdio.send(session.listen()).await);
+    let params = json!({"progressToken": got["params"]["_meta"]["progressToken"], "progress": 1});
+    child
+        .write(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}))
+        .await;
+    let progress = listening.next().await.unwrap();
+    assert_eq!(progress["params"]["progressToken"], "own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_unanswered_questions_the_newest_can_be_answered() {
+    let mut stdio = Stdio::new();
+    let (session, mut child) = stdio.session("alice").await;
+    let mut listening = Events::of(stdio.send(session.listen()).await);
+    for n in 0..300 {
+        child
+            .write(json!({"jsonrpc": "2.0", "id": n, "method": "roots/list"}))
+            .await;
+        assert_eq!(listening.next().await.unwrap()["id"], n);
+    }
+    for n in [0, 43, 44, 299] {
+        let reply = json!({"jsonrpc": "2.0", "id": n, "result": {"roots": []}});
+        assert_eq!(stdio.send(session.post(reply)).await.status(), 202);
+    }
+    assert_eq!(child.read().await["id"], 44, "the 256 newest");
+    assert_eq!(child.read().await["id"], 299);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_left_unread_is_offered_elsewhere() {
+    let mut stdio = Stdio::new();
+    let (session, mut child) = stdio.session("alice").await;
+    let listening = stdio.send(session.listen()).await;
+    drop(listening);
+    child
+        .write(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"}))
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let calling = stdio.begin(session.post(call(1)));
+    let got = child.read().await;
+    child
+        .write(json!({"jsonrpc": "2.0", "id": 2, "method": "roots/list"}))
+        .await;
+    let mut events = Events::of(calling.await.unwrap());
+    assert_eq!(events.next().await.unwrap()["id"], 2);
+    drop(events);
+    // Its client has gone without cancelling: there is nobody else to ask.
+    child
+        .write(json!({"jsonrpc": "2.0", "id": 3, "method": "roots/list"}))
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut listening = Events::of(stdio.send(session.listen()).await);
+    assert_eq!(listening.next().await.unwrap()["id"], 1);
+    assert_eq!(listening.next().await.unwrap()["id"], 3);
+    child.answer(&got, json!({})).await;
+    listening.says_nothing(Duration::from_secs(20)).await;
+}
+
 trait EndsNow {
     fn is_end_stream_now(&self) -> bool;
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use doorward_mcp::{Call, Rewrite, ServerMessage};
 use doorward_process::{Control, Exit, Input, Output, Process};
 use doorward_types::id::{ServerName, UserId};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
@@ -47,6 +48,7 @@ pub(super) struct Conversation {
     told: mpsc::Sender<Bytes>,
     state: Mutex<State>,
     nonsense: AtomicU64,
+    unheard: AtomicU64,
     gone: watch::Sender<bool>,
 }
 
@@ -84,6 +86,7 @@ impl Conversation {
             told,
             state: Mutex::new(State::new(era, now)),
             nonsense: AtomicU64::new(0),
+            unheard: AtomicU64::new(0),
             gone: watch::Sender::new(false),
         });
         pool.add(&conversation);
@@ -246,7 +249,7 @@ impl Conversation {
 
     /// Tells the process something that nobody waits for.
     fn tell(&self, line: Bytes) {
-        if self.told.try_send(line).is_err() {
+        if let Err(TrySendError::Full(_)) = self.told.try_send(line) {
             tracing::warn!(
                 server = %self.label.server, process = self.label.number,
                 "an MCP server does not read its input: it is not told that a call was cancelled"
@@ -308,7 +311,6 @@ impl Conversation {
             let way = self.state().route(&message, Instant::now());
             let (place, outbox, item) = match way {
                 Way::To(place, outbox, item) => (place, outbox, item),
-                Way::Back(line) => return self.tell(line),
                 Way::Nowhere(why) => {
                     tracing::debug!(
                         server = %self.label.server, process = self.label.number,
@@ -318,12 +320,7 @@ impl Conversation {
                     return;
                 }
                 Way::Kept { dropped, refused } => {
-                    if dropped > 0 {
-                        tracing::warn!(
-                            server = %self.label.server, process = self.label.number, dropped,
-                            "no client listens to an MCP server: its oldest messages are dropped"
-                        );
-                    }
+                    self.unheard(dropped);
                     for line in refused {
                         self.tell(line);
                     }
@@ -363,6 +360,19 @@ impl Conversation {
             tracing::warn!(
                 server = %self.label.server, process = self.label.number, count, error, line = %Escaped(&start),
                 "an MCP server wrote a line that is no message: only messages may go to standard output, all else to standard error"
+            );
+        }
+    }
+
+    fn unheard(&self, dropped: usize) {
+        if dropped == 0 {
+            return;
+        }
+        let count = self.unheard.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(
+                server = %self.label.server, process = self.label.number, count,
+                "no client listens to an MCP server: the oldest of its messages are dropped"
             );
         }
     }

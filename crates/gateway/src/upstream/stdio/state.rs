@@ -103,8 +103,6 @@ pub(super) enum Way {
         dropped: usize,
         refused: Vec<Bytes>,
     },
-    /// The server has to be told.
-    Back(Bytes),
     Nowhere(&'static str),
 }
 
@@ -116,6 +114,13 @@ pub(super) struct Due {
     pub(super) over: Option<Over>,
 }
 
+/// A request of the server.
+struct Asked {
+    /// Where it went.
+    place: Option<Place>,
+    number: u64,
+}
+
 pub(super) struct State {
     era: Era,
     next: u64,
@@ -125,7 +130,7 @@ pub(super) struct State {
     listener: Option<(u64, Outbox)>,
     unread: Unread,
     /// Ids of the server's requests that no client has answered.
-    asked: HashMap<String, Option<Place>>,
+    asked: HashMap<String, Asked>,
     quiet_since: Instant,
     over: Option<Over>,
     retired: bool,
@@ -248,7 +253,7 @@ impl State {
         let number = self.number();
         for kept in self.unread.take() {
             if let Some(asked) = kept.asked.and_then(|id| self.asked.get_mut(&id)) {
-                *asked = Some(Place::Listener(number));
+                asked.place = Some(Place::Listener(number));
             }
             // The stream has more room than what is kept can fill.
             outbox.try_put(Item::message(kept.line));
@@ -315,11 +320,16 @@ impl State {
             return Way::Nowhere("a request, which servers of this revision do not make");
         };
         let key = identity(id).into_owned();
-        if self.asked.len() >= ASKED && !self.asked.contains_key(&key) {
-            return Way::Back(refusal(id, "too many requests wait for an answer"));
+        if self.asked.len() >= ASKED {
+            // Whoever was to answer the oldest has had more than its time.
+            let oldest = self.asked.iter().min_by_key(|(_, asked)| asked.number);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.asked.remove(&oldest);
+            }
         }
         let place = self.related();
-        self.asked.insert(key.clone(), place);
+        let number = self.number();
+        self.asked.insert(key.clone(), Asked { place, number });
         match place.and_then(|place| Some((place, self.outbox(place)?))) {
             Some((place, outbox)) => Way::To(place, outbox, Item::message(message.line().clone())),
             None => self.keep(message, Some((key, id)), now),
@@ -398,6 +408,7 @@ impl State {
             return Way::Nowhere("the end of a request that nobody was told of");
         }
         let place = asked
+            .place
             .filter(|place| self.outbox(*place).is_some())
             .or_else(|| self.related());
         match place.and_then(|place| Some((place, self.outbox(place)?))) {
