@@ -1,6 +1,7 @@
 //! Automation: `cargo xtask COMMAND`.
 
 mod bench;
+mod fuzz;
 mod ids;
 mod lint;
 mod packages;
@@ -35,6 +36,8 @@ enum Command {
     },
     /// Everything that has to hold: lints, then every test, end-to-end and real clients included.
     Test(test::Options),
+    /// Tries random inputs on everything that reads what strangers write.
+    Fuzz(fuzz::Options),
     /// Prints every requirement and attack: id, where the code names it, which tests prove it.
     Requirements {
         /// Write the statuses in docs/ as the tests have them.
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         Command::Fmt => run::cargo(["fmt", "--all"]),
         Command::Lint { install } => lint::all(install),
         Command::Test(options) => test::all(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Requirements { update } => requirements::command(update),
         Command::Bench { what } => bench::run(&what),
     }

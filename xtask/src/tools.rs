@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use crate::run::{self, cargo_command, line, program, say, step};
 
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// Something that tests or benches cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) enum Need {
     Nginx,
     /// Judges the dependency tree.
     CargoDeny,
+    /// Builds and runs the fuzz targets.
+    CargoFuzz,
 }
 
 impl Need {
@@ -39,7 +42,7 @@ impl Need {
             Self::Chromedriver => &["chromium-driver"],
             Self::Libfaketime => &["libfaketime"],
             Self::Nginx => &["nginx-light"],
-            Self::CargoDeny => &[],
+            Self::CargoDeny | Self::CargoFuzz => &[],
         }
     }
 
@@ -53,6 +56,7 @@ impl Need {
             Self::Libfaketime => libfaketime().is_some(),
             Self::Nginx => answers("nginx", "-v") || Path::new("/usr/sbin/nginx").is_file(),
             Self::CargoDeny => is_version(&cargo_deny(), CARGO_DENY),
+            Self::CargoFuzz => is_version(&cargo_fuzz(), CARGO_FUZZ),
         }
     }
 }
@@ -65,14 +69,17 @@ pub(crate) fn require(needs: &[Need], install: bool) -> Result<()> {
         return Ok(());
     }
     if !install {
-        bail!("missing on this machine: {missing:?}. Run `cargo xtask test --install`, which installs them.");
+        bail!("missing on this machine: {missing:?}. Add `--install` to the command, which installs them.");
     }
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages()).copied().collect();
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
     if missing.contains(&Need::CargoDeny) {
-        install_cargo_deny()?;
+        install_tool("cargo-deny", CARGO_DENY, &["--no-default-features"])?;
+    }
+    if missing.contains(&Need::CargoFuzz) {
+        install_tool("cargo-fuzz", CARGO_FUZZ, &[])?;
     }
     let still: Vec<Need> = missing.into_iter().filter(|need| !need.is_here()).collect();
     if !still.is_empty() {
@@ -84,6 +91,11 @@ pub(crate) fn require(needs: &[Need], install: bool) -> Result<()> {
 /// Where `cargo deny` is put: beside the build, not among the user's own tools.
 pub(crate) fn cargo_deny() -> PathBuf {
     run::target().join("tools/bin/cargo-deny")
+}
+
+/// Where `cargo fuzz` is put.
+pub(crate) fn cargo_fuzz() -> PathBuf {
+    run::target().join("tools/bin/cargo-fuzz")
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {
@@ -103,20 +115,15 @@ fn apt<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
-fn install_cargo_deny() -> Result<()> {
+fn install_tool(name: &str, version: &str, arguments: &[&str]) -> Result<()> {
     let root = run::target().join("tools");
     let mut install = cargo_command();
-    // A debug build: it judges a few hundred crates, and compiling it is what takes the time.
-    install.args([
-        "install",
-        "cargo-deny",
-        "--locked",
-        "--debug",
-        "--no-default-features",
-        "--force",
-    ]);
+    // A debug build: these tools wait for others or judge a few hundred crates, and compiling them is what
+    // takes the time.
     install
-        .args(["--version", CARGO_DENY, "--root"])
+        .args(["install", name, "--locked", "--debug", "--force"])
+        .args(arguments)
+        .args(["--version", version, "--root"])
         .arg(&root)
         .arg("--target-dir")
         .arg(root.join("build"));

@@ -1,0 +1,51 @@
+//! The fuzz targets over their seeds, so that they are compiled and true on every day and not only while
+//! somebody fuzzes (docs/fuzzing.md).
+
+use std::path::Path;
+
+#[path = "../../../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "while fuzzing it is a crate of its own")]
+#[expect(clippy::indexing_slicing, reason = "a target that panics has found something")]
+mod targets;
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/seeds")
+        .join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let seed = std::fs::read(entry.unwrap().path()).unwrap();
+        check(&seed);
+        // And what a little damage makes of it.
+        for at in (0..seed.len()).step_by(1 + seed.len() / 100) {
+            let mut damaged = seed.clone();
+            damaged.truncate(at);
+            check(&damaged);
+            damaged.push(b'"');
+            damaged.extend_from_slice(seed.get(at + 1..).unwrap_or_default());
+            check(&damaged);
+        }
+        count += 1;
+    }
+    assert!(count >= 9, "seeds in {}", folder.display());
+}
+
+#[test]
+fn p3_bodies_that_are_accepted_are_read_alike_by_everybody() {
+    replay("envelope", targets::envelope::check);
+}
+
+#[test]
+fn headers_that_are_accepted_say_what_the_body_says() {
+    replay("headers", targets::headers::check);
+}
+
+#[test]
+fn event_streams_are_read_the_same_wherever_they_are_split() {
+    replay("sse", targets::sse::check);
+}
+
+#[test]
+fn lines_of_a_process_keep_everything_but_the_identifiers() {
+    replay("framing", targets::framing::check);
+}
