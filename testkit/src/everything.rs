@@ -198,6 +198,7 @@ impl ServerHandler for Everything {
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.0.subscriptions.expect();
         Some(requested.supported_by(&self.get_info().capabilities))
     }
 

@@ -42,6 +42,17 @@ async fn protect(upstream: &str) -> (Doorward, Peer) {
     (doorward, peer)
 }
 
+async fn protect_command() -> (Doorward, Peer) {
+    let doorward = Doorward::builder()
+        .arg("--")
+        .arg(env!("CARGO_BIN_EXE_everything-stdio"))
+        .user("alice", PASSWORD)
+        .start()
+        .await;
+    let peer = logged_in(&doorward).await;
+    (doorward, peer)
+}
+
 /// The next `count` events of a stream.
 async fn events(stream: &mut Streaming, count: usize) -> Vec<Event> {
     let mut events = Vec::new();
@@ -223,17 +234,32 @@ async fn older_revisions_are_answered_the_same() {
     }
 }
 
+/// Over both kinds of upstream: whoever relays an acknowledgement has to be ready for what follows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_right_after_the_acknowledgement_is_told() {
+    let (_http, over_http) = protect(&everything::start().url()).await;
+    let (_stdio, over_stdio) = protect_command().await;
+    for peer in [over_http, over_stdio] {
+        for round in 0..50 {
+            let (kind, change) = match round % 2 {
+                0 => ("toolsListChanged", "test_trigger_tool_change"),
+                _ => ("promptsListChanged", "test_trigger_prompt_change"),
+            };
+            let filter = json!({ "notifications": { kind: true } });
+            let mut stream = peer.modern("subscriptions/listen", filter).stream().await;
+            events(&mut stream, 1).await;
+            assert_eq!(peer.call(change, json!({})).send().await.status, 200);
+            let told = events(&mut stream, 1).await;
+            assert!(told[0].data.contains("list_changed"), "{round}: {told:?}");
+        }
+    }
+}
+
 /// What a command says over lines, another one of its kind says over HTTP. The status must be the same, too:
 /// there it is ours.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_the_same_over_stdio() {
-    let doorward = Doorward::builder()
-        .arg("--")
-        .arg(env!("CARGO_BIN_EXE_everything-stdio"))
-        .user("alice", PASSWORD)
-        .start()
-        .await;
-    let gateway = logged_in(&doorward).await;
+    let (_doorward, gateway) = protect_command().await;
     let direct = direct(everything::start());
     for ((name, there), (_, here)) in modern(&direct).into_iter().zip(modern(&gateway)) {
         let (there, here) = (Seen::of(&there.send().await), Seen::of(&here.send().await));
