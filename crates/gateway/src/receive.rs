@@ -104,8 +104,6 @@ pub(crate) fn is(value: &[u8], text: &str) -> bool {
     value.trim_ascii().eq_ignore_ascii_case(text.as_bytes())
 }
 
-/// Bodies up to here are left to the connection: they come with the head or just after it.
-const SHORT: u64 = 16 << 10;
 /// How many times the longest accepted body is read only to be thrown away.
 const DISCARDED: usize = 4;
 
@@ -113,12 +111,13 @@ const DISCARDED: usize = 4;
 ///
 /// A connection that is closed while bytes come in is reset, and the reset overtakes the answer (RFC 9112
 /// §9.6): a client whose token expired would see a broken connection instead of the 401 that tells it to
-/// refresh. What is longer or slower than any body may be is not waited for.
+/// refresh. And a client that sends head and body apart would find its next request on a connection that
+/// closed without a word, however short the body. What is longer or slower than any body may be is not waited for.
 pub(crate) fn discard<B>(mut body: B, limits: Limits)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT) {
+    if body.is_end_stream() {
         return;
     }
     let mut left = limits.bytes.saturating_mul(DISCARDED);

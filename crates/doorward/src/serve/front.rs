@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::host;
-use super::linger::Lingering;
 use super::reload::{LastReload, RELOAD_FAILED};
 use super::upload::{self, Upload};
 use crate::config::PublicUrl;
@@ -67,14 +66,13 @@ impl Front {
 
     /// Answers one request.
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<FrontBody> {
+        let path = request.uri().path();
         if let Some(refusal) = target_refusal(&request) {
             return refusal;
         }
         if !is_plainly_framed(request.headers()) {
             return misframed();
         }
-        let request = Lingering::over(request);
-        let path = request.uri().path();
         // Probes come by address or service name.
         if matches!(path, "/healthz" | "/readyz") {
             let asks_ready = path == "/readyz" && request.method() == Method::GET;
@@ -103,7 +101,7 @@ impl Front {
     }
 }
 
-async fn web(serving: &Serving, request: Request<Lingering<Incoming>>) -> Response<FrontBody> {
+async fn web(serving: &Serving, request: Request<Incoming>) -> Response<FrontBody> {
     if upload::is_packed(request.headers()) {
         return text(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

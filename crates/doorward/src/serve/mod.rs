@@ -7,7 +7,6 @@ mod first_run;
 mod front;
 mod host;
 mod limits;
-mod linger;
 mod listen;
 mod pace;
 pub(crate) mod reload;
