@@ -37,10 +37,12 @@ impl Multiplex {
     }
 
     /// Sends a request; the answer streams. Dropping its body cancels it.
-    pub async fn send(&self, request: Request) -> Result<http::Response<Incoming>> {
+    pub fn send(&self, request: Request) -> impl Future<Output = Result<http::Response<Incoming>>> + use<> {
         let mut sender = self.sender.clone();
-        sender.ready().await?;
-        Ok(sender.send_request(request.into_hyper()?).await?)
+        async move {
+            sender.ready().await?;
+            Ok(sender.send_request(request.into_hyper()?).await?)
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use doorward_testkit::multiplex::Multiplex;
 use doorward_testkit::oauth::OAuthClient;
 use doorward_testkit::upstream::{Answer, Part, Upstream, event};
-use doorward_testkit::{Doorward, PASSWORD, marker, mcp};
+use doorward_testkit::usage::Usage;
+use doorward_testkit::{Doorward, PASSWORD, eventually, marker, mcp};
+use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use crate::support::{Catalogue, RA, RB, two_servers};
@@ -187,53 +190,184 @@ async fn ft_11_an_upstream_that_is_gone_is_a_502_in_words() {
 }
 
 #[tokio::test]
-async fn ft_13_a_cut_answer_is_never_a_truncated_success() {
+async fn ft_12_an_upstream_that_never_answers_or_drips_is_given_up() {
+    let up = Upstream::start();
+    let config = two_servers(&up.url(), &up.url()) + "\n[timeouts]\nupstream_response = \"2s\"\n";
+    let doorward = Doorward::builder()
+        .config(&config)
+        .user("alice", PASSWORD)
+        .start()
+        .await;
+    let client = OAuthClient::native(&doorward).await;
+    let tokens = client.login("alice", PASSWORD, &doorward.url(RA)).await;
+    let call =
+        |case: &str| mcp::call(&doorward, RA, "t_read", &json!({ "marker": case })).bearer(&tokens.access);
+    assert_eq!(call("first").send().await.status, 200);
+    let before = Usage::of(doorward.pid());
+
+    let second = Duration::from_secs(1);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".to_vec();
+    for (what, parts) in [
+        ("nothing", vec![Part::Hang]),
+        ("1 B/s", vec![Part::Drip(head, second)]),
+        (
+            "half a head",
+            vec![Part::Bytes(b"HTTP/1.1 200 OK\r\nContent-".to_vec()), Part::Hang],
+        ),
+    ] {
+        let case = marker();
+        up.script_for(&case, move |_| Answer::raw(parts.clone()));
+        let begun = Instant::now();
+        let reply = call(&case).send().await;
+        let took = begun.elapsed();
+        assert_eq!(reply.status, 504, "{what}: {}", reply.text());
+        let answer = mcp::answer(&reply);
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(1), &json!(504)),
+            "{what}"
+        );
+        assert_eq!(answer["error"]["data"]["reason"], "upstream_timed_out");
+        // As configured; the rest is for a busy machine.
+        assert!((2..12).contains(&took.as_secs()), "{what}: {took:?}");
+        assert_eq!(up.with(&case).len(), 1, "{what}: never retried");
+    }
+
+    // The head is there, and with it the status: what is left is to break off.
+    let body = br#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[]}}"#.to_vec();
+    for chunked in [false, true] {
+        let (case, body) = (marker(), body.clone());
+        up.script_for(&case, move |_| Answer {
+            parts: vec![Part::Drip(body.clone(), second)],
+            chunked,
+            ..Answer::json(&json!({}))
+        });
+        assert!(call(&case).try_send().await.is_err(), "never a truncated success");
+        assert_eq!(up.with(&case).len(), 1, "never retried");
+    }
+
+    eventually("the upstream is left alone", Duration::from_secs(10), || async {
+        (up.hanging() == 0 && Usage::of(doorward.pid()).descriptors <= before.descriptors + 2).then_some(())
+    })
+    .await;
+    assert_eq!(mcp::text_of(&call("last").send().await), "t_read ok");
+}
+
+/// Where an upstream breaks off after it has done its work, and whether a client can have seen its status.
+fn cuts() -> Vec<(&'static str, bool, Answer)> {
+    let bytes = |text: &str| Part::Bytes(text.as_bytes().to_vec());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let half = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","con"#;
+    let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": {} });
+    let chunked = Answer {
+        chunked: true,
+        ..Answer::json(&json!({}))
+    };
+    vec![
+        ("before the head", false, Answer::raw(vec![Part::Cut])),
+        ("in the head", false, Answer::raw(vec![bytes("HTTP/1.1 200 O")])),
+        ("between headers", false, Answer::raw(vec![bytes(head)])),
+        (
+            "before the body",
+            true,
+            Answer::raw(vec![bytes(&format!("{head}Content-Length: 80\r\n\r\n"))]),
+        ),
+        (
+            "in JSON",
+            true,
+            Answer::raw(vec![bytes(&format!("{head}Content-Length: 80\r\n\r\n{half}"))]),
+        ),
+        (
+            "before the first chunk",
+            true,
+            Answer {
+                parts: vec![Part::Cut],
+                ..chunked.clone()
+            },
+        ),
+        (
+            "after a chunk of JSON",
+            true,
+            Answer {
+                parts: vec![bytes(half), Part::Cut],
+                ..chunked.clone()
+            },
+        ),
+        (
+            "in a chunk of JSON",
+            true,
+            Answer::raw(vec![bytes(&format!(
+                "{head}Transfer-Encoding: chunked\r\n\r\n60\r\n{half}"
+            ))]),
+        ),
+        (
+            "after the JSON, before the last chunk",
+            true,
+            Answer {
+                parts: vec![
+                    bytes(&json!({ "jsonrpc": "2.0", "id": 1, "result": {} }).to_string()),
+                    Part::Cut,
+                ],
+                ..chunked
+            },
+        ),
+        ("before the first event", true, Answer::events(vec![Part::Cut])),
+        (
+            "between two events",
+            true,
+            Answer::events(vec![event(None, &progress), Part::Cut]),
+        ),
+        (
+            "in an event",
+            true,
+            Answer::events(vec![
+                event(None, &progress),
+                bytes("data: {\"jsonrpc\":\"2.0\",\"id\":1"),
+                Part::Cut,
+            ]),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn ft_13_wherever_an_answer_is_cut_it_is_an_error_and_one_execution() {
     let catalogue = catalogue().await;
     let token = catalogue.t().await;
-    let half = Part::Bytes(br#"{"jsonrpc":"2.0","id":1,"resu"#.to_vec());
-    let json_half = Answer {
-        parts: vec![half.clone(), Part::Cut],
-        chunked: true,
-        ..Answer::json(&json!({}))
-    };
-    let before = Answer {
-        parts: vec![Part::Cut],
-        chunked: true,
-        ..Answer::json(&json!({}))
-    };
-    for (what, cut) in [("in the middle of JSON", json_half), ("before the body", before)] {
-        let case = marker();
-        catalogue.up_a.script_for(&case, move |_| cut.clone());
-        let reply = catalogue.call(&case).bearer(&token).try_send().await;
-        assert!(
-            reply.is_err() || reply.is_ok_and(|reply| reply.status == 502),
-            "{what}: never a truncated success"
-        );
-        assert_eq!(catalogue.up_a.with(&case).len(), 1, "{what}: never retried");
+    let http_2 = Multiplex::connect(&catalogue.doorward).await;
+    for (what, begun, cut) in cuts() {
+        for over_http_2 in [false, true] {
+            let case = marker();
+            let cut = cut.clone();
+            catalogue.up_a.script_for(&case, move |_| cut.clone());
+            let call = catalogue.call(&case).bearer(&token);
+            // The break may come before our own head has left: then there is no answer at all.
+            let answer = if over_http_2 {
+                match http_2.send(call).await {
+                    Ok(response) => {
+                        let status = response.status().as_u16();
+                        let body = response.into_body().collect().await;
+                        body.ok().map(|body| (status, body.to_bytes()))
+                    }
+                    Err(_) => None,
+                }
+            } else {
+                call.try_send().await.ok().map(|reply| (reply.status, reply.body))
+            };
+            match answer {
+                None => assert!(begun, "{what}: an answer in words"),
+                Some((status, body)) => {
+                    let answer: serde_json::Value =
+                        serde_json::from_slice(&body).expect("never half an answer");
+                    assert_eq!(status, 502, "{what}: {answer}");
+                    assert_eq!(
+                        (&answer["id"], &answer["error"]["code"]),
+                        (&json!(1), &json!(502)),
+                        "{what}"
+                    );
+                }
+            }
+            assert_eq!(catalogue.up_a.with(&case).len(), 1, "{what}: executed once");
+        }
     }
-    let case = marker();
-    catalogue.up_a.script_for(&case, move |_| {
-        let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": {} });
-        Answer::events(vec![
-            event(None, &progress),
-            Part::Bytes(b"data: {\"jsonrpc\":\"2.0\",\"id\":1".to_vec()),
-            Part::Cut,
-        ])
-    });
-    let mut stream = catalogue.call(&case).bearer(&token).stream().await;
-    assert_eq!(stream.status, 200);
-    assert!(
-        stream
-            .event()
-            .await
-            .expect("the first event")
-            .data
-            .contains("progress")
-    );
-    assert!(
-        stream.try_chunk().await.is_err() || stream.rest().await.is_err(),
-        "the break is passed on as a break"
-    );
-    assert_eq!(catalogue.up_a.with(&case).len(), 1, "never retried");
     catalogue.still_good().await;
 }

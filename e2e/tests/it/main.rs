@@ -1,6 +1,7 @@
 //! End-to-end tests against the real binary: the attack catalogue, one module for each family, and the
 //! journeys that people make.
 
+mod apart;
 mod authorization;
 mod bodies;
 mod browser;
