@@ -132,6 +132,10 @@ impl Server {
                 }
                 Some("done".into())
             }
+            "t_change" => {
+                write(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+                Some("changed".into())
+            }
             "t_wait" => {
                 self.wait(&message["id"], marker);
                 None

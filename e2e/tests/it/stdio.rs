@@ -171,7 +171,14 @@ async fn a_legacy_client_has_a_session_with_progress_and_questions() {
     let answer = message(&events.event().await.unwrap());
     assert_eq!(answer["result"]["content"][0]["text"], "the client's words");
 
+    let mut listening = session.bare("GET").stream().await;
+    assert_eq!(listening.status, 200);
+    assert_eq!(session.text("t_change").await, "changed");
+    let event = message(&listening.event().await.unwrap());
+    assert_eq!(event["method"], "notifications/tools/list_changed");
+
     assert_eq!(session.bare("DELETE").send().await.status, 204);
+    assert!(listening.event().await.is_none());
     reason(
         &session.call("t_pid", &json!({})).send().await,
         404,
