@@ -37,7 +37,7 @@ impl fmt::Debug for Spec {
 }
 
 /// What is kept from a child.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confinement {
     /// Files and folders (with all below) that the child can neither read, list, write nor execute. They need
     /// not exist yet. Their ancestors can be passed through and not be listed, because Landlock's rights always hold for

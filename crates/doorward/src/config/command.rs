@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use doorward_types::secret::Secret;
 
+use super::Config;
 use super::duration::Span;
 use super::environment::Environment;
 use super::file::ServerFile;
@@ -267,6 +268,18 @@ fn working_directory(
         );
     }
     folder
+}
+
+impl Config {
+    /// What no command may read: the data folder, and the files that hold a key or a value meant for one command alone.
+    pub(crate) fn hidden_from_commands(&self) -> Vec<PathBuf> {
+        let key = self.tls.as_ref().map(|tls| tls.key.as_path());
+        let files = self.file.as_deref().into_iter().chain(key);
+        std::iter::once(self.data.value.as_path())
+            .chain(files)
+            .map(real)
+            .collect()
+    }
 }
 
 /// The same path from the root on.

@@ -44,6 +44,20 @@ pub(crate) fn check_isolation(config: &Config) -> Result<(), CommandError> {
         };
         let variables: Vec<&str> = environment_names(command).collect();
         let (variables, folder) = (variables.join(" "), command.working_directory.display());
+        let here = real(&command.working_directory);
+        if let Some(hidden) = config
+            .hidden_from_commands()
+            .iter()
+            .find(|path| path.starts_with(&here))
+        {
+            // A right on a folder would hold for all below it.
+            tracing::warn!(
+                server = server.name,
+                working_directory = %folder,
+                "its processes cannot list this folder nor make files in it, because {} lies in it: set `working_directory`, or move that",
+                hidden.display()
+            );
+        }
         match isolation() {
             Isolation::Full => tracing::info!(
                 server = server.name,
@@ -155,17 +169,18 @@ struct Start {
     server: String,
     command: Command,
     data: PathBuf,
-    allow_insecure_shared_uid: bool,
+    /// Without the folders of a user.
+    confinement: Confinement,
 }
 
 impl Children {
-    /// `data` is the data folder.
+    /// `data` is the data folder. `confinement` hides it, and has no `own` folders: each user's are added.
     pub(crate) fn new(
         supervisor: Arc<Supervisor>,
         server: &str,
         command: &Command,
         data: &Path,
-        allow_insecure_shared_uid: bool,
+        confinement: Confinement,
     ) -> Self {
         Self {
             supervisor,
@@ -173,7 +188,7 @@ impl Children {
                 server: server.to_owned(),
                 command: command.clone(),
                 data: real(data),
-                allow_insecure_shared_uid,
+                confinement,
             }),
         }
     }
@@ -206,9 +221,8 @@ impl Start {
             environment: self.environment(&own),
             working_directory: self.command.working_directory.clone(),
             confinement: Confinement {
-                hidden: vec![self.data.clone()],
                 own: vec![own],
-                allow_insecure_shared_uid: self.allow_insecure_shared_uid,
+                ..self.confinement.clone()
             },
             caps: Caps {
                 memory: self.command.memory.0,
@@ -286,7 +300,10 @@ mod tests {
             server: "mcp".into(),
             command: config.servers[0].command().unwrap().clone(),
             data: real(data),
-            allow_insecure_shared_uid: false,
+            confinement: Confinement {
+                hidden: vec![real(data)],
+                ..Confinement::default()
+            },
         }
     }
 
@@ -345,5 +362,34 @@ mod tests {
             std::fs::create_dir(&link).unwrap();
         }
         assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn vt_12_files_with_secrets_are_hidden_from_commands() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let file = folder.join("doorward.toml");
+        std::fs::create_dir(folder.join("live")).unwrap();
+        std::os::unix::fs::symlink(folder.join("live"), folder.join("tls")).unwrap();
+        let text = "public_url = \"https://mcp.example.com\"\n[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n\
+                    [[servers]]\nname = \"a\"\npath = \"/a/mcp\"\ncommand = [\"true\"]\n";
+        std::fs::write(&file, text).unwrap();
+        let args = ServeArgs {
+            config: crate::cli::ConfigArgs {
+                config: Some(file.clone()),
+                ..Default::default()
+            },
+            ..ServeArgs::default()
+        };
+        let config = Config::load_for_serve(&args, &Environment::default()).unwrap();
+        let hidden = config.hidden_from_commands();
+        assert_eq!(
+            hidden,
+            [
+                real(Path::new("doorward-data")),
+                file,
+                folder.join("live/key.pem")
+            ]
+        );
     }
 }

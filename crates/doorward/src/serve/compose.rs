@@ -11,7 +11,7 @@ use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, Regis
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
 use doorward_policy::{AccessRule, NoFurtherPolicy, ProtectedServer, ScopeDescription};
-use doorward_process::Supervisor;
+use doorward_process::{Confinement, Supervisor};
 use doorward_resource_server::{JwtVerifier, JwtVerifierSettings, LocalKeys, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
 use doorward_storage::{CommitError, DataFolder, Store};
@@ -59,18 +59,19 @@ pub(crate) struct Composition {
 pub(crate) struct RunningServer {
     definition: Server,
     allow: AccessRule,
-    shared_uid: bool,
+    /// Of its processes, if it is a command.
+    confinement: Confinement,
     upstream: gateway::Upstream,
     standing: Arc<gateway::Standing>,
 }
 
 impl RunningServer {
     /// Whether its processes (and what it remembers) can go on behind `next`.
-    fn continues_as(&self, next: &Server, shared_uid: bool) -> bool {
+    fn continues_as(&self, next: &Server, confinement: &Confinement) -> bool {
         let ours = &self.definition;
         let unchanged = (&ours.name, &ours.path, &ours.upstream) == (&next.name, &next.path, &next.upstream);
         let same_limits =
-            next.command().is_none() || (ours.response, self.shared_uid) == (next.response, shared_uid);
+            next.command().is_none() || (ours.response, &self.confinement) == (next.response, confinement);
         unchanged && same_limits
     }
 
@@ -185,16 +186,21 @@ impl Foundation {
         config: &Config,
         before: &[RunningServer],
     ) -> Result<RunningServer, CommandError> {
-        let shared_uid = config.allow_insecure_shared_uid.value.0;
+        let confinement = Confinement {
+            hidden: config.hidden_from_commands(),
+            own: Vec::new(),
+            allow_insecure_shared_uid: config.allow_insecure_shared_uid.value.0,
+        };
         let unusable =
             |error: &dyn std::error::Error| CommandError::usage("a server cannot be used").because(error);
         let allow = AccessRule::parse(&server.allow).map_err(|error| unusable(&error))?;
-        let kept = before.iter().find(|known| known.continues_as(server, shared_uid));
+        let kept = before
+            .iter()
+            .find(|known| known.continues_as(server, &confinement));
         if let Some(known) = kept {
             return Ok(RunningServer {
                 definition: server.clone(),
                 allow,
-                shared_uid,
                 ..known.clone()
             });
         }
@@ -203,7 +209,8 @@ impl Foundation {
             Upstream::Http(url) => gateway::Upstream::http(url.as_str()).map_err(|error| unusable(&error))?,
             Upstream::Command(command) => {
                 let supervisor = Arc::clone(&self.supervisor);
-                let children = Children::new(supervisor, &server.name, command, &self.data, shared_uid);
+                let confinement = confinement.clone();
+                let children = Children::new(supervisor, &server.name, command, &self.data, confinement);
                 let limits = gateway::StdioSettings {
                     start_timeout: command.start.0,
                     answer_timeout: server.response.0,
@@ -220,7 +227,7 @@ impl Foundation {
             standing: gateway::Standing::new(allow.clone(), server.allow_insecure_anonymous),
             definition: server.clone(),
             allow,
-            shared_uid,
+            confinement,
             upstream,
         })
     }
