@@ -223,3 +223,63 @@ async fn only_so_many_calls_at_a_time() {
     let _three = stdio.begin(ask_tool("alice", 3));
     child.read().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn ft_14_calls_that_end_in_any_way_leave_nothing_behind() {
+    const AT_A_TIME: usize = 4;
+    let mut stdio = Stdio::with(StdioSettings {
+        calls: AT_A_TIME,
+        ..StdioSettings::default()
+    });
+    let random = CountingRandom::default();
+    let roll = |sides: u8| {
+        let [byte] = doorward_types::random::bytes::<1>(&random);
+        byte % sides
+    };
+    let mut child = None;
+    for round in 0..500 {
+        let mut calls = Vec::new();
+        for n in 0..AT_A_TIME {
+            calls.push(stdio.begin(with_token(1, format!("{round} {n}"))));
+            if child.is_none() {
+                let mut started = stdio.child().await;
+                started.is_modern().await;
+                child = Some(started);
+            }
+            let child: &mut Child = child.as_mut().unwrap();
+            let mut got = child.read().await;
+            while got["method"] == "notifications/cancelled" {
+                got = child.read().await;
+            }
+            let progress = json!({"progressToken": got["id"], "progress": 1});
+            let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress});
+            match roll(6) {
+                0 => child.answer(&got, json!(n)).await,
+                1 => child.refuse(&got, -32000).await,
+                2 => {
+                    child.write(progress).await;
+                    child.answer(&got, json!(n)).await;
+                }
+                // Its client leaves below, with or without a stream.
+                3 => child.write(progress).await,
+                4 => {}
+                _ => {
+                    calls.pop().unwrap().abort();
+                    child.answer(&got, json!(n)).await;
+                }
+            }
+        }
+        // Whatever has come is there now; the rest is left.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for call in calls {
+            if call.is_finished() {
+                let answer = call.await.unwrap();
+                assert_eq!(answer.status(), 200, "{round}");
+            } else {
+                call.abort();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(stdio.started(), 1);
+}

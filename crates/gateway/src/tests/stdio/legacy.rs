@@ -280,6 +280,29 @@ async fn a_refused_initialize_opens_no_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_may_talk_before_it_answers_initialize() {
+    let mut stdio = Stdio::new();
+    let opening = stdio.begin(post("alice", INITIALIZE, &[VERSION]));
+    let mut child = stdio.child().await;
+    let request = child.read().await;
+    let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": 1}});
+    child.write(&log).await;
+    let answer = opening.await.unwrap();
+    let id = answer.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let mut events = Events::of(answer);
+    assert_eq!(events.next().await.unwrap(), log);
+    child
+        .answer(&request, json!({"protocolVersion": "2025-11-25"}))
+        .await;
+    assert_eq!(events.next().await.unwrap()["id"], "i");
+    let session = Session { token: "alice", id };
+    let calling = stdio.begin(session.post(call(1)));
+    let got = child.read().await;
+    child.answer(&got, json!({})).await;
+    assert_eq!(calling.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_during_initialize_leaves_nothing_behind() {
     let mut stdio = Stdio::new();
     let opening = stdio.begin(post("alice", INITIALIZE, &[VERSION]));

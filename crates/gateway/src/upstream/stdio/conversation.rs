@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_mcp::{Call, Rewrite, ServerMessage};
-use doorward_process::{Control, Exit, Input, Output, Process};
+use doorward_process::{Control, Exit, ExitReason, Input, Output, Process};
 use doorward_types::id::{ServerName, UserId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -279,10 +279,14 @@ impl Conversation {
         self.control.stop();
         self.gone.send_replace(true);
         let exit = match exited {
-            Ok(exit) => exit,
-            Err(_) => self.control.exited().await,
+            Ok(exit) if exit.reason == ExitReason::Stopped => {
+                tracing::debug!(server = %self.label.server, process = self.label.number, "a process was stopped");
+                None
+            }
+            Ok(exit) => Some(exit),
+            Err(_) => Some(self.control.exited().await),
         };
-        if unasked {
+        if let Some(exit) = exit.filter(|_| unasked) {
             self.tell_of(exit);
         }
         if let Some(pool) = pool.upgrade() {

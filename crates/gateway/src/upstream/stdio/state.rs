@@ -22,6 +22,8 @@ const FIRST_NUMBER: u64 = 3;
 const ASKED: usize = 256;
 /// How many progress tokens of answered calls are remembered: tasks report on after the answer (2025-11-25).
 const LASTING: usize = 256;
+/// Longest progress token and server's id that is remembered, in bytes.
+const LONGEST: usize = 1024;
 /// How long the answer to a call is still waited for after its client cancelled it.
 const CANCELLED: Duration = Duration::from_secs(10);
 /// How long a server's request waits for a client that could take it.
@@ -195,7 +197,10 @@ impl State {
             number,
             Slot {
                 id: call.id().unwrap_or("null").into(),
-                token: call.progress_token().map(Into::into),
+                token: call
+                    .progress_token()
+                    .filter(|token| token.len() <= LONGEST)
+                    .map(Into::into),
                 is_listen: call.method() == Some("subscriptions/listen"),
                 wants_log: self.era == Era::Modern && asks_for_log(call.body()),
                 written: false,

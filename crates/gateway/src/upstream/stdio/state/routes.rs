@@ -4,7 +4,9 @@ use doorward_mcp::message::identity;
 use doorward_mcp::{Kind, Rewrite, ServerMessage};
 use tokio::time::Instant;
 
-use super::{ASKED, Asked, Era, Item, LASTING, Outbox, Outcome, Place, State, Way, completion, refusal};
+use super::{
+    ASKED, Asked, Era, Item, LASTING, LONGEST, Outbox, Outcome, Place, State, Way, completion, refusal,
+};
 
 impl State {
     /// Where a message of the process belongs.
@@ -53,6 +55,9 @@ impl State {
         let (Era::Legacy, Some(id)) = (self.era, message.id()) else {
             return Way::Nowhere("a request, which servers of this revision do not make");
         };
+        if id.len() > LONGEST {
+            return Way::Nowhere("a request with too long an id");
+        }
         let key = identity(id).into_owned();
         if self.asked.len() >= ASKED {
             // Whoever was to answer the oldest has had more than its time.
