@@ -149,7 +149,9 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
         LogFormat::Json => true,
     };
     let ours = filter_fn(|metadata| {
-        metadata.target().starts_with("doorward") || *metadata.level() <= tracing::Level::WARN
+        // `child`: what commands behind servers write to their standard error.
+        let ours = metadata.target().starts_with("doorward") || metadata.target() == "child";
+        ours || *metadata.level() <= tracing::Level::WARN
     });
     let (level, handle) = reload::Layer::new(level.filter());
     let registry = tracing_subscriber::registry();
@@ -187,11 +189,7 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let (done, wait) = sync_channel(1);
-        if self.queue.send.try_send(Message::Flush(done)).is_ok() {
-            // A reader that is stuck gets a second, then we go.
-            let _: Result<(), RecvTimeoutError> = wait.recv_timeout(FLUSH);
-        }
+        self.queue.flush();
     }
 }
 
@@ -217,6 +215,14 @@ impl Queue {
         // Without a thread the receiver is gone: every event is dropped, and service goes on.
         drop(thread);
         Self { send, dropped }
+    }
+
+    /// Writes what is left; a reader that is stuck gets a second, then we go.
+    fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.send.try_send(Message::Flush(done)).is_ok() {
+            let _: Result<(), RecvTimeoutError> = wait.recv_timeout(FLUSH);
+        }
     }
 }
 
@@ -370,6 +376,6 @@ mod tests {
         for _ in 0..10 {
             writeln!(queue.make_writer(), "event").unwrap();
         }
-        drop(LogGuard { queue });
+        queue.flush();
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -20,29 +20,57 @@ use crate::config::Tls;
 use crate::config::address::addresses;
 use crate::error::CommandError;
 use crate::output::Format;
+use crate::serve::reload::RELOAD_FAILED;
 
 /// Longest wait for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest answer that is read.
+const LONGEST: usize = 4096;
+
+/// What the server said.
+struct Answer {
+    status: u16,
+    body: String,
+}
+
+impl Answer {
+    /// When the configuration was last read again in vain.
+    fn failed_reload(&self) -> Option<&str> {
+        self.body
+            .lines()
+            .find_map(|line| line.strip_prefix(RELOAD_FAILED))
+    }
+}
 
 /// Asks; exit 1 when the answer is no, also when nobody answers.
 pub(super) async fn run(context: &mut Context) -> Result<(), CommandError> {
     let (first, _) = addresses(context.config.listen.value, &context.config.public_url.value);
     let address = reachable(first);
     let answer = tokio::time::timeout(PATIENCE, ask(address, context.config.tls.as_ref())).await;
-    let (ready, detail) = match answer {
-        Ok(Ok(200)) => (true, "ready".to_owned()),
-        Ok(Ok(status)) => (false, format!("answers {status}")),
-        Ok(Err(error)) => (false, error.to_string()),
-        Err(_) => (false, format!("no answer within {} seconds", PATIENCE.as_secs())),
+    let (answer, detail) = match answer {
+        Ok(Ok(answer)) if answer.status == 200 => (Some(answer), "ready".to_owned()),
+        Ok(Ok(answer)) => (None, format!("answers {}", answer.status)),
+        Ok(Err(error)) => (None, error.to_string()),
+        Err(_) => (None, format!("no answer within {} seconds", PATIENCE.as_secs())),
     };
+    let failed_reload = answer.as_ref().and_then(Answer::failed_reload);
     if context.output.format == Format::Json {
-        context
-            .output
-            .json(&json!({ "ready": ready, "address": address.to_string(), "detail": detail }))?;
-    } else if ready {
+        context.output.json(&json!({
+            "ready": answer.is_some(),
+            "address": address.to_string(),
+            "detail": detail,
+            "last_reload_failed": failed_reload,
+        }))?;
+    } else if answer.is_some() {
         context.output.line(format!("{address} is ready"))?;
+        if let Some(when) = failed_reload {
+            context.output.line(format!(
+                "its configuration is not the one in the file: reading it again failed at {when}; its log and `doorward config check` say why"
+            ))?;
+        }
     }
-    if ready {
+    if answer.is_some() {
         return Ok(());
     }
     Err(CommandError::no(format!("{address} is not ready: {detail}"))
@@ -59,7 +87,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-async fn ask(address: SocketAddr, tls: Option<&Tls>) -> Result<u16, anyhow::Error> {
+async fn ask(address: SocketAddr, tls: Option<&Tls>) -> Result<Answer, anyhow::Error> {
     let stream = TcpStream::connect(address).await?;
     let Some(tls) = tls else {
         return status(stream, address).await;
@@ -87,15 +115,20 @@ async fn ask(address: SocketAddr, tls: Option<&Tls>) -> Result<u16, anyhow::Erro
 async fn status(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: SocketAddr,
-) -> Result<u16, anyhow::Error> {
+) -> Result<Answer, anyhow::Error> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let request = http::Request::get("/readyz")
         .header(http::header::HOST, address.to_string())
         .body(Empty::<bytes::Bytes>::new())?;
-    let status = sender.send_request(request).await?.status().as_u16();
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), LONGEST).collect().await;
     connection.abort();
-    Ok(status)
+    // The status is the answer; more than a few lines is not ours.
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Answer { status, body })
 }
 
 /// Accepts exactly the certificate of the configuration: the question goes to an address of this

@@ -30,10 +30,20 @@ pub(crate) struct Context {
 impl Context {
     fn new(common: &CommonArgs) -> Result<Self, CommandError> {
         let config = Config::load(&common.config, &Environment::of_process())?;
-        Ok(Self {
+        Ok(Self::with(config, common))
+    }
+
+    /// For `health`, which has to work when the file does not.
+    fn to_ask(common: &CommonArgs) -> Result<Self, CommandError> {
+        let config = Config::load_to_ask(&common.config, &Environment::of_process())?;
+        Ok(Self::with(config, common))
+    }
+
+    fn with(config: Config, common: &CommonArgs) -> Self {
+        Self {
             config,
             output: Output::stdout(common.format),
-        })
+        }
     }
 
     /// Opens the data folder; makes it if there is none.
@@ -56,7 +66,7 @@ pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
         Command::Client { common, command } => client::run(command, &mut Context::new(&common)?).await,
         Command::Key { common, command } => key::run(&command, &mut Context::new(&common)?).await,
         Command::Config { common, command } => config::run(&command, &common),
-        Command::Health { common } => health::run(&mut Context::new(&common)?).await,
+        Command::Health { common } => health::run(&mut Context::to_ask(&common)?).await,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::log::{LogFormat, LogLevel};
 pub(super) enum Purpose<'a> {
     /// A command that starts nothing.
     Command,
+    /// To ask a running server, which may have been started before the file was broken.
+    Ask,
     /// To tell everything that is wrong with it.
     Check,
     /// To serve, with these flags.
@@ -50,28 +52,46 @@ pub(super) fn load(
                 .help("give its path with `--config FILE`"),
         ],
     })?;
+    let load = |text: String| load_text(args, purpose, environment, &path, text);
+    match purpose {
+        Purpose::Ask => load(text.clone()).or_else(|error| load(whereabouts(&text)).map_err(|_| error)),
+        Purpose::Command | Purpose::Check | Purpose::Serve(_) => load(text),
+    }
+}
+
+fn load_text(
+    args: &ConfigArgs,
+    purpose: Purpose<'_>,
+    environment: &Environment,
+    path: &Path,
+    text: String,
+) -> Result<Config, ConfigError> {
     let source = Source {
         name: path.display().to_string(),
         text,
     };
     match parse::parse(&source.text) {
-        Ok(parsed) => {
-            let folder = path.parent().map(Path::to_path_buf);
-            Layers {
-                args,
-                purpose,
-                environment,
-                parsed,
-                source: Some((path, source)),
-                folder,
-            }
-            .config()
+        Ok(parsed) => Layers {
+            args,
+            purpose,
+            environment,
+            parsed,
+            source: Some((path.to_path_buf(), source)),
+            folder: path.parent().map(Path::to_path_buf),
         }
+        .config(),
         Err(problems) => Err(ConfigError {
             source: Some(source),
             problems,
         }),
     }
+}
+
+/// What a file that cannot be used still says about where the server is; nothing if it is no TOML.
+fn whereabouts(text: &str) -> String {
+    let mut table: toml::Table = text.parse().unwrap_or_default();
+    table.retain(|key, _| matches!(key, "listen" | "public_url" | "tls"));
+    table.to_string()
 }
 
 /// The layers that a value may come from, and the problems found so far.
@@ -108,7 +128,7 @@ impl Layers<'_> {
         let log_format = self.scalar("log_format", flag, written, LogFormat::Auto, problems);
         let serve = match self.purpose {
             Purpose::Serve(args) => Some(args),
-            Purpose::Command | Purpose::Check => None,
+            Purpose::Command | Purpose::Ask | Purpose::Check => None,
         };
         let flag = &serve.and_then(|args| args.max_connections.as_ref());
         let written = &file.max_connections;
@@ -323,7 +343,7 @@ impl Layers<'_> {
     fn servers(&self, data: &Path, problems: &mut Vec<Problem>) -> Vec<Server> {
         let timeouts = Timeouts::from_file(self.parsed.file.timeouts);
         let folder = self.folder.as_deref().unwrap_or(Path::new("."));
-        let strict = !matches!(self.purpose, Purpose::Command);
+        let strict = matches!(self.purpose, Purpose::Check | Purpose::Serve(_));
         let mut around = Surroundings {
             environment: strict.then_some(self.environment),
             folder,

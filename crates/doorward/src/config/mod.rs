@@ -120,6 +120,11 @@ impl Config {
         layers::load(args, Purpose::Command, environment)
     }
 
+    /// Reads the configuration to find a running server. A file that is broken by now still says where it is.
+    pub(crate) fn load_to_ask(args: &ConfigArgs, environment: &Environment) -> Result<Self, ConfigError> {
+        layers::load(args, Purpose::Ask, environment)
+    }
+
     /// Reads and checks the configuration as `serve` does, without its flags.
     pub(crate) fn load_to_check(args: &ConfigArgs, environment: &Environment) -> Result<Self, ConfigError> {
         layers::load(args, Purpose::Check, environment)

@@ -88,6 +88,10 @@ pub(super) fn from_flags(
     around: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Server> {
+    if args.command.is_empty() && !args.env.is_empty() {
+        let problem = Problem::new(Place::Named("flag --env".into()), "`--env` without a command");
+        problems.push(problem.help("the command comes after `--`; other servers get no variables"));
+    }
     let upstream = match (&args.upstream, args.demo, args.command.is_empty()) {
         (None, false, true) => return None,
         (None, true, _) => Upstream::Demo,

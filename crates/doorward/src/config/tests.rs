@@ -507,6 +507,37 @@ fn a_server_by_flag_and_servers_by_file_are_too_many() {
 }
 
 #[test]
+fn a_broken_file_still_says_where_the_server_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("doorward.toml");
+    let args = ConfigArgs {
+        config: Some(path.clone()),
+        ..ConfigArgs::default()
+    };
+    let port = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load_to_ask(&args, &Environment::default());
+        config
+            .map(|config| config.listen.value.port())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        port("listen = \"localhost:9000\"\nlisten_to_me = true\n"),
+        Ok(9000)
+    );
+    assert_eq!(
+        port("listen = \"localhost:9000\"\n[[servers]]\nname = \"A\"\n"),
+        Ok(9000)
+    );
+    assert_eq!(
+        port("listen = \"localhost:9000\n"),
+        Ok(8080),
+        "no TOML: the default"
+    );
+    assert!(port("listen = \"x\"\n").unwrap_err().contains("not an address"));
+}
+
+#[test]
 fn a_line_that_sets_a_secret_is_not_shown() {
     let error = problems("client_secret = \"hunter2\"\n");
     assert!(

@@ -89,6 +89,8 @@ fn bare_serve_explains_and_leaves_nothing_behind() {
     error: what is to be protected?
 
     Examples:
+      doorward serve -- npx -y @modelcontextprotocol/server-everything
+          protect a server that speaks stdio: the command that starts it
       doorward serve --demo
           try it: a built-in MCP server at http://localhost:8080/mcp
       doorward serve --upstream http://127.0.0.1:3001/mcp
@@ -96,12 +98,47 @@ fn bare_serve_explains_and_leaves_nothing_behind() {
       doorward serve --config doorward.toml
           several servers, TLS, groups: one file (`doorward config schema` describes it)
     ");
-    insta::assert_snapshot!(transcript(folder.path(), &["serve", "--", "npx", "server"]), @r"
+    insta::assert_snapshot!(transcript(folder.path(), &["serve", "--", "no-such-server", "--fast"]), @r"
     exit 2
     --- stdout
     --- stderr
-    error: stdio upstreams come in a later release
-      = help: start the server yourself with its HTTP transport, then `doorward serve --upstream URL`
+    error: server `mcp`: there is no program `no-such-server`
+      = help: install it, or write its whole path: it was looked for in the folders of PATH
+    ");
+    insta::assert_snapshot!(transcript(folder.path(), &["serve", "--", "./no-such-server"]).replace(&folder.path().canonicalize().unwrap().display().to_string(), "FOLDER"), @r"
+    exit 2
+    --- stdout
+    --- stderr
+    error: server `mcp`: there is no program `./no-such-server`
+      = help: the path is read from the working directory, FOLDER
+    ");
+    insta::assert_snapshot!(transcript(folder.path(), &["serve", "--demo", "--", "true"]), @r"
+    exit 2
+    --- stdout
+    --- stderr
+    error: the argument '--demo' cannot be used with '[COMMAND]...'
+
+    Usage: doorward serve --demo [-- <COMMAND>...]
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(transcript(folder.path(), &["serve", "--upstream", "http://127.0.0.1:1/", "--", "true"]), @r"
+    exit 2
+    --- stdout
+    --- stderr
+    error: the argument '--upstream <URL>' cannot be used with '[COMMAND]...'
+
+    Usage: doorward serve --upstream <URL> [-- <COMMAND>...]
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(transcript(folder.path(), &["serve", "--demo", "--env", "A"]), @r"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--env` without a command
+     --> flag --env
+      = help: the command comes after `--`; other servers get no variables
     ");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
