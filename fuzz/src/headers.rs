@@ -82,6 +82,9 @@ fn parameters(call: &Call, headers: &HeaderMap, schema: &[u8], arguments: &Value
     let said = headers.get("mcp-param-a").map(|value| value.as_bytes());
     let expected = match (&arguments["a"], said) {
         (Value::Null | Value::Array(_) | Value::Object(_), None) => true,
+        (Value::Number(number), None) => number
+            .as_f64()
+            .is_none_or(|number| number.abs() > 9_007_199_254_740_991.0),
         (_, None) | (Value::Null | Value::Array(_) | Value::Object(_), Some(_)) => false,
         (value, Some(said)) => {
             let visible = said.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e));

@@ -234,6 +234,8 @@ impl ParameterHeader {
         };
         let (header, value) = match (header, value) {
             (None, None | Some(Value::Other)) => return Ok(()),
+            // "Integer values MUST be within the safe range": what is not, clients cannot write and leave out.
+            (None, Some(Value::Number(number))) if !number::is_safe(number) => return Ok(()),
             (None, Some(_)) => return Err(ParameterProblem::Missing),
             (Some(_), None) => return Err(ParameterProblem::Unexpected),
             (Some(header), Some(value)) => (header, value),

@@ -7,6 +7,13 @@ pub(super) fn same_number(header: &str, number: &str) -> bool {
     header == number || decimal(header).is_some_and(|said| decimal(number) == Some(said))
 }
 
+/// Whether a JSON number is between −2^53 + 1 and 2^53 − 1, where every double is exact.
+pub(super) fn is_safe(number: &str) -> bool {
+    number
+        .parse::<f64>()
+        .is_ok_and(|number| number.abs() < 9_007_199_254_740_992.0)
+}
+
 /// Sign, digits without zeros at either end, and the power of ten of the last digit.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
@@ -48,7 +55,22 @@ fn decimal(text: &str) -> Option<Decimal> {
 
 #[cfg(test)]
 mod tests {
-    use super::same_number;
+    use super::{is_safe, same_number};
+
+    #[test]
+    fn mb_07_only_exact_integers_have_to_be_mirrored() {
+        for safe in ["0", "-7", "42.5", "9007199254740991", "-9007199254740991", "1e15"] {
+            assert!(is_safe(safe), "{safe}");
+        }
+        for unsafe_ in [
+            "9007199254740992",
+            "-9007199254740992",
+            "1e16",
+            "12345678901234567890",
+        ] {
+            assert!(!is_safe(unsafe_), "{unsafe_}");
+        }
+    }
 
     #[test]
     fn mb_07_numbers_are_compared_by_value() {

@@ -140,6 +140,14 @@ fn mb_07_a_header_without_a_value_in_the_body_is_refused() {
     );
     let refused = Err(("mcp-param-region".to_owned(), Problem::Different));
     assert_eq!(check(&schema, &odd, &region), refused);
+    // Too large for a double: conforming clients leave the header out, and whoever writes it must be exact.
+    let large = json!({"count": 9_007_199_254_740_993_i64});
+    assert_eq!(check(&schema, &large, &[]), Ok(()));
+    let exact = [("mcp-param-count", "9007199254740993")];
+    assert_eq!(check(&schema, &large, &exact), Ok(()));
+    let refused = Err(("mcp-param-count".to_owned(), Problem::Different));
+    let rounded = [("mcp-param-count", "9007199254740992")];
+    assert_eq!(check(&schema, &large, &rounded), refused);
     let hidden = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t_read","\u0061rguments":{"reg\u0069on":"\u0061"}}}"#;
     let call = Call::admit(Envelope::read(Bytes::from(hidden)).unwrap(), &HeaderMap::new()).unwrap();
     let headers = listed(&schema).headers.unwrap();
