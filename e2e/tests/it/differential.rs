@@ -21,9 +21,10 @@ use doorward_types::id::{ClientId, FamilyId, ServerName, Tenant, TokenId, UserId
 use doorward_types::random::CountingRandom;
 use doorward_types::time::{Clock, FixedClock, UnixTime};
 use doorward_types::url::{Issuer, ResourceUri};
-use http::Request;
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
 
+mod commands;
 mod mutate;
 
 use mutate::{Mutant, mutant};
@@ -75,7 +76,61 @@ fn alice() -> Alice {
     })))
 }
 
-/// A gateway under `policy`, and its server.
+/// A gateway under `policy` in front of one server.
+fn gateway(policy: Arc<dyn Policy>, upstream: doorward_gateway::Upstream) -> Gateway {
+    let protected = ProtectedServer {
+        name: ServerName::new("mcp"),
+        path: "/mcp".into(),
+        resource: resource(),
+        scopes: vec![ScopeDescription {
+            scope: "mcp".parse().unwrap(),
+            description: "mcp".into(),
+        }],
+        allow: AccessRule::everyone(),
+    };
+    let clock = FixedClock::new(UnixTime::from_seconds(60));
+    let revocations = RevocationSet::new();
+    revocations.heard(clock.monotonic());
+    let random = CountingRandom::default();
+    let parts = Parts {
+        verifier: Arc::new(alice()),
+        revocations: Arc::new(revocations),
+        policy,
+        sealer: Arc::new(Sealer::new(&MasterKey::generate(&random), Purpose::McpSession)),
+        clock: Arc::new(clock),
+        random: Arc::new(random),
+    };
+    let settings = Settings::new("https://gw.test", Issuer::parse("https://gw.test").unwrap());
+    Gateway::new(&settings, vec![Server::new(Arc::new(protected), upstream)], parts).unwrap()
+}
+
+/// An answer: status, headers, body.
+type Reply = (u16, HeaderMap, Bytes);
+
+/// Sends a mutant. `traceparent`, which passes as it is, says which message it was.
+async fn post(gateway: &Gateway, number: u64, mutant: &Mutant, session: Option<&HeaderValue>) -> Reply {
+    let mut request = Request::post("/mcp")
+        .header("authorization", "Bearer x")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("traceparent", number.to_string());
+    if let Some(session) = session {
+        request = request.header("mcp-session-id", session);
+    }
+    for (name, value) in &mutant.headers {
+        // Values that no header can hold are none that could be sent.
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            request = request.header(*name, value);
+        }
+    }
+    let request = request.body(Full::new(Bytes::from(mutant.body.clone()))).unwrap();
+    let route = gateway.route("/mcp").unwrap();
+    let (head, body) = gateway.handle(route, request).await.into_parts();
+    let body = body.collect().await.expect("a whole answer").to_bytes();
+    (head.status.as_u16(), head.headers, body)
+}
+
+/// A gateway and the HTTP server behind it.
 struct Case {
     gateway: Gateway,
     upstream: Upstream,
@@ -86,61 +141,15 @@ impl Case {
         let upstream = Upstream::scripted(|_| {
             Answer::new(200, "application/json", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)
         });
-        let server = Server::new(
-            Arc::new(ProtectedServer {
-                name: ServerName::new("mcp"),
-                path: "/mcp".into(),
-                resource: resource(),
-                scopes: vec![ScopeDescription {
-                    scope: "mcp".parse().unwrap(),
-                    description: "mcp".into(),
-                }],
-                allow: AccessRule::everyone(),
-            }),
-            doorward_gateway::Upstream::http(&upstream.url()).unwrap(),
-        );
-        let clock = FixedClock::new(UnixTime::from_seconds(60));
-        let revocations = RevocationSet::new();
-        revocations.heard(clock.monotonic());
-        let random = CountingRandom::default();
-        let parts = Parts {
-            verifier: Arc::new(alice()),
-            revocations: Arc::new(revocations),
-            policy,
-            sealer: Arc::new(Sealer::new(&MasterKey::generate(&random), Purpose::McpSession)),
-            clock: Arc::new(clock),
-            random: Arc::new(random),
-        };
-        let settings = Settings::new("https://gw.test", Issuer::parse("https://gw.test").unwrap());
+        let behind = doorward_gateway::Upstream::http(&upstream.url()).unwrap();
         Self {
-            gateway: Gateway::new(&settings, vec![server], parts).unwrap(),
+            gateway: gateway(policy, behind),
             upstream,
         }
     }
 
-    /// The status of the answer. `traceparent`, which passes as it is, says which message it was.
     async fn send(&self, number: u64, mutant: &Mutant) -> u16 {
-        let mut request = Request::post("/mcp")
-            .header("authorization", "Bearer x")
-            .header("content-type", "application/json")
-            .header("accept", "application/json, text/event-stream")
-            .header("traceparent", number.to_string());
-        for (name, value) in &mutant.headers {
-            // Values that no header can hold are none that could be sent.
-            if let Ok(value) = http::HeaderValue::from_bytes(value.as_bytes()) {
-                request = request.header(*name, value);
-            }
-        }
-        let request = request.body(Full::new(Bytes::from(mutant.body.clone()))).unwrap();
-        let route = self.gateway.route("/mcp").unwrap();
-        let response = self.gateway.handle(route, request).await;
-        let status = response.status().as_u16();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .expect("a whole answer")
-            .to_bytes();
+        let (status, _, body) = post(&self.gateway, number, mutant, None).await;
         assert!(
             serde_json::from_slice::<serde_json::Value>(&body).is_ok(),
             "{number}: an answer is JSON"

@@ -169,9 +169,17 @@ fn good(dice: &mut Dice) -> Work {
     ]);
     let mut params = vec![(quoted(named_by), text(names[0]))];
     if method == "tools/call" {
+        // Some readers of lines see an end in the last ones.
+        let said = dice.pick(&[
+            "x",
+            "é",
+            "a\u{2028}{\"params\":{\"name\":\"t_admin\"}}",
+            "\u{85}",
+            "\u{2029}b",
+        ]);
         params.push((
             quoted("arguments"),
-            object([("name", text("x")), ("n", Node::Raw("1.0".into()))]),
+            object([("name", text(said)), ("n", Node::Raw("1.0".into()))]),
         ));
     }
     let mut headers = Vec::new();
@@ -345,8 +353,9 @@ const LOOK_ALIKES: [(char, char); 14] = [
     ('r', '𝐫'),
     ('t', '𝓽'),
 ];
-const INVISIBLE: [&str; 9] = [
+const INVISIBLE: [&str; 12] = [
     "\u{200b}", "\u{200d}", "\u{ad}", "\u{feff}", "\u{2060}", " ", "\\u0000", "\\ud800", "\\u00ad",
+    "\u{2028}", "\u{2029}", "\u{85}",
 ];
 
 /// Another text that somebody could take for `text`.
