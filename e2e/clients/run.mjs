@@ -1,24 +1,24 @@
 // What one start of a client does, whichever SDK it is made with: connect (logging in if it has to), list
-// the tools, call whoami and echo, and print what it saw as one line of JSON.
+// the tools, make the calls it is asked for, and print what it saw as one line of JSON.
 //
-// usage: node sdk-vN.mjs URL STORE [--login] [--negotiate]
-//   --login       a login may happen; without it, being sent to the browser is an error
+// usage: node sdk-vN.mjs URL STORE [--negotiate]
 //   --negotiate   let the SDK find out the protocol revision (v2 only)
-// environment: E2E_USERNAME, E2E_PASSWORD
+// environment: E2E_CALLS, a JSON list of [tool, arguments]; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without
+// which being sent to the browser is an error
 
 import { FileProvider } from "./store.mjs";
 
-/** Counts what goes to the authorization server, so that a test can tell a refresh from a login. */
-function recorded(requests) {
-  return async (input, init) => {
-    const response = await fetch(input, init);
-    const url = new URL(input instanceof Request ? input.url : input);
-    if (url.pathname === "/token" || url.pathname === "/register") {
-      const grant = url.pathname === "/token" ? new URLSearchParams(init.body).get("grant_type") : "registration";
-      requests.push(`${grant} ${response.status}`);
-    }
-    return response;
-  };
+/** Lists, calls, prints and closes; `transport` is told to end its session if it has one. */
+export async function report(client, protocol, transport) {
+  const { tools } = await client.listTools();
+  const answers = [];
+  for (const [name, args] of JSON.parse(process.env.E2E_CALLS)) {
+    const { content, structuredContent } = await client.callTool({ name, arguments: args });
+    answers.push({ content, structuredContent });
+  }
+  await transport.terminateSession?.();
+  await client.close();
+  process.stdout.write(`${JSON.stringify({ protocol, tools: tools.map((tool) => tool.name).sort(), answers })}\n`);
 }
 
 /** sdk: { newClient, newTransport, UnauthorizedError, finishArgument, version } */
@@ -27,13 +27,12 @@ export async function run(sdk) {
   const provider = new FileProvider(store, {
     username: process.env.E2E_USERNAME,
     password: process.env.E2E_PASSWORD,
-    mayLogIn: flags.includes("--login"),
+    mayLogIn: Boolean(process.env.E2E_LOGIN),
   });
   await provider.listen();
-  const requests = [];
   const connect = async () => {
     const client = sdk.newClient({ name: "doorward-e2e", version: "1" }, flags.includes("--negotiate"));
-    const transport = sdk.newTransport(new URL(url), { authProvider: provider, fetch: recorded(requests) });
+    const transport = sdk.newTransport(new URL(url), { authProvider: provider });
     try {
       await client.connect(transport);
       return { client, transport };
@@ -45,18 +44,6 @@ export async function run(sdk) {
     }
   };
   const { client, transport } = (await connect()) ?? (await connect());
-  const { tools } = await client.listTools();
-  const whoami = await client.callTool({ name: "whoami", arguments: {} });
-  const echo = await client.callTool({ name: "echo", arguments: { text: "through the door" } });
-  const seen = {
-    protocol: sdk.version(client, transport),
-    tools: tools.map((tool) => tool.name).sort(),
-    whoami: whoami.structuredContent,
-    echo: echo.content,
-    logins: provider.logins,
-    requests,
-  };
-  await client.close();
+  await report(client, sdk.version(client, transport), transport);
   provider.close();
-  process.stdout.write(`${JSON.stringify(seen)}\n`);
 }

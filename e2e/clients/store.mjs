@@ -14,8 +14,6 @@ export class FileProvider {
   #state;
   /** The query of the authorization response, once there was one. */
   callback;
-  /** How often a person was needed. */
-  logins = 0;
 
   /** options: { username, password, mayLogIn } */
   constructor(file, options) {
@@ -107,7 +105,6 @@ export class FileProvider {
     if (!this.#options.mayLogIn) {
       throw new Error(`a login was not expected: ${url}`);
     }
-    this.logins += 1;
     await login(url, this.#options.username, this.#options.password);
     if (this.callback?.get("state") !== this.#state) {
       throw new Error(`the callback came with state ${this.callback?.get("state")}, not ${this.#state}`);

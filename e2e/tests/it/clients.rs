@@ -1,15 +1,23 @@
-//! Real clients, headless: the TypeScript SDKs v1 and v2 log in, list and call tools; a second start needs
-//! nobody; after expiry a refresh is enough.
+//! Real clients, headless: each registers, logs in, lists and calls tools; a second start needs nobody; an
+//! expired token is replaced as that client does it. What each sends is in `docs/clients.md`, and these
+//! tests hold that page to it.
 
-use std::path::{Path, PathBuf};
+mod client;
+mod servers;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use doorward_testkit::oauth::OAuthClient;
 use doorward_testkit::{Doorward, PASSWORD, mcp};
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::node;
+use client::{Client, Kind};
+use servers::RealServer;
+use wire::{Request, Wire};
 
 const TOOLS: [&str; 6] = [
     "add_note",
@@ -20,139 +28,79 @@ const TOOLS: [&str; 6] = [
     "whoami",
 ];
 
-/// A client as a person has it installed: which SDK, and where it keeps its tokens.
-struct Client {
-    script: &'static str,
-    negotiate: bool,
-    protocol: &'static str,
-    folder: node::Folder,
+/// Access tokens live for ten minutes.
+const EXPIRY: Duration = Duration::from_secs(12 * 60);
+
+/// Doorward with a movable clock, and the wire that its clients use.
+struct World {
+    server: Doorward,
+    wire: Wire,
+    /// Whether the server behind is told who calls.
+    is_told: bool,
+    /// Kept for as long as Doorward needs it.
+    _upstream: Option<Upstream>,
 }
 
-impl Client {
-    fn v1() -> Self {
+impl World {
+    /// `--demo`, as a person reaches it: by the name localhost.
+    async fn demo() -> Self {
+        Self::start(Doorward::builder().demo(), None).await
+    }
+
+    /// In front of an MCP server made with rmcp.
+    async fn upstream() -> Self {
+        let upstream = Upstream::start().await;
+        Self::start(Doorward::builder().upstream(&upstream.url), Some(upstream)).await
+    }
+
+    async fn start(builder: doorward_testkit::server::Builder, upstream: Option<Upstream>) -> Self {
+        let wire = Wire::bind().await;
+        let builder = builder.public_url(&wire.public_url()).user("alice", PASSWORD);
+        let server = builder.faketime().start().await;
+        wire.connect(server.address);
         Self {
-            script: "sdk-v1.mjs",
-            negotiate: false,
-            protocol: "2025-11-25",
-            folder: node::Folder::new(),
+            server,
+            wire,
+            is_told: upstream.is_none(),
+            _upstream: upstream,
         }
     }
 
-    fn v2() -> Self {
-        Self {
-            script: "sdk-v2.mjs",
-            ..Self::v1()
+    fn url(&self) -> String {
+        self.server.url("/mcp")
+    }
+
+    /// What every client sees, whichever it is.
+    fn check(&self, client: &Client, seen: &Value, client_id: &str) {
+        assert_eq!(seen["tools"], json!(TOOLS));
+        let whoami = if self.is_told {
+            json!({ "known": true, "username": "alice", "client_id": client_id, "scopes": ["mcp"] })
+        } else {
+            json!({ "known": false, "scopes": [] })
+        };
+        assert_eq!(seen["answers"][0]["structuredContent"], whoami);
+        let echo = json!([{ "type": "text", "text": "through the door" }]);
+        assert_eq!(seen["answers"][1]["content"], echo);
+        if let Some(protocol) = seen["protocol"].as_str() {
+            assert_eq!(protocol, revision(client.kind, true));
         }
     }
 
-    fn v2_negotiating() -> Self {
-        Self {
-            negotiate: true,
-            protocol: "2026-07-28",
-            ..Self::v2()
-        }
-    }
-
-    fn store(&self) -> PathBuf {
-        self.folder.path().join("tokens.json")
-    }
-
-    /// Starts the client once and hands back what it saw. Without `may_log_in`, being sent to the browser
-    /// ends it with an error.
-    async fn start(&self, url: &str, may_log_in: bool) -> Value {
-        let mut command = self.folder.node();
-        command
-            .arg(self.folder.path().join(self.script))
-            .arg(url)
-            .arg(self.store());
-        command
-            .args(may_log_in.then_some("--login"))
-            .args(self.negotiate.then_some("--negotiate"));
-        command.env("E2E_USERNAME", "alice").env("E2E_PASSWORD", PASSWORD);
-        let output = finish(command).await;
-        serde_json::from_str(&output).unwrap_or_else(|error| panic!("one line of JSON ({error}): {output}"))
-    }
-
-    /// The whole life of an installation, against one server.
-    async fn live(&self, server: &Doorward, whoami: impl Fn(&Path) -> Value) {
-        let url = server.url("/mcp");
-        let first = self.start(&url, true).await;
-        let mut expected = json!({
-            "protocol": self.protocol,
-            "tools": TOOLS,
-            "whoami": whoami(&self.store()),
-            "echo": [{ "type": "text", "text": "through the door" }],
-            "logins": 1,
-            "requests": ["registration 201", "authorization_code 200"],
-        });
-        assert_eq!(first, expected, "the first start registers and logs in");
-
-        expected["logins"] = json!(0);
-        expected["requests"] = json!([]);
-        assert_eq!(
-            self.start(&url, false).await,
-            expected,
-            "the second start has its tokens"
-        );
-
-        expire(server).await;
-        expected["requests"] = json!(["refresh_token 200"]);
-        assert_eq!(
-            self.start(&url, false).await,
-            expected,
-            "after expiry a refresh is enough"
-        );
-
-        expected["requests"] = json!([]);
-        assert_eq!(
-            self.start(&url, false).await,
-            expected,
-            "the refreshed tokens were kept"
-        );
-    }
-}
-
-/// Lets twelve minutes pass: access tokens live for ten. A server whose clock jumped refuses calls until it
-/// has heard of revocations again; another user of the same server sees when that is over.
-async fn expire(server: &Doorward) {
-    server.advance(Duration::from_secs(12 * 60));
-    let fresh = OAuthClient::native(server.site())
-        .await
-        .login("alice", PASSWORD, &server.url("/mcp"))
+    /// Lets [`EXPIRY`] pass. A server whose clock jumped refuses calls until it has heard of revocations
+    /// again; another user of the same server sees when that is over.
+    async fn expire(&self) {
+        self.server.advance(EXPIRY);
+        let fresh = OAuthClient::native(self.server.site())
+            .await
+            .login("alice", PASSWORD, &self.url())
+            .await;
+        let hello = json!({ "text": "hello" });
+        let call = || mcp::call(self.server.site(), "/mcp", "echo", &hello).bearer(&fresh.access);
+        doorward_testkit::eventually("calls are answered again", Duration::from_secs(20), || async {
+            (call().send().await.status == 200).then_some(())
+        })
         .await;
-    let call = || mcp::call(server.site(), "/mcp", "echo", &json!({ "text": "hello" })).bearer(&fresh.access);
-    doorward_testkit::eventually("calls are answered again", Duration::from_secs(20), || async {
-        (call().send().await.status == 200).then_some(())
-    })
-    .await;
-}
-
-async fn finish(mut command: Command) -> String {
-    let running = command.kill_on_drop(true).output();
-    let output = tokio::time::timeout(Duration::from_secs(120), running)
-        .await
-        .expect("the client ends in time");
-    let output = output.expect("the client can be started");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "the client ended with {}:\n{errors}",
-        output.status
-    );
-    String::from_utf8(output.stdout).expect("it prints UTF-8")
-}
-
-/// `--demo`, as a person reaches it: by the name localhost.
-async fn demo() -> Doorward {
-    let server = Doorward::builder().demo().public_url("http://localhost:{port}");
-    server.user("alice", PASSWORD).faketime().start().await
-}
-
-/// The demo server says who its caller is, because the gateway told it.
-fn known(store: &Path) -> Value {
-    let stored = std::fs::read_to_string(store).expect("the client stored what it got");
-    let stored: Value = serde_json::from_str(&stored).expect("as JSON");
-    json!({ "known": true, "username": "alice", "client_id": stored["client"]["client_id"], "scopes": ["mcp"] })
+    }
 }
 
 /// An MCP server made with rmcp, in front of which Doorward is put with `--upstream`.
@@ -172,15 +120,6 @@ impl Upstream {
         });
         Self { task, url }
     }
-
-    async fn behind_doorward(&self) -> Doorward {
-        Doorward::builder()
-            .upstream(&self.url)
-            .user("alice", PASSWORD)
-            .faketime()
-            .start()
-            .await
-    }
 }
 
 impl Drop for Upstream {
@@ -189,46 +128,360 @@ impl Drop for Upstream {
     }
 }
 
-/// Nothing about the caller reaches an upstream that was not configured to be told.
-fn unknown(_store: &Path) -> Value {
-    json!({ "known": false, "scopes": [] })
+fn calls() -> Value {
+    json!([["whoami", {}], ["echo", { "text": "through the door" }]])
+}
+
+/// What a client speaks with a server that has the modern revision, or has not.
+const fn revision(kind: Kind, server_is_modern: bool) -> &'static str {
+    if server_is_modern && kind.is_modern() {
+        "2026-07-28"
+    } else {
+        "2025-11-25"
+    }
+}
+
+/// What went to the authorization server, in order.
+fn exchanges(requests: &[Request]) -> Vec<String> {
+    let named = requests.iter().filter_map(|request| match request.path() {
+        "/register" => Some("registration".to_owned()),
+        "/authorize" => Some("login".to_owned()),
+        "/token" => request.field("grant_type"),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// The whole life of an installation.
+async fn lives(kind: Kind, world: World) {
+    let client = Client::new(kind);
+    let (url, calls) = (world.url(), calls());
+    let begin = ["registration", "login", "authorization_code"];
+    let first = if kind.is_python() {
+        // It keeps no expiry with its tokens, but knows it for as long as it runs.
+        let seen = client.start_and_stay(&url, &calls, EXPIRY, world.expire()).await;
+        let requests = world.wire.take();
+        assert_eq!(exchanges(&requests), [&begin[..], &["refresh_token"]].concat());
+        (seen, requests)
+    } else {
+        let seen = client.start(&url, true, &calls).await;
+        let requests = world.wire.take();
+        assert_eq!(
+            exchanges(&requests),
+            begin,
+            "the first start registers and logs in"
+        );
+        (seen, requests)
+    };
+    let (seen, requests) = first;
+    let sent = Sent::of(kind, &requests, &url);
+    world.check(&client, &seen, &sent.client_id);
+
+    let seen = client.start(&url, false, &calls).await;
+    world.check(&client, &seen, &sent.client_id);
+    let nothing: [&str; 0] = [];
+    assert_eq!(
+        exchanges(&world.wire.take()),
+        nothing,
+        "the second start has its tokens"
+    );
+
+    world.expire().await;
+    let seen = client.start(&url, kind.is_python(), &calls).await;
+    world.check(&client, &seen, &sent.client_id);
+    let replaced: &[&str] = if kind.is_python() {
+        &["login", "authorization_code"]
+    } else {
+        &["refresh_token"]
+    };
+    assert_eq!(exchanges(&world.wire.take()), replaced, "after expiry");
+
+    let seen = client.start(&url, false, &calls).await;
+    world.check(&client, &seen, &sent.client_id);
+    assert_eq!(exchanges(&world.wire.take()), nothing, "the new tokens were kept");
+    sent.assert_documented(kind);
+}
+
+/// What a client says of itself and asks for.
+struct Sent {
+    client_id: String,
+    revisions: String,
+    redirect: String,
+    scope: String,
+    application_type: String,
+}
+
+impl Sent {
+    fn of(kind: Kind, requests: &[Request], url: &str) -> Self {
+        let at = |path: &str| requests.iter().find(|request| request.path() == path);
+        let registration = at("/register").expect("it registered").json();
+        assert_eq!(registration["token_endpoint_auth_method"], "none");
+        let login = at("/authorize").expect("it logged in");
+        assert_eq!(login.query("resource").as_deref(), Some(url), "RFC 8707 §2");
+        assert_eq!(login.query("code_challenge_method").as_deref(), Some("S256"));
+        for token in requests.iter().filter(|request| request.path() == "/token") {
+            assert_eq!(token.field("resource").as_deref(), Some(url), "RFC 8707 §2.2");
+        }
+        let calls = requests
+            .iter()
+            .filter(|request| request.method == "POST" && request.path() == "/mcp");
+        let revisions: BTreeSet<&str> = calls
+            .filter_map(|call| call.header("mcp-protocol-version"))
+            .collect();
+        let revisions: Vec<&str> = revisions.into_iter().collect();
+        assert_eq!(revisions, [revision(kind, true)]);
+        let code =
+            |value: Option<&str>| value.map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
+        Self {
+            client_id: login.query("client_id").expect("a client"),
+            revisions: revisions.join(", "),
+            redirect: without_port(&login.query("redirect_uri").expect("a redirect URI")),
+            scope: code(login.query("scope").as_deref()),
+            application_type: code(registration["application_type"].as_str()),
+        }
+    }
+
+    fn assert_documented(&self, kind: Kind) {
+        let row = format!(
+            "| {} | `{}` {} | {} | `{}` | {} | {} |",
+            kind.name(),
+            kind.package(),
+            kind.version(),
+            self.revisions,
+            self.redirect,
+            self.scope,
+            self.application_type
+        );
+        assert_row(&row);
+    }
+}
+
+/// # Panics
+/// When `docs/clients.md` lacks this line; the message holds it.
+fn assert_row(row: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/clients.md");
+    let page = std::fs::read_to_string(page).expect("docs/clients.md");
+    assert!(
+        page.lines().any(|line| line == row),
+        "docs/clients.md lacks this line:\n{row}"
+    );
+}
+
+fn without_port(uri: &str) -> String {
+    let parsed = url::Url::parse(uri).expect("a URL");
+    let port = format!(":{}", parsed.port().expect("a loopback port"));
+    uri.replacen(&port, ":PORT", 1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v1_lives_with_the_demo_server() {
-    Client::v1().live(&demo().await, known).await;
+    lives(Kind::TypeScriptV1, World::demo().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v2_lives_with_the_demo_server() {
-    Client::v2().live(&demo().await, known).await;
+    lives(Kind::TypeScriptV2, World::demo().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v2_finds_the_modern_revision_of_the_demo_server() {
-    Client::v2_negotiating().live(&demo().await, known).await;
+    lives(Kind::TypeScriptV2Auto, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_v1_lives_with_the_demo_server() {
+    lives(Kind::PythonV1, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_v2_finds_the_modern_revision_of_the_demo_server() {
+    lives(Kind::PythonV2, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mcp_remote_lives_with_the_demo_server() {
+    lives(Kind::McpRemote, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspector_lives_with_the_demo_server() {
+    lives(Kind::Inspector, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspector_finds_the_modern_revision_of_the_demo_server() {
+    lives(Kind::InspectorAuto, World::demo().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v1_lives_with_an_upstream() {
-    let upstream = Upstream::start().await;
-    Client::v1()
-        .live(&upstream.behind_doorward().await, unknown)
-        .await;
+    lives(Kind::TypeScriptV1, World::upstream().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v2_lives_with_an_upstream() {
-    let upstream = Upstream::start().await;
-    Client::v2()
-        .live(&upstream.behind_doorward().await, unknown)
-        .await;
+    lives(Kind::TypeScriptV2, World::upstream().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_v2_finds_the_modern_revision_of_an_upstream() {
-    let upstream = Upstream::start().await;
-    Client::v2_negotiating()
-        .live(&upstream.behind_doorward().await, unknown)
-        .await;
+    lives(Kind::TypeScriptV2Auto, World::upstream().await).await;
+}
+
+/// A client in front of real servers, one after the other: what it sees is what the server answers without
+/// Doorward, the first start logs in and the second has its tokens.
+async fn reaches(kind: Kind, servers: impl IntoIterator<Item = RealServer>) {
+    let client = Client::new(kind);
+    for server in servers {
+        assert_row(&server.row());
+        let running = server.running().await;
+        let url = running.doorward.url("/mcp");
+        let (mut calls, mut direct) = (running.calls.clone(), running.direct.clone());
+        direct["protocol"] = json!(revision(kind, server.is_modern()));
+        if kind.is_inspector() {
+            // It starts anew for each call, and all but the first have its stored tokens.
+            for list in [&mut calls, &mut direct["answers"]] {
+                list.as_array_mut().expect("a list").truncate(1);
+            }
+            direct.as_object_mut().expect("an object").remove("protocol");
+        }
+        let starts: &[bool] = if kind.is_inspector() {
+            &[true]
+        } else {
+            &[true, false]
+        };
+        for &may_log_in in starts {
+            let mut seen = client.start(&url, may_log_in, &calls).await;
+            seen["tools"] = for_everybody(&seen["tools"]);
+            assert_eq!(seen, direct, "{kind:?} {server:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_v1_reaches_real_servers() {
+    reaches(Kind::TypeScriptV1, RealServer::COMMON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_v2_reaches_every_real_server() {
+    reaches(Kind::TypeScriptV2, RealServer::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_v2_negotiates_with_every_real_server() {
+    reaches(Kind::TypeScriptV2Auto, RealServer::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_v1_reaches_real_servers() {
+    reaches(Kind::PythonV1, RealServer::COMMON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_v2_negotiates_with_every_real_server() {
+    reaches(Kind::PythonV2, RealServer::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mcp_remote_reaches_real_servers() {
+    reaches(Kind::McpRemote, RealServer::COMMON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspector_reaches_real_servers() {
+    reaches(Kind::Inspector, RealServer::COMMON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspector_negotiates_with_real_servers() {
+    reaches(Kind::InspectorAuto, RealServer::COMMON).await;
+}
+
+/// server-everything offers this only to clients that declare roots, as the Inspector does.
+fn for_everybody(tools: &Value) -> Value {
+    let all = tools.as_array().expect("a list").iter();
+    all.filter(|&name| name != "get-roots-list").cloned().collect()
+}
+
+/// Some libraries send head and body apart, and use the connection again as soon as they have their answer.
+#[tokio::test]
+async fn a_refusal_that_comes_before_the_body_keeps_the_connection() {
+    let server = Doorward::builder().demo().start().await;
+    let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let body = "x".repeat(300_000);
+    let host = server.address;
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    assert!(answer(&mut socket).await.starts_with("HTTP/1.1 401 "));
+    socket.write_all(body.as_bytes()).await.unwrap();
+    let next = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    socket.write_all(next.as_bytes()).await.unwrap();
+    let next = answer(&mut socket).await;
+    assert!(next.starts_with("HTTP/1.1 200 "), "{next:?}");
+}
+
+/// The head of an answer that has no body to speak of, or nothing if the connection was closed.
+async fn answer(socket: &mut tokio::net::TcpStream) -> String {
+    let mut received = Vec::new();
+    let mut chunk = [0; 4096];
+    let reading = async {
+        while let Ok(read @ 1..) = socket.read(&mut chunk).await {
+            received.extend_from_slice(&chunk[..read]);
+            if received.windows(4).any(|window| window == b"\r\n\r\n") {
+                break;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), reading).await;
+    ended.expect("an answer or the end in time");
+    String::from_utf8(received).expect("a head of ASCII")
+}
+
+/// VT-12, with a server that people use: what it may read is no matter of its own arguments.
+#[tokio::test(flavor = "multi_thread")]
+async fn vt_12_a_file_server_cannot_read_the_data_folder() {
+    let command = servers::npx(&["@modelcontextprotocol/server-filesystem", "files", "../data"]);
+    let doorward = servers::serve(Doorward::builder(), &command).await;
+    std::fs::write(doorward.work.join("files/note.txt"), "hello").unwrap();
+    let data = doorward.data.display().to_string();
+    let names = std::fs::read_dir(&doorward.data).unwrap();
+    let secrets = names
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file());
+    let mut calls = vec![
+        json!(["read_text_file", { "path": "note.txt" }]),
+        json!(["list_directory", { "path": data }]),
+        json!(["write_file", { "path": format!("{data}/new"), "content": "x" }]),
+    ];
+    let before = calls.len();
+    calls.extend(secrets.map(|path| json!(["read_text_file", { "path": path }])));
+    assert!(calls.len() > before, "the data folder has files");
+    let calls = Value::from(calls);
+
+    let client = Client::new(Kind::TypeScriptV1);
+    let seen = client.start(&doorward.url("/mcp"), true, &calls).await;
+    let answers = seen["answers"].as_array().expect("answers");
+    let text = |answer: &Value| answer["content"][0]["text"].as_str().expect("text").to_owned();
+    assert_eq!(text(&answers[0]), "hello");
+    for (answer, call) in answers.iter().zip(calls.as_array().unwrap()).skip(1) {
+        let text = text(answer);
+        assert!(text.contains("EACCES: permission denied"), "{call}: {text}");
+    }
+    assert!(!doorward.data.join("new").exists());
+
+    // The same server where nothing keeps it away: so it was Doorward that did.
+    let seen = client::directly(&doorward.work, &command, &calls).await;
+    for (answer, call) in seen["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(calls.as_array().unwrap())
+    {
+        let text = text(answer);
+        assert!(!text.contains("EACCES"), "{call}: {text}");
+    }
 }

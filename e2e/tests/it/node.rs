@@ -1,9 +1,13 @@
 //! Node and the pinned npm packages, as `cargo xtask test` installed them.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::process::Command;
+
+use crate::python;
 
 /// A folder with the client scripts and the installed packages beside them, and room for what a client
 /// stores.
@@ -22,35 +26,93 @@ impl Folder {
             .tempdir()
             .expect("a temporary folder");
         std::os::unix::fs::symlink(&packages, folder.path().join("node_modules")).expect("a link");
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
-        for script in std::fs::read_dir(scripts).expect("the client scripts") {
-            let script = script.expect("an entry").path();
-            if script.extension().is_some_and(|extension| extension == "mjs") {
-                let name = script.file_name().expect("a file has a name");
-                std::fs::copy(&script, folder.path().join(name)).expect("a script can be copied");
-            }
-        }
-        Self {
-            folder,
-            node: node_of(&packages),
-        }
+        copy_scripts(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("clients"),
+            "mjs",
+            folder.path(),
+        );
+        copy_scripts(&python::folder(), "py", folder.path());
+        let node = node_of(&packages);
+        write_browser(folder.path(), &node);
+        Self { folder, node }
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The pinned Node, about to run in this folder, with no environment but `PATH`.
+    /// The pinned Node, about to run in this folder.
     pub(crate) fn node(&self) -> Command {
-        let mut command = Command::new(&self.node);
+        self.within(&self.node)
+    }
+
+    /// A program about to run in this folder, its home, with no environment but `PATH` and a browser that
+    /// is a script.
+    pub(crate) fn within(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("HOME", self.path())
             .env("NO_COLOR", "1")
+            .env("BROWSER", self.path().join(BROWSER))
+            .env("PATH", before_path(&self.path().join("bin")))
             .current_dir(self.path());
-        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command
     }
+}
+
+/// Some clients heed `BROWSER`, others start what desktops have.
+const BROWSER: &str = "bin/xdg-open";
+
+fn copy_scripts(from: &Path, extension: &str, to: &Path) {
+    for script in std::fs::read_dir(from).expect("the client scripts") {
+        let script = script.expect("an entry").path();
+        if script.extension().is_some_and(|given| given == extension) {
+            let name = script.file_name().expect("a file has a name");
+            std::fs::copy(&script, to.join(name)).expect("a script can be copied");
+        }
+    }
+}
+
+fn write_browser(folder: &Path, node: &Path) {
+    let (node, script) = (node.display(), folder.join("open-browser.mjs"));
+    let file = folder.join(BROWSER);
+    std::fs::create_dir(folder.join("bin")).expect("a folder");
+    let text = format!("#!/bin/sh\nexec '{node}' '{}' \"$@\"\n", script.display());
+    std::fs::write(&file, text).expect("a script");
+    std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).expect("it can be started");
+}
+
+/// `PATH` with one more folder, before all others.
+fn before_path(folder: &Path) -> OsString {
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&rest));
+    std::env::join_paths(all).expect("no colon in a folder's name")
+}
+
+/// `PATH` with the pinned Node and npx before what the machine has.
+pub(crate) fn path() -> String {
+    let path = before_path(&packages().join(".bin"));
+    path.into_string().expect("folders with names in UTF-8")
+}
+
+/// The pinned Node.
+pub(crate) fn program() -> PathBuf {
+    node_of(&packages())
+}
+
+/// The version of an installed package.
+pub(crate) fn version(package: &str) -> String {
+    let file = packages().join(package).join("package.json");
+    let text = std::fs::read_to_string(file).expect("the package is installed");
+    let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    parsed["version"].as_str().expect("a version").to_owned()
+}
+
+/// Makes `npx` in this folder find the installed packages, and look nowhere else for them.
+pub(crate) fn install_into(folder: &Path) {
+    std::os::unix::fs::symlink(packages(), folder.join("node_modules")).expect("a link");
+    std::fs::write(folder.join(".npmrc"), "offline=true\nupdate-notifier=false\n").expect("a file");
 }
 
 /// The files of the web page of the Inspector's first version.

@@ -1,0 +1,31 @@
+"""A client made with the Python SDK 2.x, which finds out the protocol revision by itself."""
+
+import sys
+from contextlib import asynccontextmanager
+
+import client
+import httpx2
+from mcp import Client
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+
+
+def provider(url, metadata, storage, callback):
+    async def finished():
+        query = await callback.wait()
+        # It checks `iss` against the metadata before it sends the code (RFC 9207).
+        return AuthorizationCodeResult(code=query["code"], state=query["state"], iss=query.get("iss"))
+
+    return OAuthClientProvider(url, metadata, storage, client.open_browser, finished)
+
+
+@asynccontextmanager
+async def connect(url, provider):
+    async with (
+        httpx2.AsyncClient(auth=provider, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http)) as session,
+    ):
+        yield session, session.protocol_version
+
+
+client.run(sys.modules[__name__])

@@ -1,0 +1,231 @@
+//! Clients as people have them installed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use doorward_testkit::PASSWORD;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{ChildStdout, Command};
+
+use crate::{node, python};
+
+/// Longest life of one start; generous, because many run at the same time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    TypeScriptV1,
+    TypeScriptV2,
+    /// It finds out the revision, which it does not unless asked to.
+    TypeScriptV2Auto,
+    PythonV1,
+    PythonV2,
+    McpRemote,
+    Inspector,
+    /// It finds out the revision, which it does not unless asked to.
+    InspectorAuto,
+}
+
+impl Kind {
+    /// As `docs/clients.md` calls it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::TypeScriptV1 => "TypeScript SDK v1",
+            Self::TypeScriptV2 => "TypeScript SDK v2",
+            Self::TypeScriptV2Auto => "TypeScript SDK v2, negotiating",
+            Self::PythonV1 => "Python SDK 1.x",
+            Self::PythonV2 => "Python SDK 2.x",
+            Self::McpRemote => "mcp-remote",
+            Self::Inspector => "Inspector, command line",
+            Self::InspectorAuto => "Inspector, command line, `auto`",
+        }
+    }
+
+    /// The package it comes in.
+    pub(super) const fn package(self) -> &'static str {
+        match self {
+            Self::TypeScriptV1 => "@modelcontextprotocol/sdk",
+            Self::TypeScriptV2 | Self::TypeScriptV2Auto => "@modelcontextprotocol/client",
+            Self::PythonV1 | Self::PythonV2 => "mcp",
+            Self::McpRemote => "mcp-remote",
+            Self::Inspector | Self::InspectorAuto => "@modelcontextprotocol/inspector",
+        }
+    }
+
+    /// The version of it that runs here.
+    pub(super) fn version(self) -> String {
+        match self {
+            Self::PythonV1 => python::version("v1", self.package()),
+            Self::PythonV2 => python::version("v2", self.package()),
+            _ => node::version(self.package()),
+        }
+    }
+
+    /// Whether it speaks the modern revision with a server that does.
+    pub(super) const fn is_modern(self) -> bool {
+        matches!(
+            self,
+            Self::TypeScriptV2Auto | Self::PythonV2 | Self::InspectorAuto
+        )
+    }
+
+    pub(super) const fn is_inspector(self) -> bool {
+        matches!(self, Self::Inspector | Self::InspectorAuto)
+    }
+
+    pub(super) const fn is_python(self) -> bool {
+        matches!(self, Self::PythonV1 | Self::PythonV2)
+    }
+}
+
+/// An installation: a client and a home for what it stores.
+pub(super) struct Client {
+    pub(super) kind: Kind,
+    folder: node::Folder,
+}
+
+impl Client {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            folder: node::Folder::new(),
+        }
+    }
+
+    /// One for each server: what programs keep is keyed by the server's URL.
+    fn store(&self, url: &str) -> PathBuf {
+        let name: String = url
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        self.folder.path().join(format!("{name}.json"))
+    }
+
+    fn command(&self, url: &str) -> Command {
+        let script = |name: &str| self.folder.path().join(name);
+        let mut command = match self.kind {
+            Kind::PythonV1 | Kind::PythonV2 => self.folder.within(self.python()),
+            _ => self.folder.node(),
+        };
+        match self.kind {
+            Kind::TypeScriptV1 => command.arg(script("sdk-v1.mjs")).arg(url).arg(self.store(url)),
+            Kind::TypeScriptV2 => command.arg(script("sdk-v2.mjs")).arg(url).arg(self.store(url)),
+            Kind::TypeScriptV2Auto => command
+                .arg(script("sdk-v2.mjs"))
+                .arg(url)
+                .arg(self.store(url))
+                .arg("--negotiate"),
+            Kind::PythonV1 => command.arg(script("sdk_v1.py")).arg(url).arg(self.store(url)),
+            Kind::PythonV2 => command.arg(script("sdk_v2.py")).arg(url).arg(self.store(url)),
+            Kind::McpRemote => command
+                .arg(script("stdio.mjs"))
+                .arg(node::program())
+                .arg(script("node_modules/mcp-remote/dist/proxy.js"))
+                .arg(url)
+                // More than the 30 seconds of its own: a busy machine signs in slowly.
+                .args(["--auth-timeout", "90"]),
+            Kind::Inspector => command.arg(script("inspector.mjs")).arg(url).arg("legacy"),
+            Kind::InspectorAuto => command.arg(script("inspector.mjs")).arg(url).arg("auto"),
+        };
+        command
+    }
+
+    fn python(&self) -> PathBuf {
+        python::interpreter(if self.kind == Kind::PythonV1 { "v1" } else { "v2" })
+    }
+
+    fn prepared(&self, url: &str, may_log_in: bool, calls: &Value) -> Command {
+        let mut command = self.command(url);
+        command
+            .env("E2E_USERNAME", "alice")
+            .env("E2E_PASSWORD", PASSWORD)
+            .env("E2E_CALLS", calls.to_string());
+        if may_log_in {
+            command.env("E2E_LOGIN", "yes");
+        }
+        command.kill_on_drop(true);
+        command
+    }
+
+    /// Starts it once: it connects, lists the tools and makes `calls`. Hands back what it saw. Unless it
+    /// `may_log_in`, being sent to the browser ends it with an error.
+    pub(super) async fn start(&self, url: &str, may_log_in: bool, calls: &Value) -> Value {
+        run(self.prepared(url, may_log_in, calls)).await
+    }
+
+    /// The same with a pause: between two rounds of calls by one running client, `meanwhile` happens and
+    /// the client's clock moves by `by`.
+    ///
+    /// # Panics
+    /// When it is not one of Python: the others were not taught to pause.
+    pub(super) async fn start_and_stay(
+        &self,
+        url: &str,
+        calls: &Value,
+        by: Duration,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Value {
+        assert!(self.kind.is_python(), "{:?} does not pause", self.kind);
+        let mut command = self.prepared(url, true, calls);
+        command
+            .arg("--pause")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the client can be started");
+        let mut output = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+        assert_eq!(line(&mut output).await, "paused");
+        meanwhile.await;
+        let mut input = child.stdin.take().expect("it was asked for");
+        let seconds = format!("{}\n", by.as_secs());
+        input.write_all(seconds.as_bytes()).await.expect("it reads");
+        let seen = line(&mut output).await;
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await;
+        assert!(status.expect("it ends in time").expect("it ran").success());
+        serde_json::from_str(&seen).expect("one line of JSON")
+    }
+}
+
+async fn line(output: &mut tokio::io::Lines<BufReader<ChildStdout>>) -> String {
+    let line = tokio::time::timeout(PATIENCE, output.next_line()).await;
+    let line = line
+        .expect("the client answers in time")
+        .expect("it prints UTF-8");
+    line.expect("the client prints a line before it ends; its errors are above")
+}
+
+/// What a server answers a client that starts it itself, without Doorward.
+pub(super) async fn directly(work: &Path, command: &[String], calls: &Value) -> Value {
+    let folder = node::Folder::new();
+    let mut client = folder.node();
+    client
+        .arg(folder.path().join("stdio.mjs"))
+        .args(command)
+        .env("E2E_CALLS", calls.to_string())
+        .env("PATH", node::path())
+        .current_dir(work)
+        .kill_on_drop(true);
+    run(client).await
+}
+
+async fn run(mut command: Command) -> Value {
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output
+        .expect("the client ends in time")
+        .expect("the client can be started");
+    let errors = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "the client ended with {status}:\n{errors}");
+    let output = String::from_utf8(stdout).expect("it prints UTF-8");
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("one line of JSON ({error}): {output}"))
+}
