@@ -30,6 +30,31 @@ pub fn computed(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// The lowest number that no descriptor of a process has.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn lowest_free_descriptor(pid: u32) -> u64 {
+    (0..)
+        .find(|number| !std::fs::exists(format!("/proc/{pid}/fdinfo/{number}")).expect("a process of ours"))
+        .expect("not all are taken")
+}
+
+/// Lets a running process have only descriptors with numbers below this.
+///
+/// # Panics
+/// When it is another user's.
+pub fn limit_descriptors(pid: u32, below: u64) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let resource = rustix::process::Resource::Nofile;
+    let limit = rustix::process::Rlimit {
+        current: Some(below),
+        maximum: Some(4096),
+    };
+    rustix::process::prlimit(pid, resource, limit).expect("a process of ours");
+}
+
 /// Watches how much memory a process takes, from now on.
 #[derive(Debug)]
 pub struct Memory {

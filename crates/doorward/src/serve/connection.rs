@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::front::{self, Front};
-use super::limits::Place;
+use super::limits::{Admission, Caps, Place};
 use super::pace::{Streams, Told};
 use super::wire::{HEAD_TIMEOUT, Seen, Socket, Wire};
 
@@ -44,6 +44,8 @@ pub(super) struct Connection {
     pub(super) front: Arc<Front>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) place: Place,
+    pub(super) admission: Arc<Admission>,
+    pub(super) caps: Caps,
     /// Closed when every connection has ended.
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -66,7 +68,8 @@ impl Connection {
 
     async fn http(self, stream: impl Socket) {
         let wire = Wire::new(stream, Some(self.place));
-        let service = service(self.front, wire.seen());
+        let room = (self.admission, self.caps);
+        let service = service(self.front, wire.seen(), room);
         converse(wire, service, self.stop).await;
         drop(self.alive);
     }
@@ -123,6 +126,7 @@ type Answer = http::Response<Told<front::FrontBody>>;
 fn service(
     front: Arc<Front>,
     seen: Arc<Seen>,
+    (admission, caps): (Arc<Admission>, Caps),
 ) -> impl Service<
     http::Request<Incoming>,
     Response = Answer,
@@ -133,14 +137,15 @@ fn service(
     service_fn(move |request: http::Request<Incoming>| {
         let number = answered.fetch_add(1, Ordering::Relaxed);
         let misframed = request.version() < http::Version::HTTP_2 && !seen.is_plainly_framed(number);
+        let answering = admission.answer(caps);
         let front = Arc::clone(&front);
         async move {
-            let response = if misframed {
-                front::misframed()
-            } else {
-                front.handle(request).await
+            let response = match answering {
+                _ if misframed => front::misframed(),
+                None => front::busy(),
+                Some(_) => front.handle(request).await,
             };
-            Ok(response.map(Told::new))
+            Ok(response.map(|body| Told::new(body, answering)))
         }
     })
 }

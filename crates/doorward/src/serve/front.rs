@@ -126,6 +126,17 @@ pub(crate) fn misframed() -> Response<FrontBody> {
     refusal
 }
 
+/// The answer to a request for which there is no room (FT-18).
+pub(crate) fn busy() -> Response<FrontBody> {
+    let mut refusal = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many requests are being answered: try again in a moment\n",
+    );
+    let soon = HeaderValue::from_static("5");
+    refusal.headers_mut().insert(http::header::RETRY_AFTER, soon);
+    refusal
+}
+
 fn target_refusal(request: &Request<Incoming>) -> Option<Response<FrontBody>> {
     let target = request.uri();
     if request.method() == Method::CONNECT {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,6 +27,9 @@ pub(crate) struct Caps {
     /// From one address (for IPv6: from one /64, which is what one host gets). Loopback is exempt: there a
     /// proxy that ends TLS speaks for everybody.
     pub(crate) per_address: usize,
+    /// Requests that are being answered, each perhaps with a connection to an upstream. Only HTTP/2 can have
+    /// more of them than connections.
+    pub(crate) requests: usize,
 }
 
 impl Caps {
@@ -55,6 +59,7 @@ impl Caps {
         Self {
             connections,
             per_address: per_address.unwrap_or(connections.div_ceil(2)).max(1),
+            requests: possible,
         }
     }
 }
@@ -87,12 +92,23 @@ pub(crate) enum Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     open: Mutex<Open>,
+    requests: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
+}
+
+/// A request that is being answered; dropping it makes room for another.
+#[derive(Debug)]
+pub(crate) struct Answering(Arc<Admission>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One connection's place; dropping it frees it.
@@ -103,6 +119,13 @@ pub(crate) struct Place {
 }
 
 impl Admission {
+    /// Room for a request, if there is any.
+    pub(crate) fn answer(self: &Arc<Self>, caps: Caps) -> Option<Answering> {
+        let before = self.requests.fetch_add(1, Ordering::Relaxed);
+        let answering = Answering(Arc::clone(self));
+        (before < caps.requests).then_some(answering)
+    }
+
     /// A place for a connection from `peer`, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr, caps: Caps) -> Result<Place, Refused> {
         let counted = counted(peer);
@@ -159,6 +182,7 @@ mod tests {
             let Caps {
                 connections,
                 per_address,
+                ..
             } = Caps::new(connections, per_address, descriptors);
             (connections, per_address)
         };
@@ -178,6 +202,7 @@ mod tests {
         let caps = Caps {
             connections: 3,
             per_address: 2,
+            requests: 1,
         };
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         let (first, second) = (
@@ -202,6 +227,21 @@ mod tests {
         drop((second, other));
         assert!(admission.open.lock().unwrap().by_address.is_empty());
         assert_eq!(admission.open.lock().unwrap().total, 0);
+    }
+
+    #[test]
+    fn requests_are_counted_and_given_back() {
+        let admission = Arc::new(Admission::default());
+        let caps = Caps {
+            connections: 9,
+            per_address: 9,
+            requests: 2,
+        };
+        let first = admission.answer(caps).unwrap();
+        let _second = admission.answer(caps).unwrap();
+        assert!(admission.answer(caps).is_none() && admission.answer(caps).is_none());
+        drop(first);
+        assert!(admission.answer(caps).is_some());
     }
 
     #[test]

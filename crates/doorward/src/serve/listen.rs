@@ -195,6 +195,8 @@ impl Door {
             front: Arc::clone(&self.front),
             stop: self.stop.clone(),
             place,
+            admission: Arc::clone(&self.admission),
+            caps: live.caps,
             alive: alive.clone(),
         };
         tokio::spawn(connection.run(stream, live.tls.clone().map(TlsAcceptor::from)));

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::limits::Answering;
+
 tokio::task_local! {
     /// The stream that is being polled.
     static STREAM: Arc<Progress>;
@@ -115,14 +117,17 @@ pub(super) struct Told<B> {
     body: B,
     /// None over HTTP/1.
     stream: Option<Arc<Progress>>,
+    /// Until the last of it was taken.
+    _answering: Option<Answering>,
 }
 
 impl<B> Told<B> {
     /// Must be called while the stream that the body will go out on is polled.
-    pub(super) fn new(body: B) -> Self {
+    pub(super) fn new(body: B, answering: Option<Answering>) -> Self {
         Self {
             body,
             stream: STREAM.try_with(Arc::clone).ok(),
+            _answering: answering,
         }
     }
 }
@@ -205,7 +210,7 @@ mod tests {
                 next,
                 _held: Arc::clone(&holding),
             };
-            async move { Ok::<_, Infallible>(http::Response::new(Told::new(body))) }
+            async move { Ok::<_, Infallible>(http::Response::new(Told::new(body, None))) }
         });
         let server = hyper::server::conn::http2::Builder::new(streams.clone());
         tokio::spawn(server.serve_connection(TokioIo::new(ours), service));
