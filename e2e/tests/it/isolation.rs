@@ -198,6 +198,62 @@ async fn vt_12_no_descriptor_that_we_inherited_reaches_a_command() {
     assert_nothing_of_ours(&seen, &doorward);
 }
 
+/// Runs something, and all processes that it starts, as on a kernel without Landlock.
+fn without_landlock<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    const LANDLOCK: std::ops::RangeInclusive<i64> = 444..=446;
+    const ENOSYS: u32 = 38;
+    let filter = SeccompFilter::new(
+        LANDLOCK.map(|call| (call, Vec::new())).collect(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(ENOSYS),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    // The filter holds for one thread and what it starts.
+    std::thread::scope(|scope| {
+        let filtered = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            run()
+        });
+        filtered.join().unwrap()
+    })
+}
+
+#[test]
+fn vt_12_without_isolation_commands_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--", "cat"];
+    let refused = without_landlock(|| command::run(folder.path(), serve, ""));
+    assert_eq!(refused.code, 2, "{refused:?}");
+    for words in [
+        "Landlock",
+        "`allow_insecure_shared_uid = true`",
+        "kept from another user's files",
+    ] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vt_12_an_operator_can_accept_that_there_is_no_isolation() {
+    let doorward = start().await;
+    doorward.terminate();
+    doorward.wait(std::time::Duration::from_secs(30)).await;
+    let config = std::fs::read_to_string(doorward.config_file()).unwrap();
+    let accepted = format!("allow_insecure_shared_uid = true\n{config}");
+    std::fs::write(doorward.config_file(), accepted).unwrap();
+    without_landlock(|| doorward.spawn());
+    doorward.ready().await;
+    let logs = doorward.logs();
+    assert!(logs.contains("may read everything that Doorward can"), "{logs}");
+    // What was accepted; not more: our memory stays hidden.
+    let seen = pried(&doorward, "alice", "/pry/mcp").await;
+    let key = std::fs::read_to_string(doorward.data.join("master.key")).unwrap();
+    assert!(seen.contains(key.trim()), "{seen}");
+    assert!(!seen.contains(OPERATORS), "{seen}");
+}
+
 #[test]
 fn the_launcher_tells_people_that_it_is_not_for_them() {
     let folder = tempfile::tempdir().unwrap();
