@@ -23,6 +23,7 @@ mod inspector;
 mod isolation;
 mod journeys;
 mod leaks;
+mod mirrored_headers;
 mod node;
 mod official_server;
 mod param_headers;
