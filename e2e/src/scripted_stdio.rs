@@ -146,6 +146,24 @@ impl Server {
                 self.note_execution(marker);
                 std::process::exit(3)
             }
+            "t_half" => {
+                // The answer, cut off, and then the end.
+                print!(
+                    r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]"#,
+                    message["id"]
+                );
+                let _: std::io::Result<()> = std::io::stdout().flush();
+                std::process::exit(0)
+            }
+            "t_flood" => {
+                let token = &message["params"]["_meta"]["progressToken"];
+                let text = "x".repeat(256 << 10);
+                for progress in 0..400 {
+                    let params = json!({"progressToken": token, "progress": progress, "message": text});
+                    write(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}));
+                }
+                Some("flooded".into())
+            }
             "t_executed" => Some(std::fs::read_to_string(executed()).unwrap_or_default()),
             tool => Some(format!("there is no tool {tool}")),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use doorward_testkit::browser::Browser;
 use doorward_testkit::command::kill;
 use doorward_testkit::http::{Reply, Request};
+use doorward_testkit::measure::Memory;
 use doorward_testkit::oauth::{OAuthClient, Tokens};
 use doorward_testkit::server::Builder;
 use doorward_testkit::{Doorward, PASSWORD, eventually, mcp};
@@ -220,6 +221,34 @@ async fn ft_13_a_killed_process_is_known_and_replaced() {
     let again = command.session("alice").await;
     assert_ne!(again.text("t_pid").await, pid);
     command.logged("the process of an MCP server ended").await;
+}
+
+#[tokio::test]
+async fn ft_13_half_an_answer_is_none() {
+    let command = Command::start("legacy", "").await;
+    let session = command.session("alice").await;
+    let reply = session.call("t_half", &json!({})).send().await;
+    reason(&reply, 502, "upstream_failed");
+}
+
+#[tokio::test]
+async fn ds_08_a_flood_for_a_client_that_does_not_read() {
+    let command = Command::start("modern", "").await;
+    command.text("alice", "t_pid", json!({})).await;
+    let memory = Memory::watch(command.doorward.pid());
+    let flooded = command.with_progress("alice", "t_flood", "own").stream().await;
+    assert_eq!(flooded.headers["content-type"], "text/event-stream");
+    // The other calls wait for a while, and then the one who does not read is given up.
+    let start = Instant::now();
+    for _ in 0..3 {
+        command.text("alice", "t_pid", json!({})).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    let growth = memory.growth() >> 20;
+    assert!(growth <= 24, "100 MiB went by, and {growth} MiB were held");
+    command.logged("a client does not read its stream").await;
+    drop(flooded);
+    command.text("alice", "t_pid", json!({})).await;
 }
 
 #[tokio::test]
