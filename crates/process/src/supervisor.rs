@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use crate::supervise::Running;
 
 /// How long a child may take to confine itself and become the program. Only the file system can make it slow.
 const LAUNCHING: Duration = Duration::from_secs(30);
+/// How the launcher's report begins if the system gives it no namespace.
+const NOT_COVERED: &str = "the system gives the child no view of the files of its own";
 /// Longest report of a launcher that failed.
 const REPORT: u64 = 64 * 1024;
 
@@ -100,6 +103,9 @@ pub enum StartError {
     /// The launcher says why it could not become the program.
     #[error("{0}")]
     NotStarted(String),
+    /// No namespace. Another start goes without one.
+    #[error("{0}")]
+    NotCovered(String),
     /// The launcher ended and said nothing.
     #[error(
         "the process that becomes `{program}` was ended from outside before it did; see the system's log"
@@ -128,6 +134,8 @@ pub struct Supervisor {
     spawner: Spawner,
     looks: Arc<Looks>,
     children: Mutex<Vec<Weak<Shared>>>,
+    /// Whether the system is expected to give children a mount namespace.
+    covers: AtomicBool,
 }
 
 impl Supervisor {
@@ -157,7 +165,13 @@ impl Supervisor {
             spawner: Spawner::new().map_err(ProcessError::NoThread)?,
             looks: Arc::default(),
             children: Mutex::default(),
+            covers: AtomicBool::new(cfg!(target_os = "linux")),
         }))
+    }
+
+    /// Starts children as on a system that gives them no mount namespace. For tests.
+    pub fn without_namespaces(&self) {
+        self.covers.store(false, Ordering::Relaxed);
     }
 
     /// What the children get.
@@ -176,11 +190,28 @@ impl Supervisor {
             Isolation::None { .. } if spec.confinement.allow_insecure_shared_uid => false,
             Isolation::None { why } => return Err(StartError::NoIsolation { why: why.clone() }),
         };
+        let covered = confined && self.covers.load(Ordering::Relaxed);
+        match self.start_once(&spec, confined, covered).await {
+            // Whoever began to enter a namespace cannot go back, so another process tries without one.
+            Err(StartError::NotCovered(why)) => {
+                if self.covers.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(
+                        why,
+                        "the system gives commands no mount namespace: they cannot list the folders above what is hidden from them"
+                    );
+                }
+                self.start_once(&spec, confined, false).await
+            }
+            started => started,
+        }
+    }
+
+    async fn start_once(&self, spec: &Spec, confined: bool, covered: bool) -> Result<Process, StartError> {
         let program = spec.program.to_string_lossy().into_owned();
         let (ours, theirs) = pipes().map_err(no_resources("open pipes"))?;
         let (line, launcher_line) = UnixStream::pair().map_err(no_resources("open a socket"))?;
         launch::give_input(&line, theirs.input.as_fd()).map_err(no_resources("pass a pipe"))?;
-        let mut command = self.command(&spec, confined);
+        let mut command = self.command(spec, confined, covered);
         command
             .stdin(OwnedFd::from(launcher_line))
             .stdout(theirs.output)
@@ -193,11 +224,14 @@ impl Supervisor {
             .map_err(no_resources("start a process"))?;
         match tokio::time::timeout(LAUNCHING, report(line)).await {
             Ok(Ok(Some(failure))) if failure.is_empty() => {}
+            Ok(Ok(Some(failure))) if covered && failure.starts_with(NOT_COVERED) => {
+                return Err(StartError::NotCovered(failure));
+            }
             Ok(Ok(Some(failure))) => return Err(StartError::NotStarted(failure)),
             Ok(Ok(None) | Err(_)) => return Err(StartError::Ended { program }),
             Err(_elapsed) => return Err(StartError::Hanging { program }),
         }
-        self.run(child, ours, &spec)
+        self.run(child, ours, spec)
             .map_err(no_resources("watch over a process"))
     }
 
@@ -218,7 +252,7 @@ impl Supervisor {
     }
 
     /// The launcher that becomes the program.
-    fn command(&self, spec: &Spec, confined: bool) -> Command {
+    fn command(&self, spec: &Spec, confined: bool, covered: bool) -> Command {
         let mut command = Command::new(&self.launcher);
         command.arg0("doorward").arg(LAUNCH);
         let parent = std::process::id().to_string();
@@ -226,6 +260,9 @@ impl Supervisor {
         command.arg("--directory").arg(&spec.working_directory);
         if confined {
             command.arg("--confine");
+        }
+        if covered {
+            command.arg("--cover");
         }
         paths(&mut command, "--hidden", &spec.confinement.hidden);
         paths(&mut command, "--own", &spec.confinement.own);

@@ -54,7 +54,7 @@ pub(crate) fn check_isolation(config: &Config) -> Result<(), CommandError> {
             tracing::warn!(
                 server = server.name,
                 working_directory = %folder,
-                "its processes cannot list this folder nor make files in it, because {} lies in it: set `working_directory`, or move that",
+                "its processes cannot make files in this folder, nor read those made there later, because {} lies in it: set `working_directory`, or move that",
                 hidden.display()
             );
         }

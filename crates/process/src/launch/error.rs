@@ -67,6 +67,12 @@ pub enum LaunchError {
         /// What the system says.
         why: String,
     },
+    /// No mount namespace for the child.
+    #[error("the system gives the child no view of the files of its own: {why}")]
+    NotCovered {
+        /// What the system says.
+        why: String,
+    },
     /// Landlock does not take our rules.
     #[error("cannot isolate the child: {why}")]
     Landlock {

@@ -1,8 +1,8 @@
 //! The rule set: everything but what is hidden.
 //!
 //! Landlock knows only what is allowed, and a right on a folder holds for everything below. So nothing is allowed on the
-//! ancestors of a hidden folder (passing through them needs no right), and what lies beside the way to it is allowed
-//! entry by entry. Symbolic links are left out: their targets have rules of their own, or none.
+//! ancestors of a hidden folder but to list them, if that is covered (passing through them needs no right), and what lies
+//! beside the way to it is allowed entry by entry. Symbolic links are left out: their targets have rules of their own, or none.
 
 use std::fs::DirEntry;
 use std::path::Path;
@@ -32,16 +32,19 @@ pub(super) fn missing() -> Option<String> {
         .map(|_| format!("the kernel offers no Landlock ({needed})"))
 }
 
-/// Restricts this thread, and all that it starts, to what is visible.
+/// Restricts this thread, and all that it starts, to what is visible. `covered`: what is hidden and existed is covered
+/// by a mount.
 ///
 /// # Errors
 /// [`LaunchError::Landlock`], [`LaunchError::Own`].
-pub(super) fn restrict(visible: &Visible, program: &Path) -> Result<(), LaunchError> {
+pub(super) fn restrict(visible: &Visible, program: &Path, covered: bool) -> Result<(), LaunchError> {
     let mut rules = Rules {
         ruleset: Some(ruleset().map_err(|error| failed(&error))?),
         visible,
+        covered,
     };
     rules.expand(Path::new("/"))?;
+    rules.list(Path::new("/"))?;
     for own in visible.own() {
         rules.allow(own, ordinary())?;
     }
@@ -90,6 +93,8 @@ struct Rules<'a> {
     /// Taken while a rule is added.
     ruleset: Option<RulesetCreated>,
     visible: &'a Visible,
+    /// What is hidden is not there: what lies above it may be listed.
+    covered: bool,
 }
 
 impl Rules<'_> {
@@ -98,6 +103,14 @@ impl Rules<'_> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         for entry in entries.filter(not_a_link) {
             self.visit(&entry.path())?;
+        }
+        Ok(())
+    }
+
+    /// Allows to list a folder above a hidden one, and all below.
+    fn list(&mut self, folder: &Path) -> Result<(), LaunchError> {
+        if self.covered {
+            self.allow(folder, AccessFs::ReadDir.into())?;
         }
         Ok(())
     }
@@ -113,6 +126,7 @@ impl Rules<'_> {
                 .try_for_each(|device| self.visit(&path.join(device)));
         }
         if self.visible.hides_below(path) {
+            self.list(path)?;
             return self.expand(path);
         }
         if path.starts_with("/proc") || path.starts_with("/sys") {

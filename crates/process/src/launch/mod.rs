@@ -4,6 +4,8 @@
 //! program's standard input, and back goes [`READY`] followed by nothing (the program runs: the line closed on
 //! `exec`) or by why it does not.
 
+#[cfg(target_os = "linux")]
+mod cover;
 mod error;
 #[cfg(target_os = "linux")]
 mod landlock;
@@ -70,7 +72,7 @@ fn become_program(arguments: impl Iterator<Item = OsString>, line: &Line) -> Res
     let program = program::find(&options.program)?;
     visible.check_program(&program)?;
     if options.confine {
-        confine(&visible, &program)?;
+        confine(&visible, &program, options.cover)?;
     }
     rights::drop_capabilities()?;
     rights::limit(options.memory)?;
@@ -85,12 +87,15 @@ fn become_program(arguments: impl Iterator<Item = OsString>, line: &Line) -> Res
 }
 
 #[cfg(target_os = "linux")]
-fn confine(visible: &Visible, program: &std::path::Path) -> Result<(), LaunchError> {
-    landlock::restrict(visible, program)
+fn confine(visible: &Visible, program: &std::path::Path, covered: bool) -> Result<(), LaunchError> {
+    if covered {
+        cover::cover(visible)?;
+    }
+    landlock::restrict(visible, program, covered)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn confine(_: &Visible, _: &std::path::Path) -> Result<(), LaunchError> {
+fn confine(_: &Visible, _: &std::path::Path, _: bool) -> Result<(), LaunchError> {
     Err(LaunchError::Landlock {
         why: "isolation needs Linux with Landlock".to_owned(),
     })

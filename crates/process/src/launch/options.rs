@@ -13,6 +13,8 @@ pub(super) struct Options {
     pub(super) memory: u64,
     pub(super) directory: PathBuf,
     pub(super) confine: bool,
+    /// Besides, cover what is hidden in a namespace.
+    pub(super) cover: bool,
     pub(super) hidden: Vec<PathBuf>,
     pub(super) own: Vec<PathBuf>,
     pub(super) program: OsString,
@@ -31,6 +33,7 @@ impl Options {
                 "--memory" => options.memory = number(&value()?)?,
                 "--directory" => options.directory = value()?.into(),
                 "--confine" => options.confine = true,
+                "--cover" => options.cover = true,
                 "--hidden" => options.hidden.push(value()?.into()),
                 "--own" => options.own.push(value()?.into()),
                 "--" => {

@@ -29,6 +29,10 @@ impl Visible {
         &self.own
     }
 
+    pub(super) fn hidden(&self) -> &[PathBuf] {
+        &self.hidden
+    }
+
     /// What hides this canonical path from the child.
     pub(super) fn hidden_by(&self, path: &Path) -> Option<&Path> {
         if self.own.iter().any(|own| path.starts_with(own)) {

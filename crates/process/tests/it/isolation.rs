@@ -42,9 +42,14 @@ fn assert_full_isolation() {
 
 pub(crate) async fn vt_12_a_child_sees_nothing_of_ours_or_of_another_user() {
     assert_full_isolation();
+    for supervisor in support::supervisors() {
+        sees_nothing(&supervisor).await;
+    }
+}
+
+async fn sees_nothing(supervisor: &Supervisor) {
     let folders = Folders::new();
     // Of another user, under the same user id, with a secret in its environment.
-    let supervisor = Supervisor::new().unwrap();
     let mut bobs = folders.script("echo ready; cat");
     bobs.environment
         .push(("BOBS_TOKEN".into(), "bobs-secret-token".into()));
@@ -126,17 +131,76 @@ unshare -Urm true && echo unshared
 exec 2>&1; ls "$HOME"
 "#;
     // The hidden folder named by a link counts as well.
-    for hidden in [folders.data.clone(), link] {
+    let [with, without] = support::supervisors();
+    let ways = [&folders.data, &link];
+    for (supervisor, hidden) in [
+        (&with, ways[0]),
+        (&with, ways[1]),
+        (&without, ways[0]),
+        (&without, ways[1]),
+    ] {
         let mut spec = folders.script(script);
-        spec.confinement.hidden = vec![hidden];
-        let (seen, _) = run(spec).await;
+        spec.confinement.hidden = vec![hidden.clone()];
+        let (seen, _) = support::run_by(supervisor, spec).await;
         assert!(!seen.contains(SECRET) && !seen.contains("master.key"), "{seen}");
         let key = std::fs::read_to_string(folders.data.join("master.key")).unwrap();
         assert_eq!(key, SECRET, "not changed");
         assert!(!folders.data.join("new").exists() && !folders.bob.join("new").exists());
         assert!(folders.bob.join("token").exists() && !folders.root.join("beside").exists());
-        std::fs::remove_file(folders.alice.join("soft")).unwrap();
+        // Where the folder can be listed, `rm -rf` found what is alice's own.
+        let _ = std::fs::remove_file(folders.alice.join("soft"));
     }
+}
+
+/// The folder that holds ours can be listed, and what is in ours cannot, whether or not its cover is taken away by
+/// somebody who renames things.
+pub(crate) async fn vt_12_what_lies_above_a_hidden_folder_can_be_listed() {
+    let folders = Folders::new();
+    let settings = folders.root.join("doorward.toml");
+    std::fs::write(&settings, SECRET).unwrap();
+    std::fs::write(folders.elsewhere.join("module.py"), "text").unwrap();
+    let script = r#"
+exec 2>&1
+ls "$ROOT" "$DATA" "$DATA/children" "$ROOT/elsewhere"; cat "$ROOT/doorward.toml"; cat "$HOME/own"
+echo ready; read line
+ls "$ROOT" "$DATA"; cat "$ROOT/doorward.toml" "$DATA/master.key" "$BOB/token" "$ROOT/data/doorward.db"
+echo done
+"#;
+    std::fs::write(
+        folders.alice.join("own"),
+        "my own
+",
+    )
+    .unwrap();
+    let mut spec = folders.script(script);
+    spec.confinement.hidden.push(settings.clone());
+    let mut child = start(spec).await;
+    let mut seen = Vec::new();
+    loop {
+        let line = support::line(&mut child).await;
+        if line == "ready" {
+            break;
+        }
+        seen.push(line);
+    }
+    for there in ["data", "elsewhere", "children", "alice", "module.py", "my own"] {
+        assert!(seen.iter().any(|line| line == there), "{there}: {seen:?}");
+    }
+    for hidden in ["bob", "master.key", "doorward.db", SECRET] {
+        assert!(
+            !seen.iter().any(|line| line.contains(hidden)),
+            "{hidden}: {seen:?}"
+        );
+    }
+
+    // As an editor saves, and as somebody tidies up: both take the covers away.
+    std::fs::write(folders.root.join("doorward.toml~"), SECRET).unwrap();
+    std::fs::rename(folders.root.join("doorward.toml~"), &settings).unwrap();
+    std::fs::rename(&folders.data, folders.root.join("moved")).unwrap();
+    std::fs::rename(folders.root.join("moved"), &folders.data).unwrap();
+    child.input.send("go on".into()).await.unwrap();
+    let seen = support::lines(&mut child).await.join("\n");
+    assert!(seen.ends_with("done") && !seen.contains(SECRET), "{seen}");
 }
 
 pub(crate) async fn vt_12_without_landlock_our_memory_is_hidden_all_the_same() {

@@ -77,6 +77,7 @@ fn run() -> ExitCode {
             vt_12_no_descriptor_of_ours_reaches_a_child,
             vt_12_a_child_cannot_touch_the_processes_of_others,
             vt_12_links_and_other_ways_round_lead_nowhere,
+            vt_12_what_lies_above_a_hidden_folder_can_be_listed,
             vt_12_without_landlock_our_memory_is_hidden_all_the_same,
             vt_12_a_child_of_root_has_no_power,
             a_child_has_its_own_folders_and_the_rest_of_the_machine,

@@ -115,6 +115,13 @@ pub(crate) async fn start(spec: Spec) -> Process {
     Supervisor::new().unwrap().start(spec).await.unwrap()
 }
 
+/// With mount namespaces, and as on a system that gives none.
+pub(crate) fn supervisors() -> [Arc<Supervisor>; 2] {
+    let without = Supervisor::new().unwrap();
+    without.without_namespaces();
+    [Supervisor::new().unwrap(), without]
+}
+
 /// All lines until the end, as text.
 pub(crate) async fn lines(process: &mut Process) -> Vec<String> {
     let mut lines = Vec::new();
@@ -132,7 +139,11 @@ pub(crate) async fn line(process: &mut Process) -> String {
 
 /// What a script prints, and how it ends.
 pub(crate) async fn run(spec: Spec) -> (String, Exit) {
-    let mut process = start(spec).await;
+    run_by(&Supervisor::new().unwrap(), spec).await
+}
+
+pub(crate) async fn run_by(supervisor: &Supervisor, spec: Spec) -> (String, Exit) {
+    let mut process = supervisor.start(spec).await.unwrap();
     let text = lines(&mut process).await.join("\n");
     (text, process.control.exited().await)
 }
