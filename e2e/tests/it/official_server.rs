@@ -97,7 +97,7 @@ const BEYOND_STDIO: [Exception; 4] = [
 
 /// How often a scenario with a worse verdict is run again, alone. The suite waits half a second in places,
 /// which a busy machine exceeds; what is wrong stays wrong.
-const AGAIN: usize = 3;
+const AGAIN: usize = 2;
 
 /// Far beyond what a run needs (ten seconds on an idle machine), so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(240);
