@@ -6,6 +6,8 @@
 //! the library shows us neither the length nor where a head was. So the heads are read here once more, with
 //! the library's own tokenizer: whatever this reader and the library do not agree on is refused.
 
+use std::mem::MaybeUninit;
+
 use super::Seen;
 
 /// Header fields that are read; the library refuses requests with more.
@@ -191,9 +193,9 @@ enum Parsed {
 }
 
 fn parse(bytes: &[u8]) -> Parsed {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) => Parsed::Whole(length, framing(request.headers)),
         Ok(httparse::Status::Partial) => Parsed::Partial,
         Err(_) => Parsed::Malformed,
