@@ -89,6 +89,11 @@ impl Conversation {
             unheard: AtomicU64::new(0),
             gone: watch::Sender::new(false),
         });
+        tracing::info!(
+            server = %conversation.label.server, user = %conversation.label.user,
+            process = conversation.label.number, pid = conversation.control.pid(),
+            session = era == Era::Legacy, "the process of an MCP server started"
+        );
         pool.add(&conversation);
         tokio::spawn(tell(lines, input));
         tokio::spawn(Arc::clone(&conversation).run(output, seat, Arc::downgrade(pool)));

@@ -271,7 +271,10 @@ impl Pool {
                 Some(Shared::Running(conversation)) if conversation.is_usable() => {
                     return Ok(Shared::Running(Arc::clone(conversation)));
                 }
-                Some(starting @ Shared::Starting(_)) => return Ok(starting.clone()),
+                // Unless the task that starts it came to an end without a word.
+                Some(starting @ Shared::Starting(told)) if told.has_changed().is_ok() => {
+                    return Ok(starting.clone());
+                }
                 _ => {}
             }
             inner.shared.insert(user, Shared::Starting(told.clone()));
