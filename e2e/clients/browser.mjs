@@ -94,5 +94,16 @@ export async function login(url, username, password) {
   const consent = await browser.submit(signIn, "password", { username, password });
   const done = await browser.submit(consent, "decision", { decision: "approve" });
   if (!done.location) throw new Error(`no redirect to the client (${done.status}): ${words(done.html)}`);
-  await fetch(new URL(done.location, done.url));
+  await arrive(new URL(done.location, done.url));
+}
+
+/** The last redirect. A client may still be opening its listener: a person presses reload. */
+export async function arrive(url) {
+  for (const end = Date.now() + 20_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    try {
+      return await fetch(url);
+    } catch (error) {
+      if (error.cause?.code !== "ECONNREFUSED" || Date.now() > end) throw error;
+    }
+  }
 }

@@ -4,7 +4,7 @@
 // usage: node open-browser.mjs URL
 // environment: E2E_USERNAME, E2E_PASSWORD, E2E_LOGIN (set: somebody is there)
 
-import { login } from "./browser.mjs";
+import { arrive, login } from "./browser.mjs";
 
 const url = new URL(process.argv.at(-1));
 if (process.env.E2E_LOGIN) {
@@ -14,5 +14,5 @@ if (process.env.E2E_LOGIN) {
   back.searchParams.set("error", "access_denied");
   back.searchParams.set("error_description", "a login was not expected");
   back.searchParams.set("state", url.searchParams.get("state") ?? "");
-  await fetch(back);
+  await arrive(back);
 }

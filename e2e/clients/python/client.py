@@ -6,7 +6,8 @@ as one line of JSON.
 usage: python sdk_vN.py URL STORE [--pause]
   --pause   after the calls print "paused", read from stdin by how many seconds the clock is to move, and
             make the calls again
-environment: E2E_CALLS, a JSON list of [tool, arguments]; BROWSER, which is sent the authorization URL
+environment: E2E_CALLS, a JSON list of [tool, arguments]; BROWSER, which is sent the authorization URL;
+E2E_CLOCK, by how many seconds the clock has moved since the first start
 """
 
 import asyncio
@@ -92,6 +93,11 @@ async def calls(session):
     return [plain(await session.call_tool(name, arguments)) for name, arguments in json.loads(os.environ["E2E_CALLS"])]
 
 
+def move_clock(seconds):
+    now = time.time
+    time.time = lambda: now() + seconds
+
+
 async def life(sdk):
     """sdk: provider(url, metadata, storage, callback) and connect(url, provider), a context manager that
     gives (session, protocol revision)."""
@@ -109,12 +115,11 @@ async def life(sdk):
         answers = await calls(session)
         if "--pause" in flags:
             print("paused", flush=True)
-            seconds = float(await asyncio.to_thread(sys.stdin.readline))
-            now = time.time
-            time.time = lambda: now() + seconds
+            move_clock(float(await asyncio.to_thread(sys.stdin.readline)))
             answers = await calls(session)
     print(json.dumps({"protocol": protocol, "tools": tools, "answers": answers}), flush=True)
 
 
 def run(sdk):
+    move_clock(float(os.environ.get("E2E_CLOCK", "0")))
     asyncio.run(asyncio.wait_for(life(sdk), DEADLINE))

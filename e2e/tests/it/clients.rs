@@ -145,6 +145,8 @@ const fn revision(kind: Kind, server_is_modern: bool) -> &'static str {
 fn exchanges(requests: &[Request]) -> Vec<String> {
     let named = requests.iter().filter_map(|request| match request.path() {
         "/register" => Some("registration".to_owned()),
+        // FastMCP looks at the page before it opens the browser there.
+        "/authorize" if request.header("sec-fetch-mode").is_none() => Some("look".to_owned()),
         "/authorize" => Some("login".to_owned()),
         "/token" => request.field("grant_type"),
         _ => None,
@@ -154,14 +156,17 @@ fn exchanges(requests: &[Request]) -> Vec<String> {
 
 /// The whole life of an installation.
 async fn lives(kind: Kind, world: World) {
-    let client = Client::new(kind);
+    let mut client = Client::new(kind);
     let (url, calls) = (world.url(), calls());
-    let begin = ["registration", "login", "authorization_code"];
-    let first = if kind.is_python() {
-        // It keeps no expiry with its tokens, but knows it for as long as it runs.
+    let begin: &[&str] = if kind == Kind::FastMcp {
+        &["registration", "look", "login", "authorization_code"]
+    } else {
+        &["registration", "login", "authorization_code"]
+    };
+    let first = if kind.forgets_expiry() {
         let seen = client.start_and_stay(&url, &calls, EXPIRY, world.expire()).await;
         let requests = world.wire.take();
-        assert_eq!(exchanges(&requests), [&begin[..], &["refresh_token"]].concat());
+        assert_eq!(exchanges(&requests), [begin, &["refresh_token"]].concat());
         (seen, requests)
     } else {
         let seen = client.start(&url, true, &calls).await;
@@ -187,9 +192,10 @@ async fn lives(kind: Kind, world: World) {
     );
 
     world.expire().await;
-    let seen = client.start(&url, kind.is_python(), &calls).await;
+    client.clock = EXPIRY;
+    let seen = client.start(&url, kind.forgets_expiry(), &calls).await;
     world.check(&client, &seen, &sent.client_id);
-    let replaced: &[&str] = if kind.is_python() {
+    let replaced: &[&str] = if kind.forgets_expiry() {
         &["login", "authorization_code"]
     } else {
         &["refresh_token"]
@@ -299,6 +305,11 @@ async fn python_v2_finds_the_modern_revision_of_the_demo_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fastmcp_lives_with_the_demo_server() {
+    lives(Kind::FastMcp, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mcp_remote_lives_with_the_demo_server() {
     lives(Kind::McpRemote, World::demo().await).await;
 }
@@ -384,6 +395,11 @@ async fn python_v2_negotiates_with_every_real_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fastmcp_negotiates_with_real_servers() {
+    reaches(Kind::FastMcp, RealServer::COMMON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mcp_remote_reaches_real_servers() {
     reaches(Kind::McpRemote, RealServer::COMMON).await;
 }
@@ -408,20 +424,23 @@ fn for_everybody(tools: &Value) -> Value {
 #[tokio::test]
 async fn a_refusal_that_comes_before_the_body_keeps_the_connection() {
     let server = Doorward::builder().demo().start().await;
-    let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    let body = "x".repeat(300_000);
     let host = server.address;
-    let head = format!(
-        "POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    socket.write_all(head.as_bytes()).await.unwrap();
-    assert!(answer(&mut socket).await.starts_with("HTTP/1.1 401 "));
-    socket.write_all(body.as_bytes()).await.unwrap();
-    let next = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    socket.write_all(next.as_bytes()).await.unwrap();
-    let next = answer(&mut socket).await;
-    assert!(next.starts_with("HTTP/1.1 200 "), "{next:?}");
+    for length in [1, 100, 300_000] {
+        let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        assert!(answer(&mut socket).await.starts_with("HTTP/1.1 401 "));
+        socket.write_all(&vec![b'x'; length]).await.unwrap();
+        let next = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        socket.write_all(next.as_bytes()).await.unwrap();
+        let next = answer(&mut socket).await;
+        assert!(
+            next.starts_with("HTTP/1.1 200 "),
+            "after {length} bytes: {next:?}"
+        );
+    }
 }
 
 /// The head of an answer that has no body to speak of, or nothing if the connection was closed.

@@ -78,7 +78,12 @@ fn write_browser(folder: &Path, node: &Path) {
     let (node, script) = (node.display(), folder.join("open-browser.mjs"));
     let file = folder.join(BROWSER);
     std::fs::create_dir(folder.join("bin")).expect("a folder");
-    let text = format!("#!/bin/sh\nexec '{node}' '{}' \"$@\"\n", script.display());
+    let (script, log) = (script.display(), folder.join("browser.log"));
+    // It returns at once, as browsers do that run already.
+    let text = format!(
+        "#!/bin/sh\n'{node}' '{script}' \"$@\" >>'{}' 2>&1 &\n",
+        log.display()
+    );
     std::fs::write(&file, text).expect("a script");
     std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).expect("it can be started");
 }

@@ -22,6 +22,7 @@ pub(super) enum Kind {
     TypeScriptV2Auto,
     PythonV1,
     PythonV2,
+    FastMcp,
     McpRemote,
     Inspector,
     /// It finds out the revision, which it does not unless asked to.
@@ -37,6 +38,7 @@ impl Kind {
             Self::TypeScriptV2Auto => "TypeScript SDK v2, negotiating",
             Self::PythonV1 => "Python SDK 1.x",
             Self::PythonV2 => "Python SDK 2.x",
+            Self::FastMcp => "FastMCP client",
             Self::McpRemote => "mcp-remote",
             Self::Inspector => "Inspector, command line",
             Self::InspectorAuto => "Inspector, command line, `auto`",
@@ -49,6 +51,7 @@ impl Kind {
             Self::TypeScriptV1 => "@modelcontextprotocol/sdk",
             Self::TypeScriptV2 | Self::TypeScriptV2Auto => "@modelcontextprotocol/client",
             Self::PythonV1 | Self::PythonV2 => "mcp",
+            Self::FastMcp => "fastmcp",
             Self::McpRemote => "mcp-remote",
             Self::Inspector | Self::InspectorAuto => "@modelcontextprotocol/inspector",
         }
@@ -58,7 +61,7 @@ impl Kind {
     pub(super) fn version(self) -> String {
         match self {
             Self::PythonV1 => python::version("v1", self.package()),
-            Self::PythonV2 => python::version("v2", self.package()),
+            Self::PythonV2 | Self::FastMcp => python::version("v2", self.package()),
             _ => node::version(self.package()),
         }
     }
@@ -67,7 +70,7 @@ impl Kind {
     pub(super) const fn is_modern(self) -> bool {
         matches!(
             self,
-            Self::TypeScriptV2Auto | Self::PythonV2 | Self::InspectorAuto
+            Self::TypeScriptV2Auto | Self::PythonV2 | Self::FastMcp | Self::InspectorAuto
         )
     }
 
@@ -75,7 +78,8 @@ impl Kind {
         matches!(self, Self::Inspector | Self::InspectorAuto)
     }
 
-    pub(super) const fn is_python(self) -> bool {
+    /// It keeps no expiry with its tokens, but knows it for as long as it runs.
+    pub(super) const fn forgets_expiry(self) -> bool {
         matches!(self, Self::PythonV1 | Self::PythonV2)
     }
 }
@@ -84,12 +88,15 @@ impl Kind {
 pub(super) struct Client {
     pub(super) kind: Kind,
     folder: node::Folder,
+    /// By how much its clock has moved, for those that look at it.
+    pub(super) clock: Duration,
 }
 
 impl Client {
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             kind,
+            clock: Duration::ZERO,
             folder: node::Folder::new(),
         }
     }
@@ -112,7 +119,7 @@ impl Client {
     fn command(&self, url: &str) -> Command {
         let script = |name: &str| self.folder.path().join(name);
         let mut command = match self.kind {
-            Kind::PythonV1 | Kind::PythonV2 => self.folder.within(self.python()),
+            Kind::PythonV1 | Kind::PythonV2 | Kind::FastMcp => self.folder.within(self.python()),
             _ => self.folder.node(),
         };
         match self.kind {
@@ -125,6 +132,10 @@ impl Client {
                 .arg("--negotiate"),
             Kind::PythonV1 => command.arg(script("sdk_v1.py")).arg(url).arg(self.store(url)),
             Kind::PythonV2 => command.arg(script("sdk_v2.py")).arg(url).arg(self.store(url)),
+            Kind::FastMcp => command
+                .arg(script("sdk_fastmcp.py"))
+                .arg(url)
+                .arg(self.store(url)),
             Kind::McpRemote => command
                 .arg(script("stdio.mjs"))
                 .arg(node::program())
@@ -147,7 +158,8 @@ impl Client {
         command
             .env("E2E_USERNAME", "alice")
             .env("E2E_PASSWORD", PASSWORD)
-            .env("E2E_CALLS", calls.to_string());
+            .env("E2E_CALLS", calls.to_string())
+            .env("E2E_CLOCK", self.clock.as_secs().to_string());
         if may_log_in {
             command.env("E2E_LOGIN", "yes");
         }
@@ -165,7 +177,7 @@ impl Client {
     /// the client's clock moves by `by`.
     ///
     /// # Panics
-    /// When it is not one of Python: the others were not taught to pause.
+    /// When it is not one that forgets the expiry: only for those is this needed.
     pub(super) async fn start_and_stay(
         &self,
         url: &str,
@@ -173,7 +185,7 @@ impl Client {
         by: Duration,
         meanwhile: impl Future<Output = ()>,
     ) -> Value {
-        assert!(self.kind.is_python(), "{:?} does not pause", self.kind);
+        assert!(self.kind.forgets_expiry(), "{:?} does not pause", self.kind);
         let mut command = self.prepared(url, true, calls);
         command
             .arg("--pause")
