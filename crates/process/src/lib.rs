@@ -16,6 +16,7 @@
 mod control;
 mod family;
 mod framing;
+mod guard;
 mod input;
 mod launch;
 mod output;

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::control::{Control, ExitReason, Shared};
 use crate::family::Looks;
+use crate::guard::Guard;
 use crate::input::{self, Input};
 use crate::launch::{self, LAUNCH};
 use crate::output::Output;
@@ -134,6 +135,7 @@ pub struct Supervisor {
     spawner: Spawner,
     looks: Arc<Looks>,
     children: Mutex<Vec<Weak<Shared>>>,
+    guard: Arc<Guard>,
     /// Whether the system is expected to give children a mount namespace.
     covers: AtomicBool,
 }
@@ -159,12 +161,14 @@ impl Supervisor {
     /// # Errors
     /// [`ProcessError`].
     pub fn with_launcher(launcher: PathBuf, isolation: Isolation) -> Result<Arc<Self>, ProcessError> {
+        let guard = Arc::new(Guard::new(&launcher));
         Ok(Arc::new(Self {
             launcher,
             isolation,
             spawner: Spawner::new().map_err(ProcessError::NoThread)?,
             looks: Arc::default(),
             children: Mutex::default(),
+            guard,
             covers: AtomicBool::new(cfg!(target_os = "linux")),
         }))
     }
@@ -286,7 +290,16 @@ impl Supervisor {
             children.push(Arc::downgrade(&shared));
         }
         let span = tracing::Span::current();
-        tokio::spawn(running.supervise().instrument(span.clone()));
+        let guard = Arc::clone(&self.guard);
+        let group = control.pid();
+        group.map_or(Ok(()), |group| guard.watch(group))?;
+        let supervise = async move {
+            running.supervise().await;
+            if let Some(group) = group {
+                guard.forget(group);
+            }
+        };
+        tokio::spawn(supervise.instrument(span.clone()));
         tokio::spawn(input::write(input, queued, Arc::clone(&shared)).instrument(span.clone()));
         tokio::spawn(stderr::log(errors, control.pid(), Arc::clone(&shared)).instrument(span));
         Ok(Process {

@@ -37,8 +37,10 @@ async fn processes(doorward: &Doorward, token: &str) -> [String; 2] {
     [mcp::text_of(&reply), child.trim().to_owned()]
 }
 
+/// Whether it runs. One that has ended and was not waited for yet does not.
 fn is_alive(pid: &str) -> bool {
-    Path::new("/proc").join(pid).exists()
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid).join("status"));
+    status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
 async fn all_gone(pids: &[String]) {

@@ -25,6 +25,7 @@ use std::process::Command;
 pub use error::LaunchError;
 pub(crate) use line::{failure, give_input};
 
+use crate::guard;
 use line::Line;
 use options::Options;
 use visible::Visible;
@@ -39,6 +40,11 @@ const READY: u8 = b'R';
 /// `main` before anything else, while the process has one thread. Returns only on failure, which the supervisor
 /// has been told; whoever typed the command can be told as well.
 pub fn launch(arguments: impl Iterator<Item = OsString>) -> LaunchError {
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|first| first == guard::GUARD).is_some() {
+        guard::keep_guard();
+        std::process::exit(0);
+    }
     let line = match Line::take() {
         Ok(line) => line,
         Err(error) => return error,
