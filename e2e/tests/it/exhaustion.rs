@@ -1,6 +1,8 @@
 //! DS and FT: more than there is room for, slower than anybody may be, and nobody who reads.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use doorward_testkit::http2::{DATA, END_HEADERS, HEADERS, Http2, block, frame};
@@ -211,9 +213,10 @@ async fn ds_09_packed_bodies_are_refused_unopened() {
 }
 
 /// Sends `first` and then one byte each ten seconds; how long until the server ended it.
-async fn trickle(address: SocketAddr, first: String) -> Duration {
+async fn trickle(address: SocketAddr, first: String, connected: Arc<AtomicUsize>) -> Duration {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(first.as_bytes()).await.unwrap();
+    connected.fetch_add(1, Ordering::SeqCst);
     let begun = Instant::now();
     let mut buffer = [0; 4096];
     let mut tick = tokio::time::interval(Duration::from_secs(10));
@@ -255,6 +258,7 @@ async fn ds_02_ft_18_slow_peers_are_given_up_and_others_do_not_notice() {
     let idle = latency(&catalogue, &token, 300).await;
     let each = if full() { 800 } else { 25 };
     let memory = Memory::watch(catalogue.doorward.pid());
+    let connected = Arc::new(AtomicUsize::new(0));
     let mut slow = Vec::new();
     let heads = [
         String::new(),
@@ -268,9 +272,17 @@ async fn ds_02_ft_18_slow_peers_are_given_up_and_others_do_not_notice() {
         .map(|(head, _)| format!("{head}Content-Length: 1000\r\n\r\n{{"));
     for first in heads.into_iter().chain(bodies) {
         for _ in 0..each {
-            slow.push(tokio::spawn(trickle(address, first.clone())));
+            slow.push(tokio::spawn(trickle(
+                address,
+                first.clone(),
+                Arc::clone(&connected),
+            )));
         }
     }
+    eventually("all are connected", MINUTE, || async {
+        (connected.load(Ordering::SeqCst) == slow.len()).then_some(())
+    })
+    .await;
     let under_load = latency(&catalogue, &token, 300).await;
     for slow in slow {
         let took = slow.await.unwrap();
@@ -285,7 +297,8 @@ async fn ds_02_ft_18_slow_peers_are_given_up_and_others_do_not_notice() {
         memory.growth()
     );
     if full() {
-        let most = idle * 2 + Duration::from_millis(20);
+        // The peers are tasks of this process, too, which share its thread with the good calls.
+        let most = idle * 2 + Duration::from_millis(250);
         assert!(
             under_load <= most,
             "{idle:?} alone, {under_load:?} among slow peers"

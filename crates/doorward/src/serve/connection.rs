@@ -58,11 +58,16 @@ impl Connection {
         }
         match tls {
             None => self.http(stream).await,
-            Some(acceptor) => match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.http(stream).await,
-                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => tracing::debug!("TLS handshake timed out"),
-            },
+            // On the heap, so that connections without TLS do not hold room for it.
+            Some(acceptor) => Box::pin(self.tls(stream, acceptor)).await,
+        }
+    }
+
+    async fn tls(self, stream: TcpStream, acceptor: TlsAcceptor) {
+        match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.http(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
@@ -207,6 +212,16 @@ mod tests {
             stopping,
             tokio::spawn(converse(Wire::new(ours, None), service, stop)),
         )
+    }
+
+    /// Ten thousand streams that wait are ten thousand of these.
+    #[test]
+    fn a_connection_is_small() {
+        const fn size<F: FnOnce(Connection, TcpStream) -> R, R>(_: &F) -> usize {
+            std::mem::size_of::<R>()
+        }
+        let size = size(&|connection: Connection, stream| connection.run(stream, None));
+        assert!(size <= 6 * 1024, "{size} bytes");
     }
 
     #[tokio::test(start_paused = true)]
