@@ -24,7 +24,7 @@ pub(crate) struct CommandError {
     causes: Vec<String>,
     hints: Vec<String>,
     /// The configuration's own account, which has frames.
-    config: Option<ConfigError>,
+    config: Option<Box<ConfigError>>,
 }
 
 impl CommandError {
@@ -104,7 +104,7 @@ impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         // It renders itself, with the word `error` before each of its problems.
         let mut usage = Self::usage(error.to_string().trim_start_matches("error: "));
-        usage.config = Some(error);
+        usage.config = Some(Box::new(error));
         usage
     }
 }

@@ -34,6 +34,7 @@ mod parameters;
 mod policy;
 mod records;
 mod sessions;
+mod standing;
 mod stdio;
 mod streams;
 

@@ -54,7 +54,9 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
         )?;
     }
     for server in &config.servers {
-        let who = if server.allow.is_empty() {
+        let who = if server.allow_insecure_anonymous {
+            "everybody, without a login (allow_insecure_anonymous)".into()
+        } else if server.allow.is_empty() {
             "every local account".into()
         } else {
             server.allow.join(", ")

@@ -106,7 +106,7 @@ impl Config {
             lines.push(self.in_file(&key("path"), json!(server.path)));
             lines.push(match &server.upstream {
                 Upstream::Demo => self.in_file(&key("demo"), json!(true)),
-                Upstream::Http(url) => self.in_file(&key("upstream"), json!(url.as_str())),
+                Upstream::Http(url) => self.in_file(&key("upstream"), json!(without_query(url))),
                 Upstream::Command(command) => {
                     let words = std::iter::once(&command.program).chain(&command.arguments);
                     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
@@ -166,6 +166,14 @@ impl Config {
             value,
             origin: origin.to_string(),
         }
+    }
+}
+
+/// People put keys into queries.
+fn without_query(url: &url::Url) -> String {
+    match url.as_str().split_once('?') {
+        Some((before, _)) => format!("{before}?…"),
+        None => url.as_str().to_owned(),
     }
 }
 

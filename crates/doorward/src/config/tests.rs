@@ -507,6 +507,18 @@ fn a_server_by_flag_and_servers_by_file_are_too_many() {
 }
 
 #[test]
+fn the_query_of_an_upstream_is_not_shown() {
+    let text =
+        "[[servers]]\nname = \"a\"\npath = \"/a\"\nupstream = \"http://127.0.0.1:1/mcp?key=hunter2\"\n";
+    let shown = load_with(text, &[], ServeArgs::default()).unwrap().shown();
+    let line = shown
+        .iter()
+        .find(|line| line.key == "servers[0].upstream")
+        .unwrap();
+    assert_eq!(line.value, "http://127.0.0.1:1/mcp?…");
+}
+
+#[test]
 fn a_broken_file_still_says_where_the_server_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("doorward.toml");

@@ -1,0 +1,114 @@
+//! What a new configuration makes of open streams, callers without a token, and headers that are named.
+
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, HeaderName};
+
+use super::*;
+use crate::standing::Standing;
+
+fn alone() -> AccessRule {
+    AccessRule::parse(&["user:bob"]).unwrap()
+}
+
+#[test]
+fn streams_look_at_what_is_said_of_their_server_now() {
+    let alice = principal("alice").unwrap();
+    let server = server("a");
+    let nobody = Principal::anonymous(
+        server.resource.clone(),
+        server.default_scopes(),
+        Tenant::default_tenant(),
+    );
+    let standing = Standing::new(AccessRule::everyone(), false);
+    let judge = |listening: bool| [&alice, &nobody].map(|principal| standing.objection(principal, listening));
+    assert_eq!(judge(false), [None, Some("not_allowed")]);
+    standing.admit(AccessRule::everyone(), true);
+    assert_eq!(judge(true), [None, None]);
+    standing.admit(alone(), false);
+    assert_eq!(judge(false), [Some("not_allowed"); 2]);
+    standing.replace(AccessRule::everyone(), true);
+    assert_eq!(
+        (judge(false), judge(true)),
+        ([None; 2], [Some("server_replaced"); 2])
+    );
+    standing.replace(alone(), true);
+    assert_eq!(judge(false), [Some("not_allowed"), None]);
+    standing.remove();
+    assert_eq!(
+        (judge(false), judge(true)),
+        ([Some("server_removed"); 2], [Some("server_removed"); 2])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_stream_ends_within_5_s_of_a_configuration_without_its_reader() {
+    let (keep, response) = events();
+    let response = Arc::new(Mutex::new(Some(response)));
+    let service = tower::service_fn(move |_: Request<Bytes>| {
+        let response = response.lock().unwrap().take().unwrap();
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let server = Server::new(Arc::new(server("a")), Upstream::in_process(service));
+    let standing = Arc::clone(&server.standing);
+    let fixture = Fixture::of(Arc::default(), &settings(), vec![server]);
+    let mut body = fixture.post("alice", CALL, &[]).await.into_body();
+    keep.send(Ok("data: {}\n\n")).await.unwrap();
+    assert!(body.frame().await.unwrap().is_ok());
+    standing.admit(alone(), false);
+    let begun = tokio::time::Instant::now();
+    while body.frame().await.is_some() {}
+    assert!(begun.elapsed() <= Duration::from_secs(5));
+}
+
+async fn anonymous(anonymous: bool) -> Fixture {
+    let upstream = Arc::new(Script::default());
+    let address = upstream.listen().await;
+    let protected = ProtectedServer {
+        allow: AccessRule::everyone(),
+        ..server("a")
+    };
+    let http = Upstream::http(&format!("http://{address}/up")).unwrap();
+    let server = Server {
+        anonymous,
+        forward_headers: vec![HeaderName::from_static("x-tenant")],
+        ..Server::new(Arc::new(protected), http)
+    };
+    Fixture::of(upstream, &settings(), vec![server])
+}
+
+#[tokio::test]
+async fn only_a_request_without_any_credential_is_anonymous() {
+    for (admitted, expected) in [(true, 200), (false, 401)] {
+        let fixture = anonymous(admitted).await;
+        let mut request = post("alice", CALL, &[]);
+        request.headers_mut().remove(AUTHORIZATION);
+        assert_eq!(fixture.send(request).await.status(), expected);
+        assert_eq!(fixture.upstream.seen().len(), usize::from(admitted));
+    }
+    let fixture = anonymous(true).await;
+    for credential in ["Bearer", "Bearer nobody-knows", "Basic YTpi", "DPoP x", ""] {
+        let mut request = post("alice", CALL, &[]);
+        request
+            .headers_mut()
+            .insert(AUTHORIZATION, HeaderValue::from_static(credential));
+        let status = fixture.send(request).await.status();
+        assert!(status == 401 || status == 400, "{credential:?}: {status}");
+    }
+    assert_eq!(fixture.upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_named_header_passes_once_and_no_other() {
+    let fixture = anonymous(false).await;
+    let headers = [("x-tenant", "blue"), ("x_tenant", "red"), ("x-other", "no")];
+    assert_eq!(fixture.post("alice", CALL, &headers).await.status(), 200);
+    let mut twice = post("alice", CALL, &[("x-tenant", "blue")]);
+    twice
+        .headers_mut()
+        .append("x-tenant", HeaderValue::from_static("red"));
+    assert_eq!(fixture.send(twice).await.status(), 200);
+    let seen = fixture.upstream.seen();
+    assert_eq!(seen[0].headers.get("x-tenant").unwrap(), "blue");
+    assert!(!seen[0].headers.contains_key("x_tenant") && !seen[0].headers.contains_key("x-other"));
+    assert!(!seen[1].headers.contains_key("x-tenant"), "two values are none");
+}
