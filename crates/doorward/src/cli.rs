@@ -65,17 +65,16 @@ pub(crate) enum Command {
     },
 }
 
-/// Ways to start, for `serve` without a word about what to protect.
+/// Three ways to start, for `serve` without a word about what to protect.
 pub(crate) const SERVE_EXAMPLES: &str = "\
 Examples:
   doorward serve -- npx -y @modelcontextprotocol/server-everything
       protect a server that speaks stdio: the command that starts it
-  doorward serve --demo
-      try it: a built-in MCP server at http://localhost:8080/mcp
   doorward serve --upstream http://127.0.0.1:3001/mcp
       protect your own Streamable HTTP server
-  doorward serve --config doorward.toml
-      several servers, TLS, groups: one file (`doorward config schema` describes it)";
+  doorward serve --demo
+      try it: a built-in MCP server at http://localhost:8080/mcp
+Several servers, TLS, groups: one file, `--config doorward.toml` (`doorward config schema` describes it)";
 
 /// `doorward serve`.
 #[derive(Debug, Default, Args)]

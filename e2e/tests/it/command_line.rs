@@ -52,7 +52,7 @@ fn wrong_usage() {
         &["serve", "--upstream", "http://user:password@127.0.0.1:1/mcp"],
         &["serve", "--demo", "--listen", "nonsense"],
         &["serve", "--demo", "--public-url", "http://mcp.example.com"],
-        &["serve", "--", "npx", "server"],
+        &["serve", "--", "no-such-program", "server"],
         &["serve", "--config", "missing.toml"],
         &["user", "add"],
         &["user", "add", "No Spaces"],

@@ -91,12 +91,11 @@ fn bare_serve_explains_and_leaves_nothing_behind() {
     Examples:
       doorward serve -- npx -y @modelcontextprotocol/server-everything
           protect a server that speaks stdio: the command that starts it
-      doorward serve --demo
-          try it: a built-in MCP server at http://localhost:8080/mcp
       doorward serve --upstream http://127.0.0.1:3001/mcp
           protect your own Streamable HTTP server
-      doorward serve --config doorward.toml
-          several servers, TLS, groups: one file (`doorward config schema` describes it)
+      doorward serve --demo
+          try it: a built-in MCP server at http://localhost:8080/mcp
+    Several servers, TLS, groups: one file, `--config doorward.toml` (`doorward config schema` describes it)
     ");
     insta::assert_snapshot!(transcript(folder.path(), &["serve", "--", "no-such-server", "--fast"]), @r"
     exit 2
