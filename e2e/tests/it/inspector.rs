@@ -101,6 +101,8 @@ async fn demo(allowed_origins: &[&str]) -> Doorward {
         format!("allowed_origins = {origins}\n[[servers]]\nname = \"mcp\"\npath = \"/mcp\"\ndemo = true\n");
     let server = Doorward::builder().config(&config);
     let server = server.public_url("http://localhost:{port}");
+    // Calls that are let through are told of at this level only.
+    let server = server.env("DOORWARD_LOG", "debug");
     server.user("alice", PASSWORD).start().await
 }
 
