@@ -115,7 +115,7 @@ impl Listeners {
 
     /// One more over a connection that it shares with 99 others.
     async fn over_http_2(&mut self, doorward: &Doorward, token: &str) {
-        if self.tasks.len() % 100 == 0 || self.connections.is_empty() {
+        if self.tasks.len().is_multiple_of(100) || self.connections.is_empty() {
             self.connections.push(Multiplex::connect(doorward).await);
         }
         let connection = self.connections.last().unwrap();
