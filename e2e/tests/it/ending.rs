@@ -51,7 +51,7 @@ async fn all_gone(pids: &[String]) {
 }
 
 #[tokio::test]
-async fn ft_01_a_killed_doorward_leaves_no_process_behind() {
+async fn a_killed_doorward_leaves_no_process_behind() {
     let (doorward, token) = start().await;
     let pids = processes(&doorward, &token).await;
     assert!(pids.iter().all(|pid| is_alive(pid)), "{pids:?}");
