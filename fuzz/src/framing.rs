@@ -46,11 +46,14 @@ fn message(line: &[u8]) {
     let message = match read {
         Ok(message) => message,
         Err(MessageError::NotJson(_) | MessageError::NotUtf8) => return,
-        // Whatever else is wrong with it, it is JSON.
         Err(MessageError::Empty) => return assert!(line.trim_ascii().is_empty()),
-        Err(_) => return assert!(theirs.is_ok()),
+        // Whatever else is wrong with it, it is JSON.
+        Err(_) => return assert!(theirs.is_ok() || is_odd(line)),
     };
-    let mut theirs = theirs.unwrap();
+    let mut theirs = match theirs {
+        Ok(theirs) => theirs,
+        Err(error) => return assert!(is_odd(line), "{error}"),
+    };
     assert_eq!(theirs["jsonrpc"], "2.0");
     assert_eq!(message.method(), theirs["method"].as_str());
     let kind = match (theirs.get("method").is_some(), theirs["id"].is_null()) {
@@ -95,6 +98,17 @@ fn message(line: &[u8]) {
         theirs[place]["_meta"][SUBSCRIPTION_ID] = 4.into();
     }
     assert_eq!(serde_json::from_slice::<Value>(&changed).unwrap(), theirs);
+}
+
+/// Whether there may be half a surrogate pair in it, or a number that is no finite double: grammatical, but not
+/// to `serde_json`.
+fn is_odd(line: &[u8]) -> bool {
+    let surrogate = |three: &[u8]| three.eq_ignore_ascii_case(b"\\ud");
+    let number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'e' | b'E' | b'+' | b'-' | b'.');
+    line.windows(3).any(surrogate)
+        || line
+            .split(|byte| !number(byte))
+            .any(|number| number.len() > 300 || number.iter().any(|byte| matches!(byte, b'e' | b'E')))
 }
 
 fn scalar(value: &Value) -> bool {

@@ -56,6 +56,7 @@ struct Parts {
     id_is_null: bool,
     method: Option<Text>,
     has_result: bool,
+    result_is_null: bool,
     has_error: bool,
     error_code: Option<i64>,
     progress_token: Option<Range<usize>>,
@@ -67,7 +68,8 @@ struct Parts {
 impl ServerMessage {
     /// Reads one line, with or without its line break. The grammar is that of
     /// [`Envelope::read`](crate::Envelope::read), but top-level members that JSON-RPC does not define are
-    /// tolerated, and objects may have any number of members: the line's own limit bounds them.
+    /// tolerated, and so is what strict readers refuse in values that mean nothing here, such as half a
+    /// surrogate pair in a text: whoever refuses the line has lost the answer to a call.
     pub fn read(line: Bytes) -> Result<Self, MessageError> {
         let text = std::str::from_utf8(&line).map_err(|_| MessageError::NotUtf8)?;
         let mut parts = read(text)?;
@@ -79,6 +81,8 @@ impl ServerMessage {
             (Some(_), false, false) if parts.id.is_some() => Kind::Request,
             (Some(_), false, false) => Kind::Notification,
             (None, true, false) | (None, false, true) => Kind::Response,
+            // JSON-RPC 1.0 had both, one of them null.
+            (None, true, true) if parts.result_is_null => Kind::Response,
             _ => return Err(MessageError::NoKind),
         };
         if kind == Kind::Response {
@@ -196,7 +200,7 @@ pub fn identity(raw: &str) -> Cow<'_, str> {
 }
 
 fn read(text: &str) -> Result<Parts, MessageError> {
-    let mut reader = Reader::unlimited(text);
+    let mut reader = Reader::tolerant(text);
     match reader.peek() {
         Some(b'{') => {}
         None => return Err(MessageError::Empty),
@@ -258,13 +262,14 @@ fn member<'a>(
         })?,
         "result" => {
             parts.has_result = true;
+            parts.result_is_null = reader.peek() == Some(b'n');
             members(reader, &mut |reader, key| match key {
                 "_meta" => subscription(reader, &mut parts.result_subscription),
                 _ => reader.value(),
             })?;
         }
         "error" => {
-            // JSON-RPC 1.0 had both, one of them null.
+            // As above: a null is none.
             parts.has_error = reader.peek() != Some(b'n');
             members(reader, &mut |reader, key| match key {
                 "code" => code(text, reader).map(|code| parts.error_code = code),

@@ -16,6 +16,8 @@ pub(crate) const DEPTH_LIMIT: usize = 128;
 const NUMBER_LIMIT: usize = 128;
 /// Most members of one object of a client.
 const MEMBER_LIMIT: usize = 4096;
+/// Most members of one object of a server that is looked into. Each key takes memory until the object ends.
+const TOLERANT_MEMBER_LIMIT: usize = 65_536;
 /// Up to here, keys are compared one by one; beyond, through a hash set.
 const LINEAR_LIMIT: usize = 16;
 
@@ -37,6 +39,7 @@ pub(crate) struct Reader<'a> {
     depth: usize,
     /// Most members of one object.
     members: usize,
+    tolerant: bool,
     /// Keys of the objects that are open, innermost last: one allocation for the whole text.
     keys: Vec<Cow<'a, str>>,
 }
@@ -48,14 +51,18 @@ impl<'a> Reader<'a> {
             at: 0,
             depth: 0,
             members: MEMBER_LIMIT,
+            tolerant: false,
             keys: Vec::with_capacity(LINEAR_LIMIT),
         }
     }
 
-    /// A reader that takes objects of any number of members.
-    pub(crate) fn unlimited(text: &'a str) -> Self {
+    /// A reader of what a server wrote. No policy hangs on most of it: it takes all that the grammar allows
+    /// (half a surrogate pair, where a text was cut; integers of any length; objects of any width), and sees
+    /// to duplicate keys only in objects that are looked into, not in what [`Self::value`] passes over.
+    pub(crate) fn tolerant(text: &'a str) -> Self {
         Self {
-            members: usize::MAX,
+            members: TOLERANT_MEMBER_LIMIT,
+            tolerant: true,
             ..Self::new(text)
         }
     }
@@ -84,6 +91,7 @@ impl<'a> Reader<'a> {
     /// Consumes one value of any kind.
     pub(crate) fn value(&mut self) -> Result<()> {
         match self.peek() {
+            Some(b'{') if self.tolerant => self.pass_over_object(),
             Some(b'{') => self.object(&mut |reader, _| reader.value()),
             Some(b'[') => self.array(&mut Self::value),
             Some(b'"') => self.string().map(drop),
@@ -122,6 +130,23 @@ impl<'a> Reader<'a> {
             }
         }
         self.keys.truncate(first);
+        self.close(b'}')
+    }
+
+    fn pass_over_object(&mut self) -> Result<()> {
+        self.open(b'{')?;
+        if self.peek() != Some(b'}') {
+            loop {
+                self.peek();
+                self.string()?;
+                self.expect(b':')?;
+                self.value()?;
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    _ => break,
+                }
+            }
+        }
         self.close(b'}')
     }
 
@@ -211,6 +236,17 @@ impl<'a> Reader<'a> {
 
     /// `\uXXXX`, or the two of a surrogate pair. A lone surrogate is no character, and parsers differ on it.
     fn unicode_escape(&mut self) -> Result<char> {
+        let start = self.at;
+        let pair = self.code_point();
+        if pair.is_err() && self.tolerant {
+            self.at = start;
+            self.hex()?;
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
+        pair
+    }
+
+    fn code_point(&mut self) -> Result<char> {
         let high = self.hex()?;
         let code = match high {
             0xd800..=0xdbff => {
@@ -274,6 +310,9 @@ impl<'a> Reader<'a> {
             self.digits()?;
         }
         let range = start..self.at;
+        if self.tolerant {
+            return Ok(range);
+        }
         if range.len() > NUMBER_LIMIT {
             return Err(EnvelopeError::NumberTooLong { at: start });
         }
@@ -355,6 +394,7 @@ pub(crate) fn resolve<'a>(text: &'a str, quoted: &Quoted) -> Result<Cow<'a, str>
         at: 0,
         depth: 0,
         members: 0,
+        tolerant: false,
         keys: Vec::new(),
     };
     while let Some(rest) = content.get(reader.at..) {

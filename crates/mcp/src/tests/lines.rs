@@ -116,6 +116,11 @@ fn tells_what_a_server_wrote() {
     );
     let old = server(r#"{"jsonrpc":"2.0","id":1,"result":{},"error":null}"#).unwrap();
     assert_eq!((old.kind(), old.is_error()), (Kind::Response, false));
+    let old = server(r#"{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":-1,"message":"no"}}"#).unwrap();
+    assert_eq!(
+        (old.kind(), old.is_error(), old.error_code()),
+        (Kind::Response, true, Some(-1))
+    );
     let request = server(r#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#).unwrap();
     assert_eq!(
         (request.kind(), request.id(), request.method()),
@@ -145,6 +150,45 @@ fn tells_what_a_server_wrote() {
             ..Rewrite::default()
         };
         assert_eq!(message.rewritten(&theirs), line.replace("903", "\"mine\""));
+    }
+}
+
+/// JavaScript writes half a surrogate pair where a text was cut in the middle of an emoji, Python integers of
+/// any length. A line that is dropped would leave its call without an answer.
+#[test]
+fn ft_13_an_answer_with_odd_but_legal_json_is_an_answer() {
+    let digits = "9".repeat(500);
+    for value in [
+        r#""cut \ud83d""#,
+        r#""\ude00 \ud83d\u0041 \ud83d\ud83d\ude00""#,
+        &digits,
+        "1e999",
+        r#"[{"a":1,"a":2}]"#,
+    ] {
+        let line =
+            format!(r#"{{"result":{{"_meta":{{"x":{value}}},"content":{value}}},"id":3,"jsonrpc":"2.0"}}"#);
+        let message = server(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!((message.kind(), message.id()), (Kind::Response, Some("3")));
+        let theirs = Rewrite {
+            id: Some("\"own\""),
+            ..Rewrite::default()
+        };
+        assert_eq!(
+            message.rewritten(&theirs),
+            line.replace("\"id\":3", "\"id\":\"own\"")
+        );
+    }
+    for value in [
+        r#""\ud83""#,
+        r#""\ud83d\x""#,
+        r#""\ud83d\u12""#,
+        r#"{"a" 1}"#,
+        r#"{"a":1,}"#,
+        "{,}",
+        r#"{a:1}"#,
+    ] {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":3,"result":[{value}]}}"#);
+        assert!(matches!(server(&line), Err(MessageError::NotJson(_))), "{line}");
     }
 }
 
