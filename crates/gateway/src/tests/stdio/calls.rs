@@ -199,6 +199,43 @@ async fn a_client_that_does_not_read_holds_up_the_others_for_ten_seconds() {
     assert!((10..=11).contains(&read), "1 MiB at most: {read}");
 }
 
+/// Ten seconds for each message would be for ever.
+#[tokio::test(start_paused = true)]
+async fn ds_08_a_client_that_reads_a_little_now_and_then_does_not_hold_up_the_others_for_long() {
+    let mut stdio = Stdio::new();
+    let slow = stdio.begin(with_token(1, "slow"));
+    let mut child = stdio.child().await;
+    child.is_modern().await;
+    let got = child.read().await;
+    let other = stdio.begin(ask_tool("alice-other-client", 2));
+    let got_other = child.read().await;
+    let start = tokio::time::Instant::now();
+    let reading = tokio::spawn(async move {
+        let mut events = Events::of(slow.await.unwrap());
+        let mut read = 0;
+        while events.next().await.is_some() {
+            read += 1;
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        }
+        read
+    });
+    for n in 0..200 {
+        let params = json!({"progressToken": got["id"], "progress": n});
+        child
+            .write(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}))
+            .await;
+    }
+    child.answer(&got_other, json!({})).await;
+    assert_eq!(other.await.unwrap().status(), 200);
+    let waited = start.elapsed().as_secs();
+    assert!((10..20).contains(&waited), "{waited}");
+    let told = child.read().await;
+    assert_eq!(told["method"], "notifications/cancelled");
+    assert_eq!(told["params"]["requestId"], got["id"]);
+    let read = reading.await.unwrap();
+    assert!((128..140).contains(&read), "{read}: what was there, and the end");
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_so_many_calls_at_a_time() {
     let mut stdio = Stdio::with(StdioSettings {

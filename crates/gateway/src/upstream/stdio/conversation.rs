@@ -49,6 +49,7 @@ pub(super) struct Conversation {
     state: Mutex<State>,
     nonsense: AtomicU64,
     unheard: AtomicU64,
+    untold: AtomicU64,
     gone: watch::Sender<bool>,
 }
 
@@ -87,6 +88,7 @@ impl Conversation {
             state: Mutex::new(State::new(era, now)),
             nonsense: AtomicU64::new(0),
             unheard: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
             gone: watch::Sender::new(false),
         });
         tracing::info!(
@@ -116,7 +118,7 @@ impl Conversation {
         limit: Duration,
     ) -> Result<Option<Answer>, StdioFailure> {
         let deadline = Instant::now() + limit;
-        let (outbox, mut inbox) = outbox::channel();
+        let (outbox, mut inbox) = outbox::channel(self.era);
         let asked = Asked::of(&call);
         let number = {
             let mut state = self.state();
@@ -185,7 +187,7 @@ impl Conversation {
 
     /// Opens the stream of a legacy session. `None`: it is over.
     pub(super) fn listen(self: &Arc<Self>) -> Option<Events> {
-        let (outbox, inbox) = outbox::channel();
+        let (outbox, inbox) = outbox::channel(self.era);
         let mut state = self.state();
         if !state.is_usable() {
             return None;
@@ -254,10 +256,15 @@ impl Conversation {
 
     /// Tells the process something that nobody waits for.
     fn tell(&self, line: Bytes) {
-        if let Err(TrySendError::Full(_)) = self.told.try_send(line) {
+        let Err(TrySendError::Full(_)) = self.told.try_send(line) else {
+            return;
+        };
+        // A command that asks and asks and never reads is not to fill the log.
+        let count = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
             tracing::warn!(
-                server = %self.label.server, process = self.label.number,
-                "an MCP server does not read its input: it is not told that a call was cancelled"
+                server = %self.label.server, process = self.label.number, count,
+                "an MCP server does not read its input: it is not told that calls were cancelled or that nobody takes its requests"
             );
         }
     }

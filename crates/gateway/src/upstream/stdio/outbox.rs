@@ -1,11 +1,14 @@
 //! A bounded way from a process to one client's stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::state::Era;
 
 /// Most messages that wait for one client.
 pub(super) const MESSAGES: usize = 128;
@@ -13,6 +16,9 @@ pub(super) const MESSAGES: usize = 128;
 pub(super) const BYTES: usize = 1 << 20;
 /// How long a client that does not read may hold up the process, and all others that it serves.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A client that reads a little now and then gets its time back. If others' calls wait in the same process, it
+/// gets it back as this part of all time only: else it could hold them up for ever.
+const REGAINED: u32 = 10;
 
 /// One message for a client.
 #[derive(Debug)]
@@ -50,15 +56,53 @@ pub(super) enum NotSent {
 pub(super) struct Outbox {
     sender: mpsc::Sender<(Item, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
+    patience: Arc<Mutex<Patience>>,
+}
+
+/// What is left for a client to hold up the process.
+#[derive(Debug)]
+struct Patience {
+    era: Era,
+    left: Duration,
+    since: Instant,
+}
+
+impl Patience {
+    fn now(&mut self) -> Duration {
+        let now = Instant::now();
+        let regained = match self.era {
+            // A session has a process to itself.
+            Era::Legacy => PATIENCE,
+            Era::Modern => now.duration_since(self.since) / REGAINED,
+        };
+        self.left = (self.left + regained).min(PATIENCE);
+        self.since = now;
+        self.left
+    }
+
+    fn spent(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
+        self.since = Instant::now();
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Inbox(mpsc::Receiver<(Item, OwnedSemaphorePermit)>);
 
-pub(super) fn channel() -> (Outbox, Inbox) {
+pub(super) fn channel(era: Era) -> (Outbox, Inbox) {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let room = Arc::new(Semaphore::new(BYTES));
-    (Outbox { sender, room }, Inbox(receiver))
+    let patience = Arc::new(Mutex::new(Patience {
+        era,
+        left: PATIENCE,
+        since: Instant::now(),
+    }));
+    let outbox = Outbox {
+        sender,
+        room,
+        patience,
+    };
+    (outbox, Inbox(receiver))
 }
 
 fn weight(item: &Item) -> u32 {
@@ -72,6 +116,18 @@ impl Outbox {
 
     /// Waits for room, but not for ever.
     pub(super) async fn put(&self, item: Item) -> Result<(), NotSent> {
+        let begun = Instant::now();
+        let patience = self.patience().now();
+        let put = self.put_within(item, patience).await;
+        self.patience().spent(begun.elapsed());
+        put
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn put_within(&self, item: Item, patience: Duration) -> Result<(), NotSent> {
         let putting = async {
             let room = Arc::clone(&self.room).acquire_many_owned(weight(&item)).await;
             let room = room.map_err(|_| NotSent::Left)?;
@@ -81,7 +137,7 @@ impl Outbox {
             biased;
             put = putting => put,
             () = self.sender.closed() => Err(NotSent::Left),
-            () = tokio::time::sleep(PATIENCE) => Err(NotSent::Slow),
+            () = tokio::time::sleep(patience) => Err(NotSent::Slow),
         }
     }
 
