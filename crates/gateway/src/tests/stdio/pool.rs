@@ -120,6 +120,30 @@ async fn all_users_together_have_so_many_processes() {
     stdio.alive(2).await;
 }
 
+/// A legacy client that tries a modern command, for one.
+#[tokio::test(start_paused = true)]
+async fn a_running_process_does_not_rest_because_another_one_died() {
+    let mut stdio = Stdio::new();
+    let calling = stdio.begin(ask_tool("alice", 1));
+    let mut child = stdio.child().await;
+    child.is_modern().await;
+    let got = child.read().await;
+    child.answer(&got, json!({})).await;
+    assert_eq!(calling.await.unwrap().status(), 200);
+
+    let opening = stdio.begin(post("alice", INITIALIZE, &[VERSION]));
+    drop(stdio.child().await);
+    assert_eq!(opening.await.unwrap().status(), 502);
+    let opening = stdio.send(post("alice", INITIALIZE, &[VERSION])).await;
+    assert_eq!(opening.status(), 503, "another start has to wait");
+
+    let calling = stdio.begin(ask_tool("alice", 2));
+    let got = child.read().await;
+    child.answer(&got, json!({})).await;
+    assert_eq!(calling.await.unwrap().status(), 200);
+    assert_eq!(stdio.started(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_taken_away_finishes_what_it_has() {
     let mut stdio = Stdio::new();

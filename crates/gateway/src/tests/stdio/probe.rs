@@ -82,6 +82,22 @@ async fn a_command_that_discovers_legacy_versions_only_is_legacy() {
         .answer(&request, json!({"supportedVersions": ["2025-06-18"]}))
         .await;
     has_only(calling.await.unwrap(), "2025-06-18").await;
+
+    // The SDKs still list a revision from before the first one.
+    let mut stdio = Stdio::new();
+    let calling = probe(&stdio);
+    let mut child = stdio.child().await;
+    let request = child.read().await;
+    let versions = json!(["2025-11-25", "2024-11-05", "2024-10-07"]);
+    let error = json!({"code": -32022, "message": "no", "data": {"supported": versions}});
+    child
+        .write(json!({"jsonrpc": "2.0", "id": request["id"], "error": error}))
+        .await;
+    let answer = json_of(calling.await.unwrap()).await;
+    assert_eq!(answer["error"]["code"], -32022);
+    assert_eq!(answer["error"]["data"]["requested"], "2026-07-28");
+    assert_eq!(answer["error"]["data"]["supported"], versions);
+    child.ends().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -104,6 +104,19 @@ impl Drop for Seat {
     }
 }
 
+impl Inner {
+    fn is_rested(&self, user: UserId) -> Result<(), StdioFailure> {
+        let rest = self.rests.get(&user);
+        let left = rest.map(|rest| rest.until.saturating_duration_since(Instant::now()));
+        match left.filter(|left| !left.is_zero()) {
+            None => Ok(()),
+            Some(left) => Err(StdioFailure::Resting {
+                seconds: u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
+            }),
+        }
+    }
+}
+
 enum Room {
     Seat(Seat),
     /// One is about to be free.
@@ -200,20 +213,6 @@ impl Pool {
         rest.until = now + length;
     }
 
-    fn is_rested(&self, user: UserId) -> Result<(), StdioFailure> {
-        let left = {
-            let inner = self.inner();
-            let rest = inner.rests.get(&user);
-            rest.map(|rest| rest.until.saturating_duration_since(Instant::now()))
-        };
-        match left.filter(|left| !left.is_zero()) {
-            None => Ok(()),
-            Some(left) => Err(StdioFailure::Resting {
-                seconds: u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
-            }),
-        }
-    }
-
     pub(super) fn speaks(&self) -> Option<Speaks> {
         let mut inner = self.inner();
         if let Some(Speaks::Legacy { until, .. }) = inner.speaks
@@ -241,9 +240,12 @@ impl Pool {
             // Writing to a string does not fail.
             let _: std::fmt::Result = write!(id, "{byte:02x}");
         }
-        self.inner()
-            .sessions
-            .insert(id.as_str().into(), conversation.label.number);
+        let number = conversation.label.number;
+        let mut inner = self.inner();
+        // Its process may be gone already: nobody would take the session out again.
+        if inner.all.contains_key(&number) {
+            inner.sessions.insert(id.as_str().into(), number);
+        }
         id
     }
 
@@ -263,7 +265,6 @@ impl Pool {
         user: UserId,
         start: impl Future<Output = Result<Arc<Conversation>, StdioFailure>> + Send + 'static,
     ) -> Result<Shared, StdioFailure> {
-        self.is_rested(user)?;
         let (tell, told) = watch::channel(None);
         {
             let mut inner = self.inner();
@@ -277,6 +278,8 @@ impl Pool {
                 }
                 _ => {}
             }
+            // What runs is not to suffer from the deaths of others.
+            inner.is_rested(user)?;
             inner.shared.insert(user, Shared::Starting(told.clone()));
         }
         let pool = Arc::clone(self);
@@ -285,11 +288,12 @@ impl Pool {
             {
                 let mut inner = pool.inner();
                 match &started {
-                    Ok(conversation) => {
+                    Ok(conversation) if inner.all.contains_key(&conversation.label.number) => {
                         let running = Shared::Running(Arc::clone(conversation));
                         inner.shared.insert(user, running);
                     }
-                    Err(_) => {
+                    // It came to nothing, or is gone again.
+                    _ => {
                         inner.shared.remove(&user);
                     }
                 }
@@ -301,7 +305,7 @@ impl Pool {
 
     /// Starts the command for a user, if there may be one more process.
     pub(super) async fn launch(self: &Arc<Self>, user: UserId) -> Result<(Seat, Process), StdioFailure> {
-        self.is_rested(user)?;
+        self.inner().is_rested(user)?;
         let seat = self.seat(user).await?;
         self.start(user).await.map(|process| (seat, process))
     }

@@ -13,9 +13,8 @@ use super::failure::StdioFailure;
 const SILENCE: Duration = Duration::from_secs(5);
 const DISCOVER: u8 = 1;
 const INITIALIZE: u8 = 2;
-/// What a legacy command is taken to speak that does not say.
+/// The last revision with `initialize`; what a legacy command is taken to speak that does not say.
 const LATEST_LEGACY: &str = "2025-11-25";
-const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -181,9 +180,10 @@ impl Reply {
     }
 }
 
-/// A later revision than the last legacy one is modern, whether or not it is known here.
+/// A later revision than the last legacy one is modern, whether or not it is known here. Revisions are dates:
+/// their texts have the same order.
 fn of_versions(versions: Vec<String>) -> Judgement {
-    if versions.iter().any(|version| !LEGACY.contains(&version.as_str())) {
+    if versions.iter().any(|version| version.as_str() > LATEST_LEGACY) {
         return Judgement::Modern;
     }
     Judgement::Legacy(match versions.is_empty() {
