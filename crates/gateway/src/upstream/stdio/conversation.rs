@@ -118,7 +118,7 @@ impl Conversation {
         limit: Duration,
     ) -> Result<Option<Answer>, StdioFailure> {
         let deadline = Instant::now() + limit;
-        let (outbox, mut inbox) = outbox::channel(self.era);
+        let (outbox, mut inbox) = outbox::channel();
         let asked = Asked::of(&call);
         let number = {
             let mut state = self.state();
@@ -187,7 +187,7 @@ impl Conversation {
 
     /// Opens the stream of a legacy session. `None`: it is over.
     pub(super) fn listen(self: &Arc<Self>) -> Option<Events> {
-        let (outbox, inbox) = outbox::channel(self.era);
+        let (outbox, inbox) = outbox::channel();
         let mut state = self.state();
         if !state.is_usable() {
             return None;
@@ -343,7 +343,8 @@ impl Conversation {
                     return;
                 }
             };
-            let Err(why) = outbox.put(item).await else {
+            let others = self.state().others_wait(place);
+            let Err(why) = outbox.put(item, others).await else {
                 return;
             };
             if why == outbox::NotSent::Slow {

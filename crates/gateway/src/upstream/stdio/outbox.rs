@@ -8,16 +8,14 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::state::Era;
-
 /// Most messages that wait for one client.
 pub(super) const MESSAGES: usize = 128;
 /// Most bytes that wait for one client. A single message may be longer.
 pub(super) const BYTES: usize = 1 << 20;
 /// How long a client that does not read may hold up the process, and all others that it serves.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A client that reads a little now and then gets its time back. If others' calls wait in the same process, it
-/// gets it back as this part of all time only: else it could hold them up for ever.
+/// A client that reads a little now and then, while others wait, gets its time back as this part of all time only:
+/// else it could hold them up for ever.
 const REGAINED: u32 = 10;
 
 /// One message for a client.
@@ -62,7 +60,6 @@ pub(super) struct Outbox {
 /// What is left for a client to hold up the process.
 #[derive(Debug)]
 struct Patience {
-    era: Era,
     left: Duration,
     since: Instant,
 }
@@ -70,17 +67,13 @@ struct Patience {
 impl Patience {
     fn now(&mut self) -> Duration {
         let now = Instant::now();
-        let regained = match self.era {
-            // A session has a process to itself.
-            Era::Legacy => PATIENCE,
-            Era::Modern => now.duration_since(self.since) / REGAINED,
-        };
+        let regained = now.duration_since(self.since) / REGAINED;
         self.left = (self.left + regained).min(PATIENCE);
         self.since = now;
         self.left
     }
 
-    fn spent(&mut self, time: Duration) {
+    fn spend(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time);
         self.since = Instant::now();
     }
@@ -89,11 +82,10 @@ impl Patience {
 #[derive(Debug)]
 pub(super) struct Inbox(mpsc::Receiver<(Item, OwnedSemaphorePermit)>);
 
-pub(super) fn channel(era: Era) -> (Outbox, Inbox) {
+pub(super) fn channel() -> (Outbox, Inbox) {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     let room = Arc::new(Semaphore::new(BYTES));
     let patience = Arc::new(Mutex::new(Patience {
-        era,
         left: PATIENCE,
         since: Instant::now(),
     }));
@@ -114,12 +106,15 @@ impl Outbox {
         !self.sender.is_closed()
     }
 
-    /// Waits for room, but not for ever.
-    pub(super) async fn put(&self, item: Item) -> Result<(), NotSent> {
+    /// Waits for room, but not for ever; and while `others` wait for the process, not again and again.
+    pub(super) async fn put(&self, item: Item, others: bool) -> Result<(), NotSent> {
+        if !others {
+            return self.put_within(item, PATIENCE).await;
+        }
         let begun = Instant::now();
         let patience = self.patience().now();
         let put = self.put_within(item, patience).await;
-        self.patience().spent(begun.elapsed());
+        self.patience().spend(begun.elapsed());
         put
     }
 

@@ -171,6 +171,12 @@ impl State {
         self.calls.len()
     }
 
+    /// Whether anybody but the client of `place` may be waiting for an answer. A session has one client.
+    pub(super) fn others_wait(&self, place: Place) -> bool {
+        let other = |(number, slot): (&u64, &Slot)| !slot.is_listen && place != Place::Call(*number);
+        self.era == Era::Modern && self.calls.iter().any(other)
+    }
+
     pub(super) fn is_listened_to(&self) -> bool {
         self.listener.as_ref().is_some_and(|(_, outbox)| outbox.is_open())
     }
