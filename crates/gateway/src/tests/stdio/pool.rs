@@ -1,5 +1,7 @@
 //! How many processes there are, and for how long.
 
+use std::task::Poll;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -95,6 +97,49 @@ async fn a_user_has_so_many_processes_and_the_longest_idle_one_makes_room() {
     // That is nobody else's trouble.
     stdio.session("bob").await;
     stdio.alive(4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_made_room_gets_it_or_makes_room_again() {
+    for steps in 0..40 {
+        let mut stdio = Stdio::with(StdioSettings {
+            per_user: 2,
+            ..StdioSettings::default()
+        });
+        let (_one, child_one) = stdio.session("alice").await;
+        let (_two, child_two) = stdio.session("alice").await;
+        let first = stdio.begin(post("alice", INITIALIZE, &[VERSION]));
+        let gateway = Arc::clone(&stdio.fixture.gateway);
+        let request = post("alice", INITIALIZE, &[VERSION]);
+        let mut left = steps;
+        let second = tokio::spawn(async move {
+            // Unlike `yield_now`, not only when there is nothing else to do.
+            std::future::poll_fn(|context| {
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+                left -= 1;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            let route = gateway.route("/a/mcp").unwrap();
+            gateway.handle(route, request).await
+        });
+        let mut children = Vec::new();
+        for _ in 0..2 {
+            let mut child = stdio.child().await;
+            let request = child.read().await;
+            child.answer(&request, json!({})).await;
+            children.push(child);
+        }
+        for opening in [first, second] {
+            assert_eq!(opening.await.unwrap().status(), 200, "{steps}");
+        }
+        child_one.ends().await;
+        child_two.ends().await;
+        stdio.alive(2).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -301,10 +301,11 @@ impl Conversation {
         if let Some(exit) = exit.filter(|_| unasked) {
             self.tell_of(exit);
         }
+        // First, so that nobody finds all seats taken and nobody about to leave.
+        drop(seat);
         if let Some(pool) = pool.upgrade() {
             pool.remove(&self);
         }
-        drop(seat);
     }
 
     fn tell_of(&self, exit: Exit) {

@@ -183,6 +183,8 @@ impl Pool {
             inner.shared.remove(&user);
         }
         drop(inner);
+        // Its seat is free since before: nobody is to wait any longer for it.
+        self.freed.notify_waiters();
         if conversation.over() == Some(Over::Died) {
             self.died(conversation);
         }
@@ -343,11 +345,10 @@ impl Pool {
 
     async fn seat(self: &Arc<Self>, user: UserId) -> Result<Seat, StdioFailure> {
         let deadline = Instant::now() + ROOM;
-        let mut asked = false;
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            match self.room(user, &mut asked) {
+            match self.room(user) {
                 Room::Seat(seat) => return Ok(seat),
                 Room::Soon => timeout_at(deadline, freed)
                     .await
@@ -357,8 +358,9 @@ impl Pool {
         }
     }
 
-    /// A seat, if one is free; else somebody who does nothing is asked, once, to leave.
-    fn room(self: &Arc<Self>, user: UserId, asked: &mut bool) -> Room {
+    /// A seat, if one is free; else somebody who does nothing is asked to leave, unless somebody is about to.
+    /// A seat that becomes free may go to whoever came later: then another one is asked.
+    fn room(self: &Arc<Self>, user: UserId) -> Room {
         let mut inner = self.inner();
         let own = inner.seats.get(&user).copied().unwrap_or(0);
         let own_full = own >= self.settings.per_user;
@@ -375,11 +377,10 @@ impl Pool {
         if own.iter().chain(&others).any(|one| one.over().is_some()) {
             return Room::Soon;
         }
-        if *asked {
-            return Room::None;
+        if make_room(own, true) || make_room(others, false) {
+            return Room::Soon;
         }
-        *asked = make_room(own, true) || make_room(others, false);
-        if *asked { Room::Soon } else { Room::None }
+        Room::None
     }
 
     /// Every process ends when it has answered what it was asked; nothing new is begun.
