@@ -1,4 +1,4 @@
-//! Which processes belong to a child: those of its session, and what they started.
+//! Which processes belong to a child: those with its mark, those of its session, and what they started.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+use crate::mark;
 
 /// One process, from `/proc/<pid>/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub(crate) struct Seen {
     start: u64,
     /// Resident memory, in pages.
     pages: u64,
+    /// The child whose mark it bears.
+    child: Option<i32>,
 }
 
 impl Seen {
@@ -40,10 +44,11 @@ impl Seen {
             session: number(3)?.try_into().ok()?,
             start: number(19)?,
             pages: number(21)?,
+            child: None,
         })
     }
 
-    fn read(pid: i32) -> Option<Self> {
+    pub(crate) fn read(pid: i32) -> Option<Self> {
         // The name may be any bytes.
         let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         Self::parse(&String::from_utf8_lossy(&stat))
@@ -68,12 +73,19 @@ impl Seen {
 /// All processes of the machine at one moment. Empty where there is no `/proc`.
 pub(crate) type Look = Vec<Seen>;
 
-fn look() -> Look {
+/// `last`: a process bears its mark from birth on, so those known from the last look need not be asked again.
+fn look(last: &Look) -> Look {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let pid = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    entries.flatten().filter_map(pid).filter_map(Seen::read).collect()
+    let last: HashMap<i32, &Seen> = last.iter().map(|seen| (seen.pid, seen)).collect();
+    let seen = |entry: std::fs::DirEntry| {
+        let mut seen = Seen::read(entry.file_name().to_str()?.parse().ok()?)?;
+        let known = last.get(&seen.pid).filter(|known| known.start == seen.start);
+        seen.child = known.map_or_else(|| mark::borne_by(seen.pid), |known| known.child);
+        Some(seen)
+    };
+    entries.flatten().filter_map(seen).collect()
 }
 
 /// Looks at all processes, shared by all children: many of them cost no more than one.
@@ -92,7 +104,12 @@ impl Looks {
             return Arc::clone(look);
         }
         let at = Instant::now();
-        let look = Arc::new(tokio::task::spawn_blocking(look).await.unwrap_or_default());
+        let before = last
+            .as_ref()
+            .map(|(_, look)| Arc::clone(look))
+            .unwrap_or_default();
+        let looking = tokio::task::spawn_blocking(move || look(&before));
+        let look = Arc::new(looking.await.unwrap_or_default());
         *last = Some((at, Arc::clone(&look)));
         look
     }
@@ -119,20 +136,17 @@ impl Family {
     pub(crate) fn members(&mut self, look: &Look) -> Vec<Seen> {
         let leader = self.leader.as_raw_nonzero().get();
         let known = |seen: &Seen| self.known.get(&seen.pid) == Some(&seen.start);
-        let mut members: HashSet<i32> = (look.iter())
-            .filter(|seen| seen.session == leader || known(seen))
-            .map(|seen| seen.pid)
-            .collect();
-        loop {
-            let before = members.len();
-            let started: Vec<i32> = (look.iter())
-                .filter(|seen| members.contains(&seen.parent))
-                .map(|seen| seen.pid)
-                .collect();
-            members.extend(started);
-            if members.len() == before {
-                break;
-            }
+        let ours = |seen: &&Seen| seen.session == leader || seen.child == Some(leader) || known(seen);
+        let mut members: HashSet<i32> = look.iter().filter(ours).map(|seen| seen.pid).collect();
+        let mut started: HashMap<i32, Vec<i32>> = HashMap::new();
+        for seen in look {
+            started.entry(seen.parent).or_default().push(seen.pid);
+        }
+        // Each parent once: a chain of processes may be as long as the machine has ids.
+        let mut parents: Vec<i32> = members.iter().copied().collect();
+        while let Some(parent) = parents.pop() {
+            let new = started.remove(&parent).unwrap_or_default();
+            parents.extend(new.into_iter().filter(|pid| members.insert(*pid)));
         }
         let members: Vec<Seen> = look
             .iter()
@@ -177,6 +191,7 @@ mod tests {
             zombie: false,
             start: 1,
             pages: 1,
+            child: None,
         }
     }
 
@@ -207,8 +222,14 @@ mod tests {
             // Has left the session, and has a child.
             seen(30, 11, 30),
             seen(31, 30, 30),
+            // Left before anybody looked.
+            Seen {
+                child: Some(10),
+                ..seen(40, 1, 40)
+            },
+            seen(41, 40, 40),
         ];
-        assert_eq!(pids(&family.members(&look)), [10, 11, 12, 30, 31]);
+        assert_eq!(pids(&family.members(&look)), [10, 11, 12, 30, 31, 40, 41]);
         // Its parent has ended: we remember it. Not so a later process with the id of one that has ended.
         let later = vec![
             seen(1, 0, 1),
@@ -225,7 +246,7 @@ mod tests {
     #[test]
     fn we_see_ourselves() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let look = look();
+        let look = look(&Vec::new());
         let ourselves = look.iter().find(|seen| seen.pid == own).unwrap();
         assert!(ourselves.bytes() > 100_000 && !ourselves.zombie, "{ourselves:?}");
     }

@@ -1,6 +1,7 @@
 //! A process of ours that outlives us by a moment. When we are killed, the kernel kills the children that we
 //! started (`PR_SET_PDEATHSIG`), but not what those started: a package runner dies, and the server it runs
-//! stays. The guard knows the children's process groups, notices our end by the end of its input, and kills them.
+//! stays. The guard knows the children, notices our end by the end of its input, and kills all that bears
+//! their marks.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, Write as _};
@@ -11,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group, setsid};
 
 use crate::launch::LAUNCH;
+use crate::mark;
 
 /// The argument after [`LAUNCH`] that makes our executable the guard.
 pub(crate) const GUARD: &str = "--guard";
@@ -90,7 +92,9 @@ pub(crate) fn keep_guard() {
             _ => groups.remove(&group),
         };
     }
-    for group in groups.into_iter().filter_map(Pid::from_raw) {
+    for group in groups.iter().copied().filter_map(Pid::from_raw) {
         let _: rustix::io::Result<()> = kill_process_group(group, Signal::KILL);
     }
+    // And what has left its group.
+    mark::kill(&groups);
 }

@@ -19,6 +19,7 @@ mod framing;
 mod guard;
 mod input;
 mod launch;
+mod mark;
 mod output;
 mod process;
 mod spawner;

@@ -1,5 +1,6 @@
 //! Watching over one child until nothing of it is left.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,14 @@ use tokio::time::Instant;
 
 use crate::control::{Exit, ExitReason, Shared};
 use crate::family::{Family, Looks, Seen};
+use crate::mark;
 use crate::spawner::Spawned;
 use crate::spec::Caps;
 
 /// How often the caps are looked at.
 const WATCH: Duration = Duration::from_secs(1);
+/// So many processes that ended, and that their parents do not wait for, count as one: they take a number each.
+const ENDED: usize = 8;
 /// What a child gets to end after its input was closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long SIGKILL may take: longer only if the kernel is stuck in a file system.
@@ -66,6 +70,9 @@ impl Running {
         self.end(reason).await;
         // As long as it is not waited for, the group's number is nobody else's. The last shot at what no look shows.
         self.family.signal(&[], Signal::KILL);
+        let marked = BTreeSet::from([self.pid.as_raw_nonzero().get()]);
+        // An error only at the end of the runtime.
+        let _: Result<(), _> = tokio::task::spawn_blocking(move || mark::kill(&marked)).await;
         let ended = self.has_ended();
         let status = self
             .child
@@ -107,7 +114,9 @@ impl Running {
             tracing::warn!(target: "child", pid, memory, cap, "killed: it takes more memory than it may");
             return Some(ExitReason::MemoryCap);
         }
-        if processes > usize::try_from(self.caps.processes).unwrap_or(usize::MAX) {
+        let ended = members.len() - processes;
+        let most = usize::try_from(self.caps.processes).unwrap_or(usize::MAX);
+        if processes > most || ended / ENDED > most {
             let cap = self.caps.processes;
             tracing::warn!(target: "child", pid, processes, cap, "killed: it has more processes than it may");
             return Some(ExitReason::ProcessCap);

@@ -136,8 +136,9 @@ pub struct Supervisor {
     looks: Arc<Looks>,
     children: Mutex<Vec<Weak<Shared>>>,
     guard: Arc<Guard>,
-    /// Whether the system is expected to give children a mount namespace.
+    /// Whether to try to give children a mount namespace.
     covers: AtomicBool,
+    told_of_no_cover: AtomicBool,
 }
 
 impl Supervisor {
@@ -170,6 +171,7 @@ impl Supervisor {
             children: Mutex::default(),
             guard,
             covers: AtomicBool::new(cfg!(target_os = "linux")),
+            told_of_no_cover: AtomicBool::new(false),
         }))
     }
 
@@ -198,10 +200,11 @@ impl Supervisor {
         match self.start_once(&spec, confined, covered).await {
             // Whoever began to enter a namespace cannot go back, so another process tries without one.
             Err(StartError::NotCovered(why)) => {
-                if self.covers.swap(false, Ordering::Relaxed) {
+                // The next start tries again: what one child uses up must not take the others' cover for good.
+                if !self.told_of_no_cover.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         why,
-                        "the system gives commands no mount namespace: they cannot list the folders above what is hidden from them"
+                        "the system gives commands no mount namespace: they cannot list the folders above what is hidden from them, nor use terminals, and may change modes and times of what is hidden"
                     );
                 }
                 self.start_once(&spec, confined, false).await
@@ -321,10 +324,10 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-fn environment(variables: &[(OsString, OsString)]) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+fn environment(variables: &[(OsString, OsString)]) -> impl Iterator<Item = (OsString, &OsStr)> {
     variables
         .iter()
-        .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        .map(|(name, value)| (launch::carried(name), value.as_os_str()))
 }
 
 /// Our ends of the child's pipes.

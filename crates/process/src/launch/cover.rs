@@ -20,12 +20,20 @@ use super::visible::Visible;
 /// Nothing needs room in a folder that covers another: it holds the ways to the child's own folders.
 const EMPTY: &std::ffi::CStr = c"size=64k,mode=0700";
 
-/// Covers what is hidden, and shows the child's own folders at their places.
+/// What the child has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Covered {
+    /// Terminals.
+    pub(super) terminals: bool,
+}
+
+/// Covers what is hidden, and shows the child's own folders at their places. Shared memory (of `memory` bytes at most),
+/// System V's too, and terminals are the child's own.
 ///
 /// # Errors
 /// [`LaunchError::NotCovered`]: the system does not let us. What was begun cannot be undone in this process.
-pub(super) fn cover(visible: &Visible) -> Result<(), LaunchError> {
-    enter().map_err(not_covered)?;
+pub(super) fn cover(visible: &Visible, memory: u64) -> Result<Covered, LaunchError> {
+    let user = enter().map_err(not_covered)?;
     // From here on nothing of it reaches the namespace that we come from.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(not_covered)?;
     let mut own = Vec::new();
@@ -37,7 +45,37 @@ pub(super) fn cover(visible: &Visible) -> Result<(), LaunchError> {
     for hidden in visible.hidden() {
         cover_one(hidden, &own).map_err(not_covered)?;
     }
-    Ok(())
+    share_no_memory(visible, memory).map_err(not_covered)?;
+    let terminals = own_terminals();
+    if let Some(user) = user {
+        user.become_oneself().map_err(not_covered)?;
+    }
+    Ok(Covered { terminals })
+}
+
+/// Files in memory of other users' children, which outlive them and count for nobody.
+fn share_no_memory(visible: &Visible, memory: u64) -> std::io::Result<()> {
+    let shared = Path::new("/dev/shm");
+    let used = |path: &PathBuf| path.starts_with(shared);
+    let here = std::env::current_dir().unwrap_or_default();
+    if !shared.is_dir() || used(&here) || visible.own().iter().chain(visible.hidden()).any(used) {
+        return Ok(());
+    }
+    let options = std::ffi::CString::new(format!("size={memory},mode=1777"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount("tmpfs", shared, "tmpfs", flags, &*options)?)
+}
+
+fn own_terminals() -> bool {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount(
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        flags,
+        c"newinstance,ptmxmode=0666,mode=0600",
+    )
+    .is_ok()
 }
 
 fn not_covered(error: impl Into<std::io::Error>) -> LaunchError {
@@ -46,17 +84,35 @@ fn not_covered(error: impl Into<std::io::Error>) -> LaunchError {
     }
 }
 
-/// Enters a mount namespace: with the right to it, else by way of a user namespace in which we are who we are.
-fn enter() -> std::io::Result<()> {
-    if unshare(CloneFlags::CLONE_NEWNS).is_ok() {
-        return Ok(());
+/// Who we are outside of a user namespace.
+struct User {
+    user: u32,
+    group: u32,
+}
+
+impl User {
+    /// In one more user namespace we are again who we were.
+    fn become_oneself(&self) -> std::io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWUSER)?;
+        fs::write("/proc/self/uid_map", format!("{} 0 1", self.user))?;
+        fs::write("/proc/self/gid_map", format!("{} 0 1", self.group))
+    }
+}
+
+/// Enters a mount namespace: with the right to it, else by way of a user namespace in which we are root, as mounting
+/// terminals demands. What System V's calls share is empty there.
+fn enter() -> std::io::Result<Option<User>> {
+    let namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
+    if unshare(namespaces).is_ok() {
+        return Ok(None);
     }
     let user = rustix::process::geteuid().as_raw();
     let group = rustix::process::getegid().as_raw();
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+    unshare(CloneFlags::CLONE_NEWUSER | namespaces)?;
     fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
+    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1"))?;
+    Ok(Some(User { user, group }))
 }
 
 fn cover_one(hidden: &Path, own: &[(&Path, OwnedFd)]) -> std::io::Result<()> {

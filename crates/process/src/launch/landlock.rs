@@ -5,6 +5,7 @@
 //! beside the way to it is allowed entry by entry. Symbolic links are left out: their targets have rules of their own, or none.
 
 use std::fs::DirEntry;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use landlock::{
@@ -14,14 +15,15 @@ use landlock::{
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::LaunchError;
+use super::cover::Covered;
 use super::visible::{Visible, canonical};
 
 /// The newest rights we ask for; the kernel leaves out what it does not know.
 const NEWEST: ABI = ABI::V9;
 /// Of `/dev`, what programs need and nothing that is memory, a disk or another's input device.
-const DEVICES: [&str; 9] = [
-    "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm",
-];
+const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "shm"];
+/// Of `/dev`, if they are the child's own. Who may open our user's terminals reads what is typed there.
+const TERMINALS: [&str; 2] = ["ptmx", "pts"];
 
 /// What is missing for Landlock here. None: nothing.
 pub(super) fn missing() -> Option<String> {
@@ -37,7 +39,11 @@ pub(super) fn missing() -> Option<String> {
 ///
 /// # Errors
 /// [`LaunchError::Landlock`], [`LaunchError::Own`].
-pub(super) fn restrict(visible: &Visible, program: &Path, covered: bool) -> Result<(), LaunchError> {
+pub(super) fn restrict(
+    visible: &Visible,
+    program: &Path,
+    covered: Option<Covered>,
+) -> Result<(), LaunchError> {
     let mut rules = Rules {
         ruleset: Some(ruleset().map_err(|error| failed(&error))?),
         visible,
@@ -93,8 +99,8 @@ struct Rules<'a> {
     /// Taken while a rule is added.
     ruleset: Option<RulesetCreated>,
     visible: &'a Visible,
-    /// What is hidden is not there: what lies above it may be listed.
-    covered: bool,
+    /// If what is hidden is not there, what lies above it may be listed.
+    covered: Option<Covered>,
 }
 
 impl Rules<'_> {
@@ -109,7 +115,7 @@ impl Rules<'_> {
 
     /// Allows to list a folder above a hidden one, and all below.
     fn list(&mut self, folder: &Path) -> Result<(), LaunchError> {
-        if self.covered {
+        if self.covered.is_some() {
             self.allow(folder, AccessFs::ReadDir.into())?;
         }
         Ok(())
@@ -121,9 +127,9 @@ impl Rules<'_> {
             return Ok(());
         }
         if path == Path::new("/dev") {
-            return DEVICES
-                .iter()
-                .try_for_each(|device| self.visit(&path.join(device)));
+            let own = self.covered.is_some_and(|covered| covered.terminals);
+            let terminals = TERMINALS.iter().filter(|_| own);
+            return (DEVICES.iter().chain(terminals)).try_for_each(|device| self.visit(&path.join(device)));
         }
         if self.visible.hides_below(path) {
             self.list(path)?;
@@ -142,6 +148,14 @@ impl Rules<'_> {
             // It is gone, or we cannot reach it: then the child cannot either.
             return Ok(());
         };
+        // Nor must a folder on the way to it.
+        if std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+            .ok()
+            .as_deref()
+            != Some(path)
+        {
+            return Ok(());
+        }
         let kind = rustix::fs::fstat(&handle).map(|stat| FileType::from_raw_mode(stat.st_mode));
         let access = match kind {
             Ok(FileType::Directory) => access,

@@ -15,6 +15,8 @@ mod mounts;
 mod options;
 mod program;
 mod rights;
+#[cfg(target_os = "linux")]
+mod syscalls;
 mod visible;
 
 use std::convert::Infallible;
@@ -24,6 +26,7 @@ use std::process::Command;
 
 pub use error::LaunchError;
 pub(crate) use line::{failure, give_input};
+pub(crate) use options::carried;
 
 use crate::guard;
 use line::Line;
@@ -71,6 +74,7 @@ fn become_program(arguments: impl Iterator<Item = OsString>, line: &Line) -> Res
     rights::end_with_parent(options.parent)?;
     rights::own_session()?;
     rights::default_signals()?;
+    rights::go_first();
     std::env::set_current_dir(&options.directory)
         .map_err(|error| LaunchError::directory(&options.directory, &error))?;
     let visible = Visible::new(&options.hidden, &options.own)?;
@@ -78,13 +82,22 @@ fn become_program(arguments: impl Iterator<Item = OsString>, line: &Line) -> Res
     let program = program::find(&options.program)?;
     visible.check_program(&program)?;
     if options.confine {
-        confine(&visible, &program, options.cover)?;
+        confine(&visible, &program, &options)?;
     }
     rights::drop_capabilities()?;
     rights::limit(options.memory)?;
+    #[cfg(target_os = "linux")]
+    if options.confine {
+        syscalls::restrict()?;
+    }
     line.ready();
     let mut command = Command::new(&program);
     command.arg0(&options.program).args(&options.arguments);
+    for (name, value) in std::env::vars_os() {
+        if let Some(own) = options::not_for_us(&name) {
+            command.env_remove(&name).env(own, value);
+        }
+    }
     let error = command.exec();
     Err(LaunchError::Program {
         program: program.display().to_string(),
@@ -93,15 +106,17 @@ fn become_program(arguments: impl Iterator<Item = OsString>, line: &Line) -> Res
 }
 
 #[cfg(target_os = "linux")]
-fn confine(visible: &Visible, program: &std::path::Path, covered: bool) -> Result<(), LaunchError> {
-    if covered {
-        cover::cover(visible)?;
-    }
+fn confine(visible: &Visible, program: &std::path::Path, options: &Options) -> Result<(), LaunchError> {
+    let covered = if options.cover {
+        Some(cover::cover(visible, options.memory)?)
+    } else {
+        None
+    };
     landlock::restrict(visible, program, covered)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn confine(_: &Visible, _: &std::path::Path, _: bool) -> Result<(), LaunchError> {
+fn confine(_: &Visible, _: &std::path::Path, _: &Options) -> Result<(), LaunchError> {
     Err(LaunchError::Landlock {
         why: "isolation needs Linux with Landlock".to_owned(),
     })

@@ -1,9 +1,30 @@
 //! The launcher's arguments. No secrets: everybody on the machine can read them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::LaunchError;
+
+/// Stands before the name of a variable that is for the program, and would make the launcher load the program's code
+/// (`LD_PRELOAD`, `LD_LIBRARY_PATH`) before it has given up any right.
+const LATER: &str = "DOORWARD_LATER_";
+
+/// The name under which the launcher gets a variable of the program's.
+pub(crate) fn carried(name: &OsStr) -> OsString {
+    let mut carried = OsString::new();
+    if name.as_bytes().starts_with(b"LD_") {
+        carried.push(LATER);
+    }
+    carried.push(name);
+    carried
+}
+
+/// The program's name for a variable that the launcher got under another.
+pub(super) fn not_for_us(name: &OsStr) -> Option<&OsStr> {
+    let name = name.as_bytes().strip_prefix(LATER.as_bytes())?;
+    Some(OsStr::from_bytes(name))
+}
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {

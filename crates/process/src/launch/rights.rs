@@ -77,6 +77,13 @@ pub(super) fn drop_capabilities() -> Result<(), LaunchError> {
     Ok(())
 }
 
+/// If the machine's memory ends, the child ends before we do: not all that it takes counts as its own (files in
+/// memory).
+pub(super) fn go_first() {
+    #[cfg(target_os = "linux")]
+    let _: std::io::Result<()> = std::fs::write("/proc/self/oom_score_adj", "500");
+}
+
 /// Limits of the one process; those of all together are the supervisor's business.
 pub(super) fn limit(memory: u64) -> Result<(), LaunchError> {
     set(Resource::Core, 0, 0, "switch off core dumps")?;
@@ -84,7 +91,14 @@ pub(super) fn limit(memory: u64) -> Result<(), LaunchError> {
     // The cap is on resident memory and looked at once a second. This is on address space, of which programs
     // take more than they use, and stops what outruns the look.
     let data = memory.saturating_mul(2);
-    set(Resource::Data, data, data, "limit memory")
+    set(Resource::Data, data, data, "limit memory")?;
+    #[cfg(target_os = "linux")]
+    {
+        let mark = crate::mark::of(std::process::id());
+        // A child of a child of ours keeps the mark it has.
+        let _: Result<(), LaunchError> = set(Resource::Rttime, mark, mark, "mark the child's processes");
+    }
+    Ok(())
 }
 
 fn set(resource: Resource, current: u64, maximum: u64, what: &'static str) -> Result<(), LaunchError> {

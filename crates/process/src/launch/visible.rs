@@ -15,7 +15,10 @@ impl Visible {
     /// # Errors
     /// [`LaunchError::Own`] for an own folder that is none, or that holds a hidden one.
     pub(super) fn new(hidden: &[PathBuf], own: &[PathBuf]) -> Result<Self, LaunchError> {
-        let hidden: Vec<PathBuf> = hidden.iter().map(|path| canonical(path)).collect();
+        let mut hidden: Vec<PathBuf> = hidden.iter().map(|path| canonical(path)).collect();
+        #[cfg(target_os = "linux")]
+        hidden.extend(sockets());
+        hidden.dedup();
         #[cfg(target_os = "linux")]
         let hidden = super::mounts::with_other_paths(hidden);
         let own = own.iter().map(|folder| own_folder(folder, &hidden));
@@ -78,6 +81,13 @@ impl Visible {
             }),
         }
     }
+}
+
+/// Where programs listen that do anything for our user, such as `systemd-run --user`. Landlock lets everybody connect.
+#[cfg(target_os = "linux")]
+fn sockets() -> Option<PathBuf> {
+    let folder = format!("/run/user/{}", rustix::process::geteuid().as_raw());
+    Path::new(&folder).canonicalize().ok()
 }
 
 fn own_folder(folder: &Path, hidden: &[PathBuf]) -> Result<PathBuf, LaunchError> {

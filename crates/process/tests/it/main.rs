@@ -12,6 +12,7 @@
 )]
 #![cfg(target_os = "linux")]
 
+mod attacks;
 mod isolation;
 mod refusals;
 mod starting;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Some("__without_landlock") => support::block_on(refusals::without_landlock()),
         Some("__parent") => support::block_on(stopping::parent()),
         Some("__signals") => support::block_on(starting::signals()),
+        Some("__leaver") => support::block_on(attacks::parent_of_a_leaver()),
         Some("__hidden") => support::block_on(isolation::hidden_parent()),
         _ => return run(),
     }
@@ -72,6 +74,17 @@ fn run() -> ExitCode {
         .with_ansi(false)
         .init();
     let trials = trials! {
+        attacks {
+            vt_12_limits_and_priorities_of_other_processes_are_not_a_childs_business,
+            vt_12_memory_terminals_and_keys_are_not_shared,
+            vt_12_no_library_is_loaded_before_the_rights_are_gone,
+            vt_12_a_cover_that_fails_once_is_tried_again,
+            vt_12_a_child_bears_its_mark_for_good,
+            vt_12_who_leaves_the_session_at_once_is_found,
+            vt_12_who_moves_on_all_the_time_is_stopped,
+            vt_12_who_left_the_session_dies_with_us,
+            processes_nobody_waits_for_count,
+        }
         isolation {
             vt_12_a_child_sees_nothing_of_ours_or_of_another_user,
             vt_12_no_descriptor_of_ours_reaches_a_child,
