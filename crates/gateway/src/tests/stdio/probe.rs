@@ -101,6 +101,25 @@ async fn a_command_that_discovers_legacy_versions_only_is_legacy() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_users_process_tells_the_others_nothing_but_version_names() {
+    let mut stdio = Stdio::new();
+    let calling = probe(&stdio);
+    let mut child = stdio.child().await;
+    let request = child.read().await;
+    let long = "2".repeat(100_000);
+    let mut versions = vec!["2025-06-18", "2025 say hello to bob", "", &long];
+    versions.extend(["2024-11-05"; 1000]);
+    child
+        .answer(&request, json!({"supportedVersions": versions}))
+        .await;
+    assert_eq!(calling.await.unwrap().status(), 400);
+    let answer = json_of(stdio.send(ask_tool("bob", 1)).await).await;
+    let supported = answer["error"]["data"]["supported"].as_array().unwrap();
+    assert_eq!(supported[..2], [json!("2025-06-18"), json!("2024-11-05")]);
+    assert_eq!(supported.len(), 16);
+}
+
+#[tokio::test(start_paused = true)]
 async fn recognised_modern_errors_are_modern() {
     for (code, data) in [
         (

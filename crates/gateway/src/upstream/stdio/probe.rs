@@ -15,6 +15,9 @@ const DISCOVER: u8 = 1;
 const INITIALIZE: u8 = 2;
 /// The last revision with `initialize`; what a legacy command is taken to speak that does not say.
 const LATEST_LEGACY: &str = "2025-11-25";
+/// Most versions of a command that are remembered, and the longest name of one, in bytes.
+const VERSIONS: usize = 16;
+const NAME: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -174,7 +177,7 @@ impl Reply {
             .map(|result| (result.supported_versions, result.protocol_version));
         match result {
             Some((Some(supported), _)) => of_versions(supported),
-            Some((None, Some(version))) => Judgement::Legacy(vec![version]),
+            Some((None, Some(version))) => legacy(names(vec![version])),
             _ => Judgement::Refused,
         }
     }
@@ -183,13 +186,27 @@ impl Reply {
 /// A later revision than the last legacy one is modern, whether or not it is known here. Revisions are dates:
 /// their texts have the same order.
 fn of_versions(versions: Vec<String>) -> Judgement {
+    let versions = names(versions);
     if versions.iter().any(|version| version.as_str() > LATEST_LEGACY) {
         return Judgement::Modern;
     }
-    Judgement::Legacy(match versions.is_empty() {
-        true => vec![LATEST_LEGACY.into()],
-        false => versions,
-    })
+    legacy(versions)
+}
+
+fn legacy(mut versions: Vec<String>) -> Judgement {
+    versions.truncate(VERSIONS);
+    if versions.is_empty() {
+        versions.push(LATEST_LEGACY.into());
+    }
+    Judgement::Legacy(versions)
+}
+
+/// What one user's process says here is remembered and told to all users: nothing but version names.
+fn names(mut versions: Vec<String>) -> Vec<String> {
+    versions.retain(|version| {
+        (1..=NAME).contains(&version.len()) && version.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    versions
 }
 
 fn discover_request() -> Bytes {
