@@ -277,8 +277,14 @@ impl Config {
         let files = self.file.as_deref().into_iter().chain(key);
         std::iter::once(self.data.value.as_path())
             .chain(files)
-            .map(real)
-            .collect()
+            // A key that is renewed lies elsewhere, and its link leads there; the one in use is still a secret.
+            .flat_map(|path| [real(path), absolute(path)])
+            .fold(Vec::new(), |mut paths, path| {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+                paths
+            })
     }
 }
 

@@ -58,6 +58,12 @@ pub(crate) fn check_isolation(config: &Config) -> Result<(), CommandError> {
                 hidden.display()
             );
         }
+        if rustix::process::geteuid().is_root() {
+            tracing::warn!(
+                server = server.name,
+                "its processes may write the system's files, because Doorward runs as root, and so make the system give them whatever is hidden from them: run Doorward as a user of its own"
+            );
+        }
         match isolation() {
             Isolation::Full => tracing::info!(
                 server = server.name,
@@ -388,8 +394,10 @@ mod tests {
             [
                 real(Path::new("doorward-data")),
                 file,
-                folder.join("live/key.pem")
-            ]
+                folder.join("live/key.pem"),
+                folder.join("tls/key.pem"),
+            ],
+            "both the key that is used and what the link leads to after it was renewed"
         );
     }
 }
