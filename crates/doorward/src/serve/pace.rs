@@ -112,9 +112,15 @@ impl<F> Drop for Paced<F> {
     }
 }
 
+/// Most that a stream gets at once: an HTTP/2 frame, as long as they usually may be. What is handed over counts
+/// as taken, and is held until the peer takes it, so a long answer in one piece would be neither slow nor bounded.
+const PIECE: usize = 16 << 10;
+
 /// A body that tells its stream how far it is.
 pub(super) struct Told<B> {
     body: B,
+    /// What is left of a long piece; nothing over HTTP/1.
+    rest: Bytes,
     /// None over HTTP/1.
     stream: Option<Arc<Progress>>,
     /// Until the last of it was taken.
@@ -126,6 +132,7 @@ impl<B> Told<B> {
     pub(super) fn new(body: B, answering: Option<Answering>) -> Self {
         Self {
             body,
+            rest: Bytes::new(),
             stream: STREAM.try_with(Arc::clone).ok(),
             _answering: answering,
         }
@@ -141,23 +148,41 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Told<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(context);
-        if let Some(stream) = &this.stream {
-            let sending = matches!(polled, Poll::Ready(Some(Ok(_))));
-            stream.sending.store(sending, Ordering::Relaxed);
-            if sending {
-                stream.pieces.fetch_add(1, Ordering::Relaxed);
-            }
+        let Some(stream) = &this.stream else {
+            return Pin::new(&mut this.body).poll_frame(context);
+        };
+        let polled = if this.rest.is_empty() {
+            Pin::new(&mut this.body).poll_frame(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest)))))
+        };
+        let sending = matches!(polled, Poll::Ready(Some(Ok(_))));
+        stream.sending.store(sending, Ordering::Relaxed);
+        if sending {
+            stream.pieces.fetch_add(1, Ordering::Relaxed);
         }
-        polled
+        let rest = &mut this.rest;
+        polled.map_ok(|frame| {
+            frame.map_data(|mut data| {
+                let piece = data.split_to(PIECE.min(data.len()));
+                *rest = data;
+                piece
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(body.lower().saturating_add(rest));
+        hint
     }
 }
 
@@ -200,19 +225,30 @@ mod tests {
 
     /// A client of a server that answers everything with such a body, and what all its bodies hold.
     async fn client(every: Duration) -> (Client, Arc<()>, Streams) {
-        let (ours, peers) = tokio::io::duplex(1 << 20);
-        let (held, streams) = (Arc::new(()), Streams::new(PATIENCE));
+        let held = Arc::new(());
         let holding = Arc::clone(&held);
+        let body = move || Endless {
+            every,
+            next: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            _held: Arc::clone(&holding),
+        };
+        let (client, streams) = client_of(body).await;
+        (client, held, streams)
+    }
+
+    /// A client of a server that answers everything with what `body` makes.
+    async fn client_of<B>(body: impl Fn() -> B + Send + 'static) -> (Client, Streams)
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Unpin + Send + 'static,
+    {
+        let (ours, peers) = tokio::io::duplex(1 << 20);
+        let streams = Streams::new(PATIENCE);
         let service = service_fn(move |_| {
-            let next = Box::pin(tokio::time::sleep(Duration::ZERO));
-            let body = Endless {
-                every,
-                next,
-                _held: Arc::clone(&holding),
-            };
+            let body = body();
             async move { Ok::<_, Infallible>(http::Response::new(Told::new(body, None))) }
         });
-        let server = hyper::server::conn::http2::Builder::new(streams.clone());
+        let mut server = hyper::server::conn::http2::Builder::new(streams.clone());
+        server.max_send_buf_size(256 << 10);
         tokio::spawn(server.serve_connection(TokioIo::new(ours), service));
         let (client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(64 << 10)
@@ -221,7 +257,7 @@ mod tests {
             .await
             .unwrap();
         tokio::spawn(connection);
-        (client, held, streams)
+        (client, streams)
     }
 
     async fn get(client: &mut Client) -> hyper::body::Incoming {
@@ -278,5 +314,55 @@ mod tests {
             tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
         }
         assert_eq!(streams.open(), 1);
+    }
+
+    const LONG: usize = 4 << 20;
+
+    /// So many events of that length on a stream.
+    struct Events(usize);
+
+    impl Body for Events {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or(0);
+            Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from_static(&[b'x'; LONG])))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_events_may_be_read_slowly() {
+        let (mut client, _streams) = client_of(|| Events(2)).await;
+        let mut body = get(&mut client).await;
+        let (begun, mut length) = (Instant::now(), 0);
+        while let Some(frame) = body.frame().await {
+            length += frame.expect("it is being read").into_data().unwrap().len();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        assert_eq!(length, 2 * LONG);
+        assert!(begun.elapsed() > 10 * PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ds_08_a_long_answer_in_one_piece_that_nobody_reads_is_not_held() {
+        let whole = || http_body_util::Full::new(Bytes::from_static(&[b'x'; LONG]));
+        let (mut client, streams) = client_of(whole).await;
+        let mut unread = get(&mut client).await;
+        tokio::time::sleep(PATIENCE / 2).await;
+        assert_eq!(streams.open(), 1, "it is not all handed over");
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(streams.open(), 0);
+        while let Some(frame) = unread.frame().await {
+            if let Err(error) = frame {
+                assert!(format!("{error:?}").contains("CANCEL"), "{error:?}");
+                return;
+            }
+        }
+        panic!("half an answer is not a whole one");
     }
 }
