@@ -19,8 +19,8 @@ use super::limits::{Admission, Caps, Place};
 use super::pace::{Streams, Told};
 use super::wire::{HEAD_TIMEOUT, Seen, Socket, Wire};
 
-/// How long a peer may take nothing of what is sent to it, and how long it may be silent before it is asked
-/// whether it is still there.
+/// How long a peer may take nothing of what is sent to it. One that is silent is asked within that time, several
+/// times, whether it is still there: a question can be lost on the way.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection without requests is kept. Longer than proxies keep theirs (60 s is usual), so that it is
 /// they who close, and no request crosses our close.
@@ -183,8 +183,8 @@ fn tune(stream: &TcpStream, stalled: Duration) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(stream);
     let probes = socket2::TcpKeepalive::new()
-        .with_time(STALL_TIMEOUT)
-        .with_interval(STALL_TIMEOUT / 4);
+        .with_time(STALL_TIMEOUT / 2)
+        .with_interval(STALL_TIMEOUT / 8);
     socket.set_tcp_keepalive(&probes)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(stalled))?;
@@ -277,6 +277,22 @@ mod tests {
             over.await.unwrap();
             assert_eq!(begun.elapsed(), Duration::ZERO);
         }
+    }
+
+    /// Once the user timeout is over, the kernel gives up a silent peer for a single question without an answer.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn one_lost_packet_is_not_the_end_of_a_quiet_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream, STALL_TIMEOUT).unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        let third = socket.tcp_keepalive_time().unwrap() + 2 * socket.tcp_keepalive_interval().unwrap();
+        let given_up = socket.tcp_user_timeout().unwrap().unwrap();
+        assert!(
+            third < given_up,
+            "asked for the third time after {third:?}, given up after {given_up:?}"
+        );
     }
 
     /// A revoked stream must not live on because its reader stopped reading.
