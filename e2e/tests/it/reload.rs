@@ -255,6 +255,40 @@ async fn mb_20_who_is_no_longer_allowed_is_refused_at_once_and_streams_end() {
     load.abort();
 }
 
+/// Answers that are still being given may be those of a server that is long replaced.
+#[tokio::test]
+async fn ft_19_mb_20_streams_of_a_replaced_server_end_with_what_comes_after_it() {
+    let (before, after) = (Upstream::start(), Upstream::start());
+    let config = |up: &Upstream, allow: &str| format!("{}allow = [{allow}]\n", upstream("a", up));
+    let both = "\"user:alice\", \"user:bob\"";
+    let builder = Doorward::builder().config(&config(&before, both));
+    let builder = builder.user("alice", PASSWORD).user("bob", PASSWORD);
+    let doorward = builder.start().await;
+    let open = marker();
+    silent_stream(&before, &open);
+    let mut streams = Vec::new();
+    for user in ["alice", "bob"] {
+        let token = token(&doorward, user, "/a/mcp").await;
+        let call = mcp::call(&doorward, "/a/mcp", "t_read", &json!({ "marker": open }));
+        let mut stream = call.bearer(&token).stream().await;
+        assert!(stream.event().await.is_some());
+        streams.push(stream);
+    }
+    let [mut alices, mut bobs] = <[_; 2]>::try_from(streams).ok().unwrap();
+
+    reload(&doorward, &config(&after, both), GOOD).await;
+    let still = tokio::time::timeout(Duration::from_secs(4), bobs.event()).await;
+    assert!(still.is_err(), "an answer that was begun is finished");
+    reload(&doorward, &config(&after, "\"user:alice\""), GOOD).await;
+    let ended = tokio::time::timeout(SOON, bobs.event()).await;
+    assert!(ended.expect("it ends").is_none(), "bob is no longer named");
+    let still = tokio::time::timeout(Duration::from_secs(4), alices.event()).await;
+    assert!(still.is_err(), "alice is");
+    reload(&doorward, &upstream("b", &after), GOOD).await;
+    let ended = tokio::time::timeout(SOON, alices.event()).await;
+    assert!(ended.expect("it ends").is_none(), "the server is gone");
+}
+
 #[tokio::test]
 async fn a_command_keeps_its_processes_unless_its_own_table_changed() {
     let command = |more: &str| server("a", &format!("command = [{SCRIPT:?}, \"modern\"]\n{more}"));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use doorward_authorization_server::keys::{self, KeyRing};
@@ -63,6 +63,8 @@ pub(crate) struct RunningServer {
     confinement: Confinement,
     upstream: gateway::Upstream,
     standing: Arc<gateway::Standing>,
+    /// Of those that it replaced, as long as they still answer somebody.
+    replaced: Vec<Weak<gateway::Standing>>,
 }
 
 impl RunningServer {
@@ -75,17 +77,30 @@ impl RunningServer {
         unchanged && same_limits
     }
 
-    /// Tells its open streams what became of it under `next`.
-    fn succeeded_by(&self, next: &[RunningServer]) {
-        let ours = &self.definition;
-        let successor = next
+    /// Whether clients take it for the same server.
+    fn is_known_as(&self, other: &Server) -> bool {
+        (&self.definition.name, &self.definition.path) == (&other.name, &other.path)
+    }
+
+    /// The open streams of those that it replaced, and its own.
+    fn all_replaced(&self) -> Vec<Weak<gateway::Standing>> {
+        let open = self
+            .replaced
             .iter()
-            .find(|server| (&server.definition.name, &server.definition.path) == (&ours.name, &ours.path));
-        let Some(next) = successor else {
+            .filter(|standing| standing.strong_count() > 0);
+        open.cloned().chain([Arc::downgrade(&self.standing)]).collect()
+    }
+
+    /// Tells its open streams, and those of what it replaced, what became of it under `next`.
+    fn succeeded_by(&self, next: &[RunningServer]) {
+        let replaced = || self.replaced.iter().filter_map(Weak::upgrade);
+        let Some(next) = next.iter().find(|server| server.is_known_as(&self.definition)) else {
+            replaced().for_each(|standing| standing.remove());
             return self.standing.remove();
         };
         let allow = next.allow.clone();
         let anonymous = next.definition.allow_insecure_anonymous;
+        replaced().for_each(|standing| standing.replace(allow.clone(), anonymous));
         if Arc::ptr_eq(&self.standing, &next.standing) {
             self.standing.admit(allow, anonymous);
         } else {
@@ -225,6 +240,11 @@ impl Foundation {
         };
         Ok(RunningServer {
             standing: gateway::Standing::new(allow.clone(), server.allow_insecure_anonymous),
+            replaced: before
+                .iter()
+                .find(|known| known.is_known_as(server))
+                .map(RunningServer::all_replaced)
+                .unwrap_or_default(),
             definition: server.clone(),
             allow,
             confinement,
