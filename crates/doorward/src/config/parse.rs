@@ -159,7 +159,7 @@ fn from_toml(error: &toml::de::Error, text: &str) -> Problem {
     });
     let message = error.message().trim();
     let Some((unknown, expected)) = unknown_name(message) else {
-        return Problem::new(place, message);
+        return Problem::new(place, without_text(message));
     };
     let what = if message.starts_with("unknown field") {
         "key"
@@ -171,6 +171,17 @@ fn from_toml(error: &toml::de::Error, text: &str) -> Problem {
         Some(known) => problem.help(format!("did you mean `{known}`?")),
         None if expected.is_empty() => problem,
         None => problem.help(format!("known here: {}", expected.join(", "))),
+    }
+}
+
+/// Serde's "invalid type: string "x", expected y" without the string, which may be a secret in a wrong place.
+fn without_text(message: &str) -> String {
+    match (
+        message.split_once(": string \""),
+        message.rsplit_once("\", expected "),
+    ) {
+        (Some((wrong, _)), Some((_, expected))) => format!("{wrong}: string, expected {expected}"),
+        _ => message.into(),
     }
 }
 

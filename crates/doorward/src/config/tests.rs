@@ -169,6 +169,18 @@ fn wrong_text_and_wrong_types_are_errors_with_a_place() {
 }
 
 #[test]
+fn text_in_a_wrong_place_is_not_repeated() {
+    let server = "[[servers]]\nname = \"a\"\npath = \"/a/mcp\"\ncommand = [\"sh\"]\n";
+    insta::assert_snapshot!(problems(&format!("{server}env = \"s3cr3t\"\n")), @r"
+    error: invalid type: string, expected a map
+     --> doorward.toml:5:7
+      |
+    5 | env = …
+      |       ^
+    ");
+}
+
+#[test]
 fn keys_of_later_releases_are_never_ignored() {
     insta::assert_snapshot!(problems(r#"
 database = "postgres://localhost/doorward"
