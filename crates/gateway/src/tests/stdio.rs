@@ -11,6 +11,7 @@ use crate::{Launcher, Launching, Owner, StdioSettings};
 
 mod calls;
 mod failures;
+mod hostile;
 mod legacy;
 mod modern;
 mod pool;
