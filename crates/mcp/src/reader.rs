@@ -56,6 +56,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A reader that takes objects of any number of members.
+    pub(crate) fn unlimited(text: &'a str) -> Self {
+        Self {
+            members: usize::MAX,
+            ..Self::new(text)
+        }
+    }
+
     /// A reader of what a server wrote. No policy hangs on most of it: it takes all that the grammar allows
     /// (half a surrogate pair, where a text was cut; integers of any length; objects of any width), and sees
     /// to duplicate keys only in objects that are looked into, not in what [`Self::value`] passes over.

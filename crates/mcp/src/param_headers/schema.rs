@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, EnvelopeError>;
 
 pub(super) fn tools(text: &str) -> Result<Vec<ListedTool>> {
     let mut tools = Vec::new();
-    let mut reader = Reader::tolerant(text);
+    let mut reader = Reader::unlimited(text);
     members(&mut reader, &mut |reader, key| {
         if key != "result" {
             return reader.value();
