@@ -212,6 +212,36 @@ async fn ft_19_a_removed_server_is_gone_and_the_others_go_on() {
     assert_eq!(status(&doorward, "/b/mcp", &tb).await, 200, "and back again");
 }
 
+#[tokio::test]
+async fn ft_19_a_file_that_does_not_answer_holds_up_nobody() {
+    let up = Upstream::start();
+    let config = upstream("a", &up);
+    let builder = Doorward::builder().config(&config);
+    let doorward = builder.user("alice", PASSWORD).start().await;
+    let token = token(&doorward, "alice", "/a/mcp").await;
+    let file = doorward.config_file();
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    doorward.hang_up();
+    // This open waits until somebody reads.
+    let path = file.clone();
+    let mut pipe = tokio::task::spawn_blocking(move || std::fs::File::create(path).unwrap())
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        let answered = tokio::time::timeout(SOON, status(&doorward, "/a/mcp", &token)).await;
+        assert_eq!(answered, Ok(200), "while it waits for the file");
+    }
+    std::io::Write::write_all(&mut pipe, config.as_bytes()).unwrap();
+    drop(pipe);
+    eventually("it was read", SOON, || async {
+        (times(&doorward, GOOD) == 1).then_some(())
+    })
+    .await;
+    assert_eq!(status(&doorward, "/a/mcp", &token).await, 200);
+}
+
 /// The reload's half: whoever is no longer named is refused from the moment the log says so.
 #[tokio::test]
 async fn mb_20_who_is_no_longer_allowed_is_refused_at_once_and_streams_end() {

@@ -64,7 +64,8 @@ impl Reloader {
                 stopping.send_replace(true);
                 return;
             }
-            self.reload();
+            // It reads files, perhaps from a folder that does not answer: calls go on meanwhile.
+            tokio::task::block_in_place(|| self.reload());
             tokio::time::sleep(PAUSE).await;
         }
     }
