@@ -84,6 +84,8 @@ impl Pipe {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, LineError> {
+        // One read may hold thousands of lines: whoever asks for one after the other must not keep a thread to itself.
+        tokio::task::coop::consume_budget().await;
         loop {
             if let Some(line) = self.lines.next_line()? {
                 return Ok(Some(line));

@@ -40,8 +40,8 @@ impl fmt::Debug for Spec {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confinement {
     /// Files and folders (with all below) that the child can neither read, list, write nor execute. They need
-    /// not exist yet. Their ancestors can be passed through and not be listed, because Landlock's rights always hold for
-    /// everything below.
+    /// not exist yet. Their ancestors can be passed through, and listed only where the system gives the child a mount
+    /// namespace, because Landlock's rights always hold for everything below.
     pub hidden: Vec<PathBuf>,
     /// Folders the child may use although they lie below a hidden one. Must exist.
     pub own: Vec<PathBuf>,

@@ -178,3 +178,25 @@ pub(crate) async fn processes_nobody_waits_for_count() {
     let child = start(spec).await;
     assert_eq!(child.control.exited().await.reason, ExitReason::ProcessCap);
 }
+
+pub(crate) async fn ft_20_a_flood_of_lines_leaves_room_for_others() {
+    let folders = Folders::new();
+    let mut child = start(folders.spec("yes", &[])).await;
+    let others = std::cell::Cell::new(0);
+    let reading = async {
+        for _ in 0..100_000 {
+            child.output.next().await.unwrap().unwrap();
+        }
+    };
+    let working = async {
+        loop {
+            others.set(others.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = working => {}
+    }
+    assert!(others.get() > 300, "{} turns", others.get());
+}

@@ -84,6 +84,7 @@ fn run() -> ExitCode {
             vt_12_who_moves_on_all_the_time_is_stopped,
             vt_12_who_left_the_session_dies_with_us,
             processes_nobody_waits_for_count,
+            ft_20_a_flood_of_lines_leaves_room_for_others,
         }
         isolation {
             vt_12_a_child_sees_nothing_of_ours_or_of_another_user,
