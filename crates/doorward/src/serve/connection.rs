@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::front::{self, Front};
-use super::limits::{Admission, Caps, Place};
+use super::limits::{Asker, Caps, Place};
 use super::pace::{Streams, Told};
 use super::wire::{HEAD_TIMEOUT, Seen, Socket, Wire};
 
@@ -44,7 +44,6 @@ pub(super) struct Connection {
     pub(super) front: Arc<Front>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) place: Place,
-    pub(super) admission: Arc<Admission>,
     pub(super) caps: Caps,
     /// Closed when every connection has ended.
     pub(super) alive: mpsc::Sender<()>,
@@ -72,8 +71,8 @@ impl Connection {
     }
 
     async fn http(self, stream: impl Socket) {
+        let room = (self.place.asker(), self.caps);
         let wire = Wire::new(stream, Some(self.place));
-        let room = (self.admission, self.caps);
         let service = service(self.front, wire.seen(), room);
         converse(wire, service, self.stop).await;
         drop(self.alive);
@@ -131,7 +130,7 @@ type Answer = http::Response<Told<front::FrontBody>>;
 fn service(
     front: Arc<Front>,
     seen: Arc<Seen>,
-    (admission, caps): (Arc<Admission>, Caps),
+    (asker, caps): (Asker, Caps),
 ) -> impl Service<
     http::Request<Incoming>,
     Response = Answer,
@@ -142,7 +141,7 @@ fn service(
     service_fn(move |request: http::Request<Incoming>| {
         let number = answered.fetch_add(1, Ordering::Relaxed);
         let misframed = request.version() < http::Version::HTTP_2 && !seen.is_plainly_framed(number);
-        let answering = admission.answer(caps);
+        let answering = asker.answer(caps);
         let front = Arc::clone(&front);
         async move {
             let response = match answering {

@@ -18,6 +18,8 @@ const PER_CONNECTION: u64 = 2;
 const DEFAULT: usize = 20_000;
 /// Fewer would lock everybody out.
 const FEWEST: usize = 4;
+/// Requests at once that one address always has: as many as one HTTP/2 connection, unless that is more than half.
+const SHARE: usize = 128;
 
 /// Limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,16 @@ impl Caps {
             requests: possible,
         }
     }
+
+    /// Of `requests`, those of one address: the same part of all that it may have of the connections. Without
+    /// this a few connections of HTTP/2 would take what thousands of HTTP/1 may not.
+    fn requests_per_address(self) -> usize {
+        let least = SHARE.min(self.requests.div_ceil(2));
+        let part = self.requests as u128 * self.per_address as u128 / self.connections.max(1) as u128;
+        usize::try_from(part)
+            .unwrap_or(usize::MAX)
+            .clamp(least, self.requests)
+    }
 }
 
 /// Raises the limit on open descriptors to what is allowed and returns it.
@@ -98,34 +110,62 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, Address>,
+}
+
+#[derive(Debug, Default)]
+struct Address {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
+}
+
+/// Asks for room for the requests of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    admission: Arc<Admission>,
+    /// Those of its address, if that is counted.
+    from_there: Option<Arc<AtomicUsize>>,
+}
+
+impl Asker {
+    /// Room for a request, if there is any.
+    pub(crate) fn answer(&self, caps: Caps) -> Option<Answering> {
+        let before = self.admission.requests.fetch_add(1, Ordering::Relaxed);
+        let from_there = self.from_there.as_ref();
+        let own_before = from_there.map_or(0, |requests| requests.fetch_add(1, Ordering::Relaxed));
+        let answering = Answering(self.clone());
+        (before < caps.requests && own_before < caps.requests_per_address()).then_some(answering)
+    }
 }
 
 /// A request that is being answered; dropping it makes room for another.
 #[derive(Debug)]
-pub(crate) struct Answering(Arc<Admission>);
+pub(crate) struct Answering(Asker);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.admission.requests.fetch_sub(1, Ordering::Relaxed);
+        if let Some(from_there) = &self.0.from_there {
+            from_there.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// One connection's place; dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct Place {
-    admission: Arc<Admission>,
+    asker: Asker,
     counted: Option<IpAddr>,
 }
 
-impl Admission {
-    /// Room for a request, if there is any.
-    pub(crate) fn answer(self: &Arc<Self>, caps: Caps) -> Option<Answering> {
-        let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        let answering = Answering(Arc::clone(self));
-        (before < caps.requests).then_some(answering)
+impl Place {
+    /// Who asks for room for this connection's requests.
+    pub(crate) fn asker(&self) -> Asker {
+        self.asker.clone()
     }
+}
 
+impl Admission {
     /// A place for a connection from `peer`, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr, caps: Caps) -> Result<Place, Refused> {
         let counted = counted(peer);
@@ -133,16 +173,23 @@ impl Admission {
         if open.total >= caps.connections {
             return Err(Refused::Total);
         }
+        let mut from_there = None;
         if let Some(address) = counted {
-            let from_there = open.by_address.get(&address).copied().unwrap_or(0);
-            if from_there >= caps.per_address {
+            let address = open.by_address.entry(address).or_default();
+            if address.connections >= caps.per_address {
                 return Err(Refused::Address);
             }
-            open.by_address.insert(address, from_there + 1);
+            address.connections += 1;
+            from_there = Some(Arc::clone(&address.requests));
         }
         open.total += 1;
+        drop(open);
+        let admission = Arc::clone(self);
         Ok(Place {
-            admission: Arc::clone(self),
+            asker: Asker {
+                admission,
+                from_there,
+            },
             counted,
         })
     }
@@ -150,13 +197,14 @@ impl Admission {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.asker.admission.open.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
         if let Some(address) = self.counted
             && let Some(from_there) = open.by_address.get_mut(&address)
         {
-            *from_there = from_there.saturating_sub(1);
-            if *from_there == 0 {
+            from_there.connections = from_there.connections.saturating_sub(1);
+            if from_there.connections == 0 {
                 open.by_address.remove(&address);
             }
         }
@@ -237,11 +285,46 @@ mod tests {
             per_address: 9,
             requests: 2,
         };
-        let first = admission.answer(caps).unwrap();
-        let _second = admission.answer(caps).unwrap();
-        assert!(admission.answer(caps).is_none() && admission.answer(caps).is_none());
+        let place = admission.admit("::1".parse().unwrap(), caps).unwrap();
+        let asker = place.asker();
+        let first = asker.answer(caps).unwrap();
+        let _second = asker.answer(caps).unwrap();
+        assert!(asker.answer(caps).is_none() && asker.answer(caps).is_none());
         drop(first);
-        assert!(admission.answer(caps).is_some());
+        assert!(asker.answer(caps).is_some());
+    }
+
+    #[test]
+    fn ds_06_ft_18_the_requests_of_one_address_leave_room_for_others() {
+        let admission = Arc::new(Admission::default());
+        let caps = Caps::new(None, None, 1024);
+        let place = |address: &str| admission.admit(address.parse().unwrap(), caps).unwrap();
+        let (first, second, other) = (place("192.0.2.1"), place("::ffff:192.0.2.1"), place("192.0.2.2"));
+        let ask = |place: &Place| place.asker().answer(caps);
+        let mut taken: Vec<_> = std::iter::from_fn(|| ask(&first)).collect();
+        assert_eq!(taken.len(), caps.requests / 2);
+        assert!(ask(&second).is_none(), "the same address");
+        assert!(ask(&other).is_some() && ask(&place("::1")).is_some());
+        taken.pop();
+        assert!(ask(&second).is_some());
+        drop((taken, first, second, other));
+        assert_eq!(admission.requests.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_address_may_ask_for_its_part_and_at_least_for_one_connection_of_http2() {
+        let most = |connections, per_address, descriptors| {
+            Caps::new(connections, per_address, descriptors).requests_per_address()
+        };
+        assert_eq!(most(None, None, 64), 6);
+        assert_eq!(most(None, None, 100_000), 49_980 / 2);
+        assert_eq!(
+            most(Some(100), Some(100), 1024),
+            492,
+            "a proxy that speaks for everybody"
+        );
+        assert_eq!(most(Some(20_000), Some(1), 100_000), SHARE);
+        assert_eq!(most(Some(1), Some(9), 0), FEWEST);
     }
 
     #[test]

@@ -195,7 +195,6 @@ impl Door {
             front: Arc::clone(&self.front),
             stop: self.stop.clone(),
             place,
-            admission: Arc::clone(&self.admission),
             caps: live.caps,
             alive: alive.clone(),
         };
