@@ -29,8 +29,8 @@ pub(crate) struct Caps {
     /// From one address (for IPv6: from one /64, which is what one host gets). Loopback is exempt: there a
     /// proxy that ends TLS speaks for everybody.
     pub(crate) per_address: usize,
-    /// Requests that are being answered, each perhaps with a connection to an upstream. Only HTTP/2 can have
-    /// more of them than connections.
+    /// Requests that are being answered, each perhaps with a connection to an upstream, and with some kilobytes.
+    /// Only HTTP/2 can have more of them than connections.
     pub(crate) requests: usize,
 }
 
@@ -61,7 +61,7 @@ impl Caps {
         Self {
             connections,
             per_address: per_address.unwrap_or(connections.div_ceil(2)).max(1),
-            requests: possible,
+            requests: connections.saturating_mul(2).max(2 * SHARE).min(possible),
         }
     }
 
@@ -317,9 +317,9 @@ mod tests {
             Caps::new(connections, per_address, descriptors).requests_per_address()
         };
         assert_eq!(most(None, None, 64), 6);
-        assert_eq!(most(None, None, 100_000), 49_980 / 2);
+        assert_eq!(most(None, None, 1 << 20), DEFAULT, "memory has an end, too");
         assert_eq!(
-            most(Some(100), Some(100), 1024),
+            most(Some(300), Some(300), 1024),
             492,
             "a proxy that speaks for everybody"
         );
