@@ -1,8 +1,11 @@
 //! What a hostile program does to others of the same user, and to whoever wants to end it.
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use doorward_process::{ExitReason, Supervisor};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::{self, Folders, eventually, gone, is_alive, line, run, start};
@@ -63,22 +66,50 @@ pub(crate) async fn vt_12_memory_terminals_and_keys_are_not_shared() {
 
 pub(crate) async fn vt_12_no_library_is_loaded_before_the_rights_are_gone() {
     let folders = Folders::new();
-    // The loader complains of what it cannot load, once for each program that it loads.
-    let mut spec = folders.script("echo \"$LD_PRELOAD\" $(env | grep -c DOORWARD)");
-    spec.environment
-        .push(("LD_PRELOAD".into(), "/missing/library-of-another.so".into()));
+    // The loader complains of what it cannot load, once for each program.
+    let mut spec =
+        folders.script("echo \"$LD_PRELOAD $DOORWARD_LATER_LD_PRELOAD\"; echo the shell has begun >&2");
+    let library = "/missing/library-of-another.so";
+    spec.environment.push(("LD_PRELOAD".into(), library.into()));
     let (seen, _) = run(spec).await;
-    assert_eq!(seen, "/missing/library-of-another.so 0");
-    let told = eventually("the loader complains", || {
+    assert_eq!(seen, format!("{library} "));
+    let log = eventually("the shell's words are logged", || {
         let log = support::logged();
-        log.contains("library-of-another.so").then_some(log)
+        log.contains("the shell has begun").then_some(log)
     });
-    let complaints = told
-        .await
-        .lines()
-        .filter(|line| line.contains("library-of-another.so"))
-        .count();
-    assert!(!support::logged().contains("doorward: ") && complaints > 0);
+    assert_eq!(log.await.matches(library).count(), 1, "the shell alone loads it");
+}
+
+/// A folder on the way to the working directory becomes a link, again and again, while children start.
+pub(crate) async fn vt_12_a_working_directory_that_is_exchanged_on_the_way_opens_nothing() {
+    let folders = Folders::new();
+    // Named as the hidden folder is.
+    let (folder, link) = (folders.elsewhere.join("folder"), folders.elsewhere.join("link"));
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    std::os::unix::fs::symlink(&folders.root, &link).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let exchanging = std::thread::spawn({
+        let (over, folder) = (Arc::clone(&over), folder.clone());
+        move || {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        }
+    });
+    let [_, supervisor] = support::supervisors();
+    let mut ran = 0;
+    for _ in 0..150 {
+        let mut spec = folders.script("cat \"$DATA/master.key\" 2>/dev/null; echo ran");
+        spec.working_directory = folder.join("data");
+        // Half of them find themselves in what is hidden, and are refused.
+        if let Ok(mut child) = supervisor.start(spec).await {
+            ran += 1;
+            assert_eq!(support::lines(&mut child).await, ["ran"]);
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    exchanging.join().unwrap();
+    assert!(ran > 0);
 }
 
 pub(crate) async fn vt_12_a_cover_that_fails_once_is_tried_again() {

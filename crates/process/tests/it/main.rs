@@ -78,6 +78,7 @@ fn run() -> ExitCode {
             vt_12_limits_and_priorities_of_other_processes_are_not_a_childs_business,
             vt_12_memory_terminals_and_keys_are_not_shared,
             vt_12_no_library_is_loaded_before_the_rights_are_gone,
+            vt_12_a_working_directory_that_is_exchanged_on_the_way_opens_nothing,
             vt_12_a_cover_that_fails_once_is_tried_again,
             vt_12_a_child_bears_its_mark_for_good,
             vt_12_who_leaves_the_session_at_once_is_found,
