@@ -31,6 +31,8 @@ fn reason(name: &str) -> Option<&'static str> {
         "upgrade",
         "expect",
         "host",
+        // Packed answers do not pass.
+        "accept-encoding",
     ]) || begins(&["content-", "http2-"])
     {
         return Some("belongs to one connection or one message, and is written anew for the upstream");
@@ -91,6 +93,14 @@ fn reason(name: &str) -> Option<&'static str> {
         "tailscale-",
         "x-token-",
         "x-id-token",
+        "x-mcp-",
+        "x-jwt-",
+        "x-consumer-",
+        "x-credential-",
+        "x-pomerium-",
+        "x-vouch-",
+        "oidc-",
+        "x-oidc-",
     ]);
     (forwarded || identity)
         .then_some("tells who somebody is or where they come from: servers behind a gateway believe it, and a client could write anything")
@@ -161,6 +171,12 @@ mod tests {
             "cf-connecting-ip",
             "x-amzn-oidc-identity",
             "tailscale-user-login",
+            "x-mcp-authorized",
+            "x-jwt-assertion",
+            "x-consumer-username",
+            "x-pomerium-claim-email",
+            "oidc-claim-sub",
+            "accept-encoding",
         ] {
             assert!(reason(name).is_some(), "{name}");
         }
