@@ -35,7 +35,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults: 4 MiB bodies in 30 s, 2 s to connect, 5 min to answer, streams of 1 h.
+    /// The defaults: 4 MiB bodies in 25 s, 2 s to connect, 5 min to answer, streams of 1 h.
     #[must_use]
     pub fn new(public_url: impl Into<String>, issuer: Issuer) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Settings {
             issuer,
             allowed_origins: Vec::new(),
             body_limit: 4 << 20,
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(25),
             connect_timeout: Duration::from_secs(2),
             head_timeout: Duration::from_secs(300),
             stream_lifetime: Duration::from_secs(3600),

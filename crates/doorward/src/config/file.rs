@@ -168,7 +168,7 @@ pub(crate) struct TimeoutsFile {
     pub(crate) upstream_connect: Option<Span>,
     /// For the head of an upstream's answer; a tool that answers in plain JSON works all that time. Default: `5m`.
     pub(crate) upstream_response: Option<Span>,
-    /// For the body of a client's request. Default: `30s`.
+    /// For the body of a client's request. Default: `25s`.
     pub(crate) request_body: Option<Span>,
 }
 
@@ -190,7 +190,7 @@ impl Timeouts {
         Self {
             upstream_connect: file.upstream_connect.unwrap_or(seconds(2)),
             upstream_response: file.upstream_response.unwrap_or(seconds(300)),
-            request_body: file.request_body.unwrap_or(seconds(30)),
+            request_body: file.request_body.unwrap_or(seconds(25)),
         }
     }
 

@@ -612,7 +612,7 @@ fn shows_every_value_and_its_origin() {
     lifetimes.stream = "1h" # default
     timeouts.upstream_connect = "2s" # default
     timeouts.upstream_response = "5m" # default
-    timeouts.request_body = "30s" # default
+    timeouts.request_body = "25s" # default
     registration.mode = "open" # default
     registration.known_hosts = ["chatgpt.com","claude.ai","claude.com","insiders.vscode.dev","vscode.dev","www.cursor.com"] # default
     registration.unknown_hosts = [] # default
