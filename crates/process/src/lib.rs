@@ -7,7 +7,7 @@
 //! environment and no descriptor of ours, cannot look into our memory ([`hide_ourselves`]), and on Linux runs
 //! under Landlock, where the folders of [`Confinement::hidden`] do not exist for it, neither do other processes'
 //! `/proc` entries with secrets, and (from Linux 6.12 on) it can signal nobody but its own. No code runs between
-//! `fork` and `exec`: the child starts as a second instance of our own executable, the *launcher* ([`launch`]),
+//! `fork` and `exec`: the child starts as a second instance of our own executable, the *launcher* ([`launch`](launch())),
 //! which takes its rights away and then becomes the program.
 //!
 //! **Supervision.** A child is a session of its own and dies as one: with its last [`Control`], with us, or over one of
