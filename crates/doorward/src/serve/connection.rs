@@ -27,6 +27,10 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(75);
 /// How long a peer may take to close a connection that we said we end.
 const GOODBYE: Duration = Duration::from_secs(10);
+/// How long the first bytes of a connection are waited for before its HTTP version is known.
+const FIRST_BYTES: Duration = Duration::from_secs(1);
+/// No method of HTTP/1 begins like the connection preface of HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8; 4] = b"PRI ";
 /// Largest head of a request: request line and header fields.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header fields.
@@ -56,7 +60,10 @@ impl Connection {
             tracing::debug!(%error, "a socket option was refused");
         }
         match tls {
-            None => self.http(stream).await,
+            None => {
+                let spoken = Spoken::on(&stream).await;
+                self.http(stream, spoken).await;
+            }
             // On the heap, so that connections without TLS do not hold room for it.
             Some(acceptor) => Box::pin(self.tls(stream, acceptor)).await,
         }
@@ -64,23 +71,64 @@ impl Connection {
 
     async fn tls(self, stream: TcpStream, acceptor: TlsAcceptor) {
         match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.http(stream).await,
+            Ok(Ok(stream)) => {
+                let spoken = Spoken::agreed(stream.get_ref().1.alpn_protocol());
+                self.http(stream, spoken).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
-    async fn http(self, stream: impl Socket) {
+    async fn http(self, stream: impl Socket, spoken: Spoken) {
         let room = (self.place.asker(), self.caps);
         let wire = Wire::new(stream, Some(self.place));
         let service = service(self.front, wire.seen(), room);
-        converse(wire, service, self.stop).await;
+        converse(wire, spoken, service, self.stop).await;
         drop(self.alive);
     }
 }
 
+/// Which HTTP a peer speaks. Who knows need not look for it in the first bytes, which would leave a read buffer of
+/// twice the size with every connection; ten thousand streams notice that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    Unknown,
+}
+
+impl Spoken {
+    /// By the first bytes, if they come at once. They stay where they are.
+    async fn on(stream: &TcpStream) -> Self {
+        let mut start = [0; PREFACE.len()];
+        match tokio::time::timeout(FIRST_BYTES, stream.peek(&mut start)).await {
+            Ok(Ok(length)) => Self::of(start.get(..length).unwrap_or_default()),
+            _ => Self::Unknown,
+        }
+    }
+
+    fn of(start: &[u8]) -> Self {
+        match start {
+            [] => Self::Unknown,
+            start if start == PREFACE => Self::Http2,
+            start if PREFACE.starts_with(start) => Self::Unknown,
+            _ => Self::Http1,
+        }
+    }
+
+    /// By what TLS agreed on.
+    fn agreed(protocol: Option<&[u8]>) -> Self {
+        match protocol {
+            Some(b"h2") => Self::Http2,
+            Some(b"http/1.1") => Self::Http1,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Speaks HTTP until the peer ends it, has nothing to say any more, or we are stopped.
-async fn converse<S, B>(wire: Wire<impl Socket>, service: S, mut stop: watch::Receiver<bool>)
+async fn converse<S, B>(wire: Wire<impl Socket>, spoken: Spoken, service: S, mut stop: watch::Receiver<bool>)
 where
     S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -88,7 +136,11 @@ where
 {
     let seen = wire.seen();
     let streams = Streams::new(STALL_TIMEOUT);
-    let builder = builder(streams.clone());
+    let builder = match spoken {
+        Spoken::Http1 => builder(streams.clone()).http1_only(),
+        Spoken::Http2 => builder(streams.clone()).http2_only(),
+        Spoken::Unknown => builder(streams.clone()),
+    };
     let connection = builder.serve_connection(TokioIo::new(wire), service);
     tokio::pin!(connection);
     let mut stopped = std::pin::pin!(stop.wait_for(|stopped| *stopped));
@@ -209,7 +261,7 @@ mod tests {
         (
             peers,
             stopping,
-            tokio::spawn(converse(Wire::new(ours, None), service, stop)),
+            tokio::spawn(converse(Wire::new(ours, None), Spoken::Unknown, service, stop)),
         )
     }
 
@@ -276,6 +328,24 @@ mod tests {
             over.await.unwrap();
             assert_eq!(begun.elapsed(), Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn the_first_bytes_tell_which_http_it_is() {
+        for (start, spoken) in [
+            (&b""[..], Spoken::Unknown),
+            (b"P", Spoken::Unknown),
+            (b"PRI", Spoken::Unknown),
+            (b"PRI ", Spoken::Http2),
+            (b"POST", Spoken::Http1),
+            (b"PRIX", Spoken::Http1),
+            (b"G", Spoken::Http1),
+            (b"\x16", Spoken::Http1),
+        ] {
+            assert_eq!(Spoken::of(start), spoken, "{start:?}");
+        }
+        assert_eq!(Spoken::agreed(Some(b"h2")), Spoken::Http2);
+        assert_eq!(Spoken::agreed(None), Spoken::Unknown);
     }
 
     /// Once the user timeout is over, the kernel gives up a silent peer for a single question without an answer.
