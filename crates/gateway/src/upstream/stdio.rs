@@ -5,6 +5,7 @@
 //! any. A call is written once, whatever happens to it.
 
 mod answer;
+mod budget;
 mod conversation;
 mod failure;
 mod legacy;

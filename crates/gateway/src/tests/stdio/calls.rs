@@ -320,3 +320,45 @@ async fn ft_14_calls_that_end_in_any_way_leave_nothing_behind() {
     }
     assert_eq!(stdio.started(), 1);
 }
+
+/// Long answers that nobody reads must not add up to more memory than there is.
+#[tokio::test(start_paused = true)]
+async fn ds_08_long_answers_that_nobody_reads_leave_no_room_for_more() {
+    let mut stdio = Stdio::with(StdioSettings {
+        unread: 1 << 20,
+        ..StdioSettings::default()
+    });
+    let long = json!({ "content": [{ "type": "text", "text": "x".repeat(400 << 10) }] });
+    let mut unread = Vec::new();
+    let first = stdio.begin(ask_tool("alice", 1));
+    let mut child = stdio.child().await;
+    child.is_modern().await;
+    let got = child.read().await;
+    child.answer(&got, long.clone()).await;
+    unread.push(first.await.unwrap());
+    for (number, status) in [(2, 200), (3, 503)] {
+        let calling = stdio.begin(ask_tool("alice", number));
+        let got = child.read().await;
+        child.answer(&got, long.clone()).await;
+        let answer = calling.await.unwrap();
+        assert_eq!(answer.status(), status);
+        unread.push(answer);
+    }
+    let refused = text(unread.pop().unwrap()).await;
+    let refused: Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(
+        (&refused["id"], &refused["error"]["code"]),
+        (&json!(3), &json!(503))
+    );
+
+    // Short ones go on, and what is read, or given up, makes room.
+    let calling = stdio.begin(ask_tool("alice", 4));
+    let got = child.read().await;
+    child.answer(&got, json!({})).await;
+    assert_eq!(calling.await.unwrap().status(), 200);
+    assert!(text(unread.pop().unwrap()).await.len() > 400 << 10);
+    let calling = stdio.begin(ask_tool("alice", 5));
+    let got = child.read().await;
+    child.answer(&got, long).await;
+    assert_eq!(calling.await.unwrap().status(), 200);
+}

@@ -57,8 +57,10 @@ impl Asked {
     /// The status that Streamable HTTP has for an answer. Legacy revisions define none for JSON-RPC errors:
     /// 404, for one, would mean that the session is over.
     pub(super) fn status(&self, era: Era, outcome: Outcome) -> StatusCode {
-        let Outcome::Error(Some(code)) = outcome else {
-            return StatusCode::OK;
+        let code = match outcome {
+            Outcome::Error(Some(code)) => code,
+            Outcome::Unread => return StatusCode::SERVICE_UNAVAILABLE,
+            Outcome::Result | Outcome::Error(None) => return StatusCode::OK,
         };
         match (era, code) {
             (Era::Modern, -32601) => StatusCode::NOT_FOUND,

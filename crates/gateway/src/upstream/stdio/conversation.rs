@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::answer::{Answer, Asked, Events};
+use super::budget::Budget;
 use super::failure::StdioFailure;
 use super::outbox::{self, Inbox, Outcome};
 use super::pool::{Pool, Seat};
@@ -47,6 +48,7 @@ pub(super) struct Conversation {
     control: Control,
     told: mpsc::Sender<Bytes>,
     state: Mutex<State>,
+    budget: Budget,
     nonsense: AtomicU64,
     unheard: AtomicU64,
     untold: AtomicU64,
@@ -86,6 +88,7 @@ impl Conversation {
             control,
             told,
             state: Mutex::new(State::new(era, now)),
+            budget: Budget::new(pool.settings.unread),
             nonsense: AtomicU64::new(0),
             unheard: AtomicU64::new(0),
             untold: AtomicU64::new(0),
@@ -342,6 +345,19 @@ impl Conversation {
                         self.tell(line);
                     }
                     return;
+                }
+            };
+            let item = match self.budget.hold(item).await {
+                Ok(item) => item,
+                Err(instead) => {
+                    tracing::warn!(
+                        server = %self.label.server, process = self.label.number,
+                        "long messages of an MCP server wait to be read: one more is dropped"
+                    );
+                    match instead {
+                        Some(item) => item,
+                        None => return,
+                    }
                 }
             };
             let others = self.state().others_wait(place);

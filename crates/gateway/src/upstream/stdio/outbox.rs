@@ -33,6 +33,8 @@ pub(super) enum Outcome {
     Result,
     /// With the JSON-RPC code, if it has a proper one.
     Error(Option<i64>),
+    /// It was, but there is no room for the answer.
+    Unread,
 }
 
 impl Item {

@@ -19,6 +19,8 @@ pub struct StdioSettings {
     pub total: usize,
     /// Most calls at a time in one process.
     pub calls: usize,
+    /// Most bytes of long messages of one process that wait for its clients to read them.
+    pub unread: u32,
 }
 
 impl Default for StdioSettings {
@@ -30,6 +32,7 @@ impl Default for StdioSettings {
             per_user: 8,
             total: 64,
             calls: 256,
+            unread: 64 << 20,
         }
     }
 }
