@@ -3,11 +3,15 @@
 //! A child is killed when its parent ends, and to the kernel the parent is the *thread* that started it
 //! (`PR_SET_PDEATHSIG`). The runtime's threads come and go; this one lives as long as anybody may need it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::oneshot;
+
+use crate::mark;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner {
@@ -62,8 +66,15 @@ fn work(jobs: &Receiver<Job>) {
 }
 
 fn reap(mut child: Child) {
-    // Both can only fail if it has been waited for.
+    // These can only fail if it has been waited for.
     let _: io::Result<()> = child.kill();
+    // It may be the program by now, and have started others. Its number is its own until it is waited for.
+    if let Ok(leader) = i32::try_from(child.id()) {
+        if let Some(group) = Pid::from_raw(leader) {
+            let _: rustix::io::Result<()> = kill_process_group(group, Signal::KILL);
+        }
+        mark::kill(&BTreeSet::from([leader]));
+    }
     let _: io::Result<_> = child.wait();
 }
 

@@ -91,9 +91,10 @@ pub(crate) async fn signals() {
 pub(crate) async fn a_start_that_nobody_waits_for_leaves_nothing_behind() {
     let folders = Folders::new();
     let supervisor = Supervisor::new().unwrap();
-    let marker = format!("unwanted-{}", std::process::id());
+    // Also an argument of what the program has started by then.
+    let marker = format!("1000.{}", std::process::id());
     for millis in 0..20 {
-        let spec = folders.spec("sh", &["-c", "sleep 1000; true", &marker]);
+        let spec = folders.spec("sh", &["-c", "sleep \"$0\"; true", &marker]);
         let wait = Duration::from_millis(millis);
         let started = tokio::time::timeout(wait, supervisor.start(spec)).await;
         drop(started);
