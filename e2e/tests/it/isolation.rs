@@ -54,7 +54,7 @@ find FOLDER -type f -exec cat {} +
 find FOLDER/data -type f
 cat FOLDER/data/* FOLDER/data/master.key FOLDER/data/homes/*/*/home/kept
 ls FOLDER FOLDER/data FOLDER/data/homes FOLDER/data/homes/*
-cat FOLDER/doorward.toml FOLDER/link/master.key /proc/self/root/FOLDER/data/master.key FOLDER/work/../data/master.key
+cat FOLDER/doorward.toml FOLDER/link/master.key /proc/self/root/FOLDER/data/master.key FOLDER/server/../data/master.key
 cat $(dirname "$(dirname "$HOME")")/*/home/kept
 kill -0 $gateway && echo "signals the gateway"
 echo "secret of $(basename "$(dirname "$HOME")")" > "$HOME/kept" && echo "keeps its own"
