@@ -1,0 +1,11 @@
+//! How often somebody may try, and who that somebody is.
+//!
+//! [`Limiter`] counts uses per key in bounded memory; [`PeerAddress`] is the address a request comes from, seen
+//! through the proxies in [`TrustedProxies`]; [`Network`] is that address as a key. Nothing here is shared between
+//! processes and nothing survives a restart: what must hold across both is a row in the database.
+
+mod limiter;
+mod peer;
+
+pub use limiter::{Limiter, Quota, Retry};
+pub use peer::{Network, NotANetwork, PeerAddress, TrustedProxies};
