@@ -39,6 +39,12 @@ pub enum ErrorCode {
     RequestNotSupported,
     /// A `request_uri` was sent (RFC 9101 §7).
     RequestUriNotSupported,
+    /// The person has not answered yet (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// The same, and the client polls too often (RFC 8628 §3.5).
+    SlowDown,
+    /// The device code is too old (RFC 8628 §3.5).
+    ExpiredToken,
     /// A redirect URI cannot be registered (RFC 7591 §3.2.2).
     InvalidRedirectUri,
     /// Client metadata cannot be registered (RFC 7591 §3.2.2).
@@ -65,6 +71,9 @@ impl ErrorCode {
             Self::ConsentRequired => "consent_required",
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
         }

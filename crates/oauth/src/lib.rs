@@ -5,6 +5,7 @@
 
 pub mod access_token;
 pub mod authorize;
+pub mod device;
 pub mod error;
 pub mod form;
 pub mod metadata;
