@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 16] = [
     ("doorward-resource-server", 3),
     ("doorward-storage", 4),
     ("doorward-process", 4),
+    ("doorward-outbound", 4),
     ("doorward-limits", 4),
     ("doorward-gateway", 6),
     ("doorward-web", 6),
