@@ -106,6 +106,26 @@ pub trait Clock: Send + Sync + 'static {
     /// Time since a moment that stays the same as long as the process lives. It never steps, so it tells
     /// how long ago something was also when somebody sets the wall clock or a laptop wakes up.
     fn monotonic(&self) -> Duration;
+
+    /// The present as far as it is certain: never later than [`Clock::now`]. What is forgotten because its
+    /// time is over is judged by this, so that a clock that is wrong for an hour deletes nothing.
+    fn certain(&self) -> UnixTime {
+        self.now()
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+    fn now(&self) -> UnixTime {
+        (**self).now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        (**self).monotonic()
+    }
+
+    fn certain(&self) -> UnixTime {
+        (**self).certain()
+    }
 }
 
 /// The machine's clock.
