@@ -78,6 +78,12 @@ impl TrustedProxies {
         texts.into_iter().map(network).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The networks, as the configuration may name them.
+    #[must_use]
+    pub fn to_string_list(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -94,7 +100,7 @@ impl TrustedProxies {
         if !self.trusts(connection) {
             return PeerAddress(connection);
         }
-        let listed = hops(headers, &X_FORWARDED_FOR, |hop| address(hop));
+        let listed = hops(headers, &X_FORWARDED_FOR, address);
         let forwarded = hops(headers, &FORWARDED, |hop| address(forwarded_for(hop)?));
         let listed = listed.map(|hops| self.first_stranger(connection, &hops));
         let forwarded = forwarded.map(|hops| self.first_stranger(connection, &hops));
@@ -118,7 +124,10 @@ impl TrustedProxies {
         nearest
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `address` is one of them.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 }

@@ -28,6 +28,12 @@ pub enum Purpose {
     Csrf,
     /// The `Mcp-Session-Id` that a client holds instead of the upstream's.
     McpSession,
+    /// Second factors and passkeys at rest.
+    Authenticator,
+    /// A sign-in between two of its steps, inside a form.
+    SignIn,
+    /// The cookie of a browser in which somebody signed in before.
+    Device,
 }
 
 impl Purpose {
@@ -39,6 +45,9 @@ impl Purpose {
             Self::AuthorizationRequest => "authorization-request",
             Self::Csrf => "csrf",
             Self::McpSession => "mcp-session",
+            Self::Authenticator => "authenticator",
+            Self::SignIn => "sign-in",
+            Self::Device => "device",
         }
     }
 }
