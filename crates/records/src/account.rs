@@ -48,4 +48,10 @@ pub struct Session {
     pub authenticated_at: UnixTime,
     /// When it ends, used or not.
     pub expires: UnixTime,
+    /// What the browser said it is, in a few words, for the list of sessions; never trusted to be true.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// How the person proved who they are: `amr` values (RFC 8176), such as `pwd` and `otp`.
+    #[serde(default)]
+    pub methods: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Authorization codes.
 
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, Tenant, UserId};
+use doorward_types::id::{ClientId, FamilyId, GrantId, Tenant, TraceId, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
@@ -49,4 +49,6 @@ pub struct Code {
     pub state: CodeState,
     /// How many presentations did not match while it was open.
     pub misses: u32,
+    /// The login that it belongs to.
+    pub trace: Option<TraceId>,
 }

@@ -1,7 +1,7 @@
 //! Consent records and the token families that grow under them.
 
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, Tenant, UserId};
+use doorward_types::id::{ClientId, FamilyId, GrantId, Tenant, TraceId, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
@@ -73,4 +73,8 @@ pub struct Family {
     pub late_repeat: Option<UnixTime>,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// The login that it came from.
+    pub trace: Option<TraceId>,
+    /// What the client's side said it is, in a few words (at most 80 characters); never trusted to be true.
+    pub device: Option<String>,
 }

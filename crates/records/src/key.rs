@@ -18,6 +18,8 @@ pub enum KeyPurpose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
+    /// Published, so that everybody knows it before it signs anything. At most one per purpose.
+    Next,
     /// Makes and checks. One per purpose.
     Active,
     /// Only checks what it made before.
@@ -41,4 +43,8 @@ pub struct StoredKey {
     pub public_jwk: Option<String>,
     /// When it was made.
     pub created: UnixTime,
+    /// When it became active.
+    pub activated: Option<UnixTime>,
+    /// When it was retired.
+    pub retired: Option<UnixTime>,
 }

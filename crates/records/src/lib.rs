@@ -6,15 +6,18 @@
 //! not at all; when a precondition no longer holds, the caller loads again and decides again.
 
 pub mod account;
+pub mod authenticator;
 pub mod client;
 pub mod code;
 pub mod decision;
+pub mod device;
 pub mod facts;
 pub mod grant;
 pub mod key;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod refresh;
+pub mod replay;
 pub mod revocation;
 mod unit;
 

@@ -6,8 +6,8 @@
 //! - an insert of a row that is there, or that breaks a uniqueness (user name, consent record, position
 //!   in a chain, active key per purpose), is a conflict; so is one whose parent row is missing;
 //! - an update of a row that is missing is a conflict; deleting, touching or revoking one is nothing;
-//! - a code leaves [`CodeState::Open`] once and for all, a refresh token is rotated once: a second time
-//!   is a conflict, whatever the preconditions said.
+//! - a code leaves [`CodeState::Open`] once and for all, a refresh token is rotated once, a denied or redeemed
+//!   device authorization stays that: a second time is a conflict, whatever the preconditions said.
 
 mod apply;
 mod check;
@@ -17,19 +17,22 @@ mod tests;
 use std::collections::BTreeMap;
 
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, KeyId, UserId};
+use doorward_types::id::{AuthenticatorId, ClientId, FamilyId, GrantId, KeyId, UserId};
 use doorward_types::url::ResourceUri;
 
 use crate::account::{Session, SetupLink, User};
+use crate::authenticator::Authenticator;
 use crate::client::Client;
 use crate::code::Code;
 #[cfg(doc)]
 use crate::code::CodeState;
 use crate::decision::Decision;
-use crate::facts::{FamilyFacts, RefreshFacts};
+use crate::device::DeviceAuthorization;
+use crate::facts::{CodeFacts, FamilyFacts, GrantFacts, GrantFilter, RefreshFacts};
 use crate::grant::{Family, Grant};
 use crate::key::StoredKey;
 use crate::refresh::RefreshToken;
+use crate::replay::Replay;
 use crate::revocation::Revocation;
 use crate::unit::Unit;
 
@@ -61,6 +64,10 @@ pub struct Tables {
     revocations: BTreeMap<u64, Revocation>,
     revocation_sequence: u64,
     keys: BTreeMap<KeyId, StoredKey>,
+    authenticators: BTreeMap<AuthenticatorId, Authenticator>,
+    replays: BTreeMap<Digest, Replay>,
+    device_authorizations: BTreeMap<Digest, DeviceAuthorization>,
+    meta: BTreeMap<String, Vec<u8>>,
 }
 
 impl Tables {
@@ -181,6 +188,110 @@ impl Tables {
     #[must_use]
     pub fn code(&self, code: Digest) -> Option<Code> {
         self.codes.get(&code).cloned()
+    }
+
+    /// A code and what redeeming it depends on.
+    #[must_use]
+    pub fn code_facts(&self, code: Digest) -> Option<CodeFacts> {
+        let code = self.code(code)?;
+        let family = match code.state {
+            crate::code::CodeState::Redeemed { family } => self.families.get(&family).cloned(),
+            _ => None,
+        };
+        Some(CodeFacts {
+            client: self.client(&code.client),
+            user: self.user(code.user),
+            grant: self.grant_by_id(code.grant),
+            family,
+            code,
+        })
+    }
+
+    /// Consent records with their live families, by id.
+    #[must_use]
+    pub fn grants(&self, filter: &GrantFilter) -> Vec<GrantFacts> {
+        let wanted = |grant: &&Grant| match filter {
+            GrantFilter::All => true,
+            GrantFilter::User(user) => grant.user == *user,
+            GrantFilter::Client(client) => grant.client == *client,
+        };
+        let live = |id| {
+            self.families
+                .values()
+                .filter(move |family| family.grant == id && !family.revoked)
+        };
+        self.grants
+            .values()
+            .filter(wanted)
+            .map(|grant| GrantFacts {
+                families: live(grant.id).cloned().collect(),
+                grant: grant.clone(),
+            })
+            .collect()
+    }
+
+    /// A user's live families, by id.
+    #[must_use]
+    pub fn families_of_user(&self, user: UserId) -> Vec<Family> {
+        let live = |family: &&Family| family.user == user && !family.revoked;
+        self.families.values().filter(live).cloned().collect()
+    }
+
+    /// A user's sessions, by id.
+    #[must_use]
+    pub fn sessions_of(&self, user: UserId) -> Vec<Session> {
+        let theirs = |session: &&Session| session.user == user;
+        self.sessions.values().filter(theirs).cloned().collect()
+    }
+
+    /// All authenticators, by id.
+    #[must_use]
+    pub fn authenticators(&self) -> Vec<Authenticator> {
+        self.authenticators.values().cloned().collect()
+    }
+
+    /// A user's authenticators, by id.
+    #[must_use]
+    pub fn authenticators_of(&self, user: UserId) -> Vec<Authenticator> {
+        let theirs = |row: &&Authenticator| row.user == user;
+        self.authenticators.values().filter(theirs).cloned().collect()
+    }
+
+    /// An authenticator by what it is found by, with its user.
+    #[must_use]
+    pub fn authenticator_by_lookup(&self, lookup: Digest) -> Option<(Authenticator, User)> {
+        let found = self
+            .authenticators
+            .values()
+            .find(|row| row.lookup == Some(lookup))?;
+        Some((found.clone(), self.user(found.user)?))
+    }
+
+    /// A used name.
+    #[must_use]
+    pub fn replay(&self, key: Digest) -> Option<Replay> {
+        self.replays.get(&key).copied()
+    }
+
+    /// A device authorization by what the device polls with.
+    #[must_use]
+    pub fn device_authorization(&self, device_code: Digest) -> Option<DeviceAuthorization> {
+        self.device_authorizations.get(&device_code).cloned()
+    }
+
+    /// A device authorization by what the person types.
+    #[must_use]
+    pub fn device_authorization_by_user_code(&self, user_code: Digest) -> Option<DeviceAuthorization> {
+        self.device_authorizations
+            .values()
+            .find(|row| row.user_code == user_code)
+            .cloned()
+    }
+
+    /// A note.
+    #[must_use]
+    pub fn meta(&self, name: &str) -> Option<Vec<u8>> {
+        self.meta.get(name).cloned()
     }
 
     /// A family and what it depends on.

@@ -1,6 +1,6 @@
 //! What must no longer be accepted although it has not expired.
 
-use doorward_types::id::{ClientId, FamilyId, UserId};
+use doorward_types::id::{ClientId, FamilyId, TokenId, UserId};
 use doorward_types::time::UnixTime;
 
 /// What is revoked.
@@ -12,6 +12,10 @@ pub enum Revoked {
     User(UserId),
     /// Every token of a client that was issued before.
     Client(ClientId),
+    /// One access token, by its `jti`: for tokens that belong to no chain.
+    Token(TokenId),
+    /// Every token that was issued before.
+    Everything,
 }
 
 /// One entry of the feed that every verifier follows. Sequence numbers follow commit order.

@@ -1,17 +1,20 @@
 //! Changes, and the facts they rest on.
 
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, KeyId, UserId};
+use doorward_types::id::{AuthenticatorId, ClientId, FamilyId, GrantId, KeyId, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
 use crate::account::{Session, SetupLink, User};
+use crate::authenticator::Authenticator;
 use crate::client::{Client, ClientStatus};
 use crate::code::{Code, CodeState};
 use crate::decision::Decision;
+use crate::device::DeviceAuthorization;
 use crate::grant::{Family, Grant};
-use crate::key::StoredKey;
+use crate::key::{KeyState, StoredKey};
 use crate::refresh::RefreshToken;
+use crate::replay::Replay;
 use crate::revocation::Revoked;
 
 /// A fact that must still hold when a unit is applied; checked inside the same transaction.
@@ -35,7 +38,9 @@ pub enum Precondition {
     ClientExists(ClientId),
     /// No client has this id.
     ClientAbsent(ClientId),
-    /// Fewer than this many clients exist that have no grant.
+    /// The client is still exactly what was loaded.
+    ClientIs(Client),
+    /// Fewer than this many self-service clients exist that have no grant and that nobody approved or disabled.
     UngrantedClientsBelow(u64),
     /// Nobody answered the consent page with this nonce.
     DecisionAbsent(Digest),
@@ -43,6 +48,8 @@ pub enum Precondition {
     DecisionIs(Decision),
     /// The grant exists: it was not revoked.
     GrantExists(GrantId),
+    /// The live families under this grant are these, sorted.
+    LiveFamiliesOfGrantAre(GrantId, Vec<FamilyId>),
     /// No grant exists for user × client × redirect host × resource of this one.
     GrantAbsent(Grant),
     /// The code is in this state with this many misses.
@@ -62,6 +69,25 @@ pub enum Precondition {
     RefreshTokenRotatedIs(Digest, Option<UnixTime>),
     /// No active key has this one's purpose.
     NoActiveKeyLike(StoredKey),
+    /// The key exists in this state.
+    KeyHasState(KeyId, KeyState),
+    /// The authenticator is still exactly what was loaded.
+    AuthenticatorIs(Authenticator),
+    /// Nobody used this name.
+    ReplayAbsent(Digest),
+    /// The device authorization is still exactly what was loaded.
+    DeviceAuthorizationIs(DeviceAuthorization),
+    /// Fewer than this many device authorizations exist.
+    DeviceAuthorizationsBelow(u64),
+    /// No device authorization has this user code.
+    UserCodeFree(Digest),
+    /// The note has this value (`None`: there is none).
+    MetaIs {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Option<Vec<u8>>,
+    },
 }
 
 /// One change. Inserts fail the unit (as a conflict) if the row is there.
@@ -85,14 +111,16 @@ pub enum Write {
     DeleteSessionsOf(UserId),
     /// Adds a client.
     InsertClient(Client),
+    /// Replaces everything but id, tenant and creation time of a client.
+    UpdateClient(Client),
     /// Changes a client's status.
     SetClientStatus(ClientId, ClientStatus),
     /// Notes that a client was used.
     TouchClient(ClientId, UnixTime),
     /// Removes a client with grants, families, codes and refresh tokens.
     DeleteClient(ClientId),
-    /// Removes at most this many clients that have no grant and were last used before this time, oldest
-    /// first: the room that a new registration needs.
+    /// Removes at most this many self-service clients that have no grant, that nobody approved or disabled and
+    /// that were last used before this time, oldest first: the room that a new registration needs.
     ReapClients {
         /// Last used before.
         before: UnixTime,
@@ -107,6 +135,10 @@ pub enum Write {
     InsertGrant(Grant),
     /// Replaces scopes, evidence and update time of the grant with the same id.
     UpdateGrant(Grant),
+    /// Removes a consent record with families, codes and refresh tokens.
+    DeleteGrant(GrantId),
+    /// Removes every consent record of a user, the same way.
+    DeleteGrantsOf(UserId),
     /// Adds a code.
     InsertCode(Code),
     /// Changes a code's state and misses.
@@ -128,6 +160,10 @@ pub enum Write {
     RevokeFamily(FamilyId),
     /// Marks every family under a user's consent records revoked.
     RevokeFamiliesOf(UserId),
+    /// Marks every family under a consent record revoked.
+    RevokeFamiliesOfGrant(GrantId),
+    /// Marks every family under a client's consent records revoked.
+    RevokeFamiliesOfClient(ClientId),
     /// Narrows or restores nothing: sets the widest scope of a family (used when policy tightened).
     SetFamilyScopes(FamilyId, ScopeSet),
     /// Adds a refresh token.
@@ -145,11 +181,43 @@ pub enum Write {
     },
     /// Adds a key.
     InsertKey(StoredKey),
-    /// Retires a key.
-    RetireKey(KeyId),
-    /// Removes what time has ended: sessions, setup links, decisions, codes (a day after expiry), dead
-    /// families (idle or absolute end before these times, or revoked a day ago), revocations, clients
-    /// without grant idle since `clients_unused_since`.
+    /// Makes the next key the active one; it must be [`KeyState::Next`], and no other may be active.
+    ActivateKey(KeyId, UnixTime),
+    /// Retires a key; one that is retired keeps its time.
+    RetireKey(KeyId, UnixTime),
+    /// Forgets a key.
+    DeleteKey(KeyId),
+    /// Replaces the sealed half of a key: the same secret under another master key.
+    ReplaceSealed(KeyId, Vec<u8>),
+    /// Adds an authenticator.
+    InsertAuthenticator(Authenticator),
+    /// Replaces name, sealed half, counter and last use of an authenticator.
+    UpdateAuthenticator(Authenticator),
+    /// Removes an authenticator.
+    DeleteAuthenticator(AuthenticatorId),
+    /// Removes every authenticator of a user.
+    DeleteAuthenticatorsOf(UserId),
+    /// Notes that a name was used.
+    InsertReplay(Replay),
+    /// Adds a device authorization.
+    InsertDeviceAuthorization(DeviceAuthorization),
+    /// Replaces interval, last poll and state of a device authorization. One that was denied or redeemed stays
+    /// that.
+    UpdateDeviceAuthorization(DeviceAuthorization),
+    /// Keeps a note under a name, replacing the one before.
+    SetMeta {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Vec<u8>,
+    },
+    /// Ends everything that was handed out, as a restored backup must: every family is revoked; sessions,
+    /// setup links, answers, codes and device authorizations are removed. Used names stay used.
+    EndAll,
+    /// Removes what time has ended: sessions, setup links, decisions, used names, device authorizations and codes
+    /// (the last two a day after expiry), dead families (idle or absolute end before these times, or revoked a
+    /// day ago), revocations, and self-service clients that nobody approved or disabled: whose registration expired, or
+    /// that nobody uses.
     Sweep {
         /// The present.
         now: UnixTime,

@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 use doorward_records::Unit;
 use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::authenticator::Authenticator;
 use doorward_records::client::Client;
 use doorward_records::code::Code;
 use doorward_records::decision::Decision;
-use doorward_records::facts::{FamilyFacts, RefreshFacts};
-use doorward_records::grant::Grant;
+use doorward_records::device::DeviceAuthorization;
+use doorward_records::facts::{CodeFacts, FamilyFacts, GrantFacts, GrantFilter, RefreshFacts};
+use doorward_records::grant::{Family, Grant};
 use doorward_records::key::StoredKey;
+use doorward_records::replay::Replay;
 use doorward_records::revocation::Revocation;
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
@@ -84,6 +87,59 @@ impl<Around: Decorated> Store for Around {
 
     async fn code(&self, code: Digest) -> Result<Option<Code>, LoadError> {
         self.inner().code(code).await
+    }
+
+    async fn code_facts(&self, code: Digest) -> Result<Option<CodeFacts>, LoadError> {
+        self.inner().code_facts(code).await
+    }
+
+    async fn grants(&self, filter: GrantFilter) -> Result<Vec<GrantFacts>, LoadError> {
+        self.inner().grants(filter).await
+    }
+
+    async fn families_of_user(&self, user: UserId) -> Result<Vec<Family>, LoadError> {
+        self.inner().families_of_user(user).await
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>, LoadError> {
+        self.inner().sessions_of(user).await
+    }
+
+    async fn authenticators(&self) -> Result<Vec<Authenticator>, LoadError> {
+        self.inner().authenticators().await
+    }
+
+    async fn authenticators_of(&self, user: UserId) -> Result<Vec<Authenticator>, LoadError> {
+        self.inner().authenticators_of(user).await
+    }
+
+    async fn authenticator_by_lookup(
+        &self,
+        lookup: Digest,
+    ) -> Result<Option<(Authenticator, User)>, LoadError> {
+        self.inner().authenticator_by_lookup(lookup).await
+    }
+
+    async fn replay(&self, key: Digest) -> Result<Option<Replay>, LoadError> {
+        self.inner().replay(key).await
+    }
+
+    async fn device_authorization(
+        &self,
+        device_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError> {
+        self.inner().device_authorization(device_code).await
+    }
+
+    async fn device_authorization_by_user_code(
+        &self,
+        user_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError> {
+        self.inner().device_authorization_by_user_code(user_code).await
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        self.inner().meta(name).await
     }
 
     async fn family(&self, id: FamilyId) -> Result<Option<FamilyFacts>, LoadError> {

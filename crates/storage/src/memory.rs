@@ -5,13 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use doorward_records::Unit;
 use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::authenticator::Authenticator;
 use doorward_records::client::Client;
 use doorward_records::code::Code;
 use doorward_records::decision::Decision;
-use doorward_records::facts::{FamilyFacts, RefreshFacts};
-use doorward_records::grant::Grant;
+use doorward_records::device::DeviceAuthorization;
+use doorward_records::facts::{CodeFacts, FamilyFacts, GrantFacts, GrantFilter, RefreshFacts};
+use doorward_records::grant::{Family, Grant};
 use doorward_records::key::StoredKey;
 use doorward_records::model::Tables;
+use doorward_records::replay::Replay;
 use doorward_records::revocation::Revocation;
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
@@ -129,6 +132,59 @@ impl Store for MemoryStore {
 
     async fn code(&self, code: Digest) -> Result<Option<Code>, LoadError> {
         self.read(|tables| tables.code(code))
+    }
+
+    async fn code_facts(&self, code: Digest) -> Result<Option<CodeFacts>, LoadError> {
+        self.read(|tables| tables.code_facts(code))
+    }
+
+    async fn grants(&self, filter: GrantFilter) -> Result<Vec<GrantFacts>, LoadError> {
+        self.read(|tables| tables.grants(&filter))
+    }
+
+    async fn families_of_user(&self, user: UserId) -> Result<Vec<Family>, LoadError> {
+        self.read(|tables| tables.families_of_user(user))
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>, LoadError> {
+        self.read(|tables| tables.sessions_of(user))
+    }
+
+    async fn authenticators(&self) -> Result<Vec<Authenticator>, LoadError> {
+        self.read(Tables::authenticators)
+    }
+
+    async fn authenticators_of(&self, user: UserId) -> Result<Vec<Authenticator>, LoadError> {
+        self.read(|tables| tables.authenticators_of(user))
+    }
+
+    async fn authenticator_by_lookup(
+        &self,
+        lookup: Digest,
+    ) -> Result<Option<(Authenticator, User)>, LoadError> {
+        self.read(|tables| tables.authenticator_by_lookup(lookup))
+    }
+
+    async fn replay(&self, key: Digest) -> Result<Option<Replay>, LoadError> {
+        self.read(|tables| tables.replay(key))
+    }
+
+    async fn device_authorization(
+        &self,
+        device_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError> {
+        self.read(|tables| tables.device_authorization(device_code))
+    }
+
+    async fn device_authorization_by_user_code(
+        &self,
+        user_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError> {
+        self.read(|tables| tables.device_authorization_by_user_code(user_code))
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        self.read(|tables| tables.meta(name))
     }
 
     async fn family(&self, id: FamilyId) -> Result<Option<FamilyFacts>, LoadError> {

@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 use doorward_records::Unit;
 use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::authenticator::Authenticator;
 use doorward_records::client::Client;
 use doorward_records::code::Code;
 use doorward_records::decision::Decision;
-use doorward_records::facts::{FamilyFacts, RefreshFacts};
-use doorward_records::grant::Grant;
+use doorward_records::device::DeviceAuthorization;
+use doorward_records::facts::{CodeFacts, FamilyFacts, GrantFacts, GrantFilter, RefreshFacts};
+use doorward_records::grant::{Family, Grant};
 use doorward_records::key::StoredKey;
+use doorward_records::replay::Replay;
 use doorward_records::revocation::Revocation;
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
@@ -79,6 +82,37 @@ pub trait Store: Send + Sync + 'static {
     async fn grants_of_client(&self, client: &ClientId) -> Result<Vec<Grant>, LoadError>;
     /// A code.
     async fn code(&self, code: Digest) -> Result<Option<Code>, LoadError>;
+    /// A code and what redeeming it depends on.
+    async fn code_facts(&self, code: Digest) -> Result<Option<CodeFacts>, LoadError>;
+    /// Consent records with their live families, by id.
+    async fn grants(&self, filter: GrantFilter) -> Result<Vec<GrantFacts>, LoadError>;
+    /// A user's live families, by id.
+    async fn families_of_user(&self, user: UserId) -> Result<Vec<Family>, LoadError>;
+    /// A user's sessions, by id.
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>, LoadError>;
+    /// All authenticators, by id.
+    async fn authenticators(&self) -> Result<Vec<Authenticator>, LoadError>;
+    /// A user's authenticators, by id: oldest first.
+    async fn authenticators_of(&self, user: UserId) -> Result<Vec<Authenticator>, LoadError>;
+    /// An authenticator by what it is found by, with its user.
+    async fn authenticator_by_lookup(
+        &self,
+        lookup: Digest,
+    ) -> Result<Option<(Authenticator, User)>, LoadError>;
+    /// A used name.
+    async fn replay(&self, key: Digest) -> Result<Option<Replay>, LoadError>;
+    /// A device authorization by what the device polls with.
+    async fn device_authorization(
+        &self,
+        device_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError>;
+    /// A device authorization by what the person types.
+    async fn device_authorization_by_user_code(
+        &self,
+        user_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError>;
+    /// A note.
+    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError>;
     /// A family and what it depends on.
     async fn family(&self, id: FamilyId) -> Result<Option<FamilyFacts>, LoadError>;
     /// A refresh token and its chain.

@@ -8,10 +8,11 @@ use doorward_types::time::UnixTime;
 
 use super::{Conflict, Tables};
 use crate::account::{SetupLink, User};
-use crate::client::Client;
+use crate::client::{Client, ClientStatus};
 use crate::code::{Code, CodeState};
+use crate::device::DeviceState;
 use crate::grant::{Family, Grant};
-use crate::key::{KeyState, StoredKey};
+use crate::key::KeyState;
 use crate::refresh::RefreshToken;
 use crate::revocation::{Revocation, Revoked};
 use crate::unit::Write;
@@ -32,6 +33,7 @@ impl Tables {
             | Write::DeleteSession(_)
             | Write::DeleteSessionsOf(_) => self.write_account(write),
             Write::InsertClient(_)
+            | Write::UpdateClient(_)
             | Write::SetClientStatus(..)
             | Write::TouchClient(..)
             | Write::DeleteClient(_)
@@ -40,8 +42,24 @@ impl Tables {
             | Write::UpdateDecision(_)
             | Write::InsertGrant(_)
             | Write::UpdateGrant(_)
+            | Write::DeleteGrant(_)
+            | Write::DeleteGrantsOf(_)
             | Write::InsertCode(_)
             | Write::SetCodeState { .. } => self.write_authorization(write),
+            Write::InsertKey(_)
+            | Write::ActivateKey(..)
+            | Write::RetireKey(..)
+            | Write::DeleteKey(_)
+            | Write::ReplaceSealed(..) => self.write_key(write),
+            Write::InsertAuthenticator(_)
+            | Write::UpdateAuthenticator(_)
+            | Write::DeleteAuthenticator(_)
+            | Write::DeleteAuthenticatorsOf(_) => self.write_authenticator(write),
+            Write::InsertReplay(_)
+            | Write::InsertDeviceAuthorization(_)
+            | Write::UpdateDeviceAuthorization(_)
+            | Write::SetMeta { .. }
+            | Write::EndAll => self.write_other(write),
             _ => self.write_token(write),
         }
     }
@@ -90,6 +108,15 @@ impl Tables {
     fn write_client(&mut self, write: &Write) -> Result<(), Conflict> {
         match write {
             Write::InsertClient(client) => insert(&mut self.clients, client.id.clone(), client.clone()),
+            Write::UpdateClient(client) => {
+                let row = self.clients.get_mut(&client.id).ok_or(Conflict)?;
+                *row = Client {
+                    tenant: row.tenant.clone(),
+                    created: row.created,
+                    ..client.clone()
+                };
+                Ok(())
+            }
             Write::SetClientStatus(id, status) => {
                 self.clients.get_mut(id).ok_or(Conflict)?.status = *status;
                 Ok(())
@@ -127,6 +154,14 @@ impl Tables {
                 row.updated = grant.updated;
                 Ok(())
             }
+            Write::DeleteGrant(id) => {
+                self.remove_grants(|grant| grant.id == *id);
+                Ok(())
+            }
+            Write::DeleteGrantsOf(user) => {
+                self.remove_grants(|grant| grant.user == *user);
+                Ok(())
+            }
             Write::InsertCode(code) => self.insert_code(code),
             Write::SetCodeState { code, state, misses } => {
                 let row = self.codes.get_mut(code).ok_or(Conflict)?;
@@ -161,15 +196,15 @@ impl Tables {
                 Ok(())
             }
             Write::RevokeFamiliesOf(user) => {
-                let grants: Vec<GrantId> = self
-                    .grants
-                    .values()
-                    .filter(|grant| grant.user == *user)
-                    .map(|grant| grant.id)
-                    .collect();
-                for family in self.families.values_mut() {
-                    family.revoked |= grants.contains(&family.grant);
-                }
+                self.revoke_families_under(|grant| grant.user == *user);
+                Ok(())
+            }
+            Write::RevokeFamiliesOfGrant(id) => {
+                self.revoke_families_under(|grant| grant.id == *id);
+                Ok(())
+            }
+            Write::RevokeFamiliesOfClient(client) => {
+                self.revoke_families_under(|grant| grant.client == *client);
                 Ok(())
             }
             Write::SetFamilyScopes(id, scopes) => {
@@ -189,16 +224,135 @@ impl Tables {
                 self.append_revocation(revoked, *at, *expires);
                 Ok(())
             }
-            Write::InsertKey(key) => self.insert_key(key),
-            Write::RetireKey(id) => {
-                self.keys.get_mut(id).ok_or(Conflict)?.state = KeyState::Retired;
-                Ok(())
-            }
             Write::Sweep { .. } => {
                 self.sweep(write);
                 Ok(())
             }
             _ => Err(Conflict),
+        }
+    }
+
+    fn write_key(&mut self, write: &Write) -> Result<(), Conflict> {
+        match write {
+            Write::InsertKey(key) => {
+                if key.state != KeyState::Retired && self.has_key_like(key, key.state) {
+                    return Err(Conflict);
+                }
+                insert(&mut self.keys, key.id.clone(), key.clone())
+            }
+            Write::ActivateKey(id, at) => {
+                let key = self.keys.get(id).ok_or(Conflict)?;
+                if key.state != KeyState::Next || self.has_key_like(key, KeyState::Active) {
+                    return Err(Conflict);
+                }
+                let row = self.keys.get_mut(id).ok_or(Conflict)?;
+                row.state = KeyState::Active;
+                row.activated = Some(*at);
+                Ok(())
+            }
+            Write::RetireKey(id, at) => {
+                let row = self.keys.get_mut(id).ok_or(Conflict)?;
+                row.state = KeyState::Retired;
+                row.retired = row.retired.or(Some(*at));
+                Ok(())
+            }
+            Write::DeleteKey(id) => {
+                self.keys.remove(id);
+                Ok(())
+            }
+            Write::ReplaceSealed(id, sealed) => {
+                self.keys.get_mut(id).ok_or(Conflict)?.sealed.clone_from(sealed);
+                Ok(())
+            }
+            _ => Err(Conflict),
+        }
+    }
+
+    fn write_authenticator(&mut self, write: &Write) -> Result<(), Conflict> {
+        match write {
+            Write::InsertAuthenticator(row) => {
+                parent(self.users.contains_key(&row.user))?;
+                if row.lookup.is_some() && self.authenticators.values().any(|it| it.lookup == row.lookup) {
+                    return Err(Conflict);
+                }
+                insert(&mut self.authenticators, row.id, row.clone())
+            }
+            Write::UpdateAuthenticator(changed) => {
+                let row = self.authenticators.get_mut(&changed.id).ok_or(Conflict)?;
+                row.name.clone_from(&changed.name);
+                row.sealed.clone_from(&changed.sealed);
+                row.counter = changed.counter;
+                row.last_used = changed.last_used;
+                Ok(())
+            }
+            Write::DeleteAuthenticator(id) => {
+                self.authenticators.remove(id);
+                Ok(())
+            }
+            Write::DeleteAuthenticatorsOf(user) => {
+                self.authenticators.retain(|_, row| row.user != *user);
+                Ok(())
+            }
+            _ => Err(Conflict),
+        }
+    }
+
+    fn write_other(&mut self, write: &Write) -> Result<(), Conflict> {
+        match write {
+            Write::InsertReplay(replay) => insert(&mut self.replays, replay.key, *replay),
+            Write::InsertDeviceAuthorization(row) => {
+                parent(self.clients.contains_key(&row.client))?;
+                self.approved_under_a_grant(&row.state)?;
+                if self.device_authorization_by_user_code(row.user_code).is_some() {
+                    return Err(Conflict);
+                }
+                insert(&mut self.device_authorizations, row.device_code, row.clone())
+            }
+            Write::UpdateDeviceAuthorization(changed) => {
+                self.approved_under_a_grant(&changed.state)?;
+                let row = self
+                    .device_authorizations
+                    .get_mut(&changed.device_code)
+                    .ok_or(Conflict)?;
+                let is_final = matches!(row.state, DeviceState::Denied | DeviceState::Redeemed { .. });
+                if is_final && row.state != changed.state {
+                    return Err(Conflict);
+                }
+                row.interval = changed.interval;
+                row.last_poll = changed.last_poll;
+                row.state = changed.state.clone();
+                Ok(())
+            }
+            Write::SetMeta { name, value } => {
+                self.meta.insert(name.clone(), value.clone());
+                Ok(())
+            }
+            Write::EndAll => {
+                for family in self.families.values_mut() {
+                    family.revoked = true;
+                }
+                self.sessions.clear();
+                self.setup_links.clear();
+                self.decisions.clear();
+                self.codes.clear();
+                self.device_authorizations.clear();
+                Ok(())
+            }
+            _ => Err(Conflict),
+        }
+    }
+
+    fn approved_under_a_grant(&self, state: &DeviceState) -> Result<(), Conflict> {
+        match state {
+            DeviceState::Approved { grant, .. } => parent(self.grants.contains_key(grant)),
+            _ => Ok(()),
+        }
+    }
+
+    fn revoke_families_under(&mut self, of: impl Fn(&Grant) -> bool) {
+        let grants: Vec<GrantId> = self.grants.values().filter(|g| of(g)).map(|g| g.id).collect();
+        for family in self.families.values_mut() {
+            family.revoked |= grants.contains(&family.grant);
         }
     }
 
@@ -260,22 +414,17 @@ impl Tables {
         self.revocations.insert(sequence, entry);
     }
 
-    fn insert_key(&mut self, key: &StoredKey) -> Result<(), Conflict> {
-        if key.state == KeyState::Active && self.has_active_key_like(key) {
-            return Err(Conflict);
-        }
-        insert(&mut self.keys, key.id.clone(), key.clone())
-    }
-
     fn remove_user(&mut self, id: UserId) {
         self.users.remove(&id);
         self.setup_links.retain(|_, link| link.user != id);
         self.sessions.retain(|_, session| session.user != id);
+        self.authenticators.retain(|_, row| row.user != id);
         self.remove_grants(|grant| grant.user == id);
     }
 
     fn remove_client(&mut self, id: &ClientId) {
         self.clients.remove(id);
+        self.device_authorizations.retain(|_, row| row.client != *id);
         self.remove_grants(|grant| grant.client == *id);
     }
 
@@ -283,6 +432,9 @@ impl Tables {
         let gone: Vec<GrantId> = self.grants.values().filter(|g| goes(g)).map(|g| g.id).collect();
         self.grants.retain(|id, _| !gone.contains(id));
         self.codes.retain(|_, code| !gone.contains(&code.grant));
+        self.device_authorizations.retain(
+            |_, row| !matches!(&row.state, DeviceState::Approved { grant, .. } if gone.contains(grant)),
+        );
         self.remove_families(|family| gone.contains(&family.grant));
     }
 
@@ -304,16 +456,27 @@ impl Tables {
             .any(|family| family.client == *client && !family.revoked)
     }
 
+    /// Whether a client may go by itself: an operator's may not, nor one that an operator approved or switched
+    /// off.
+    pub(super) fn is_reapable(client: &Client) -> bool {
+        client.origin.is_self_service()
+            && client.status != ClientStatus::Disabled
+            && client.approved.is_none()
+    }
+
     fn reap_clients(&mut self, before: UnixTime, limit: u64) {
         let mut idle: Vec<&Client> = self
             .clients
             .values()
+            .filter(|client| Self::is_reapable(client))
             .filter(|client| client.last_used < before && !self.has_grant(&client.id))
             .collect();
         idle.sort_by(|a, b| a.last_used.cmp(&b.last_used).then_with(|| a.id.cmp(&b.id)));
         idle.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let gone: Vec<ClientId> = idle.into_iter().map(|client| client.id.clone()).collect();
-        self.clients.retain(|id, _| !gone.contains(id));
+        for id in &gone {
+            self.remove_client(id);
+        }
     }
 
     fn sweep(&mut self, write: &Write) {
@@ -332,7 +495,10 @@ impl Tables {
         self.setup_links.retain(|_, link| link.expires > *now);
         self.decisions.retain(|_, decision| decision.expires > *now);
         self.revocations.retain(|_, entry| entry.expires > *now);
+        self.replays.retain(|_, replay| replay.expires > *now);
         self.codes.retain(|_, code| code.expires > kept_since);
+        self.device_authorizations
+            .retain(|_, row| row.expires > kept_since);
         self.remove_families(|family| {
             family.last_used < *families_idle_since
                 || family.created < *families_created_before
@@ -341,8 +507,11 @@ impl Tables {
         let gone: Vec<ClientId> = self
             .clients
             .values()
+            .filter(|client| Self::is_reapable(client))
             .filter(|client| {
-                if self.has_grant(&client.id) {
+                if client.expires.is_some_and(|expires| expires <= *now) {
+                    true
+                } else if self.has_grant(&client.id) {
                     client.last_used < *clients_unused_since && !self.has_live_family(&client.id)
                 } else {
                     client.last_used < *clients_ungranted_since

@@ -311,7 +311,7 @@ pub(super) async fn revocations_are_numbered_in_order(store: &dyn Store) {
     // A number that was given to a unit that was not applied may or may not be skipped; it is not known.
     let failing = vec![
         revoke(Revoked::User(user_id(1)), 99),
-        Write::RetireKey(sample::key_id(9)),
+        Write::RetireKey(sample::key_id(9), at(1)),
     ];
     conflicts(store, Unit::writes(failing)).await;
     let third = done(store, vec![revoke(Revoked::Family(family_id(7)), 99)]).await;
@@ -366,13 +366,14 @@ pub(super) async fn one_key_is_active(store: &dyn Store) {
     done(
         store,
         vec![
-            Write::RetireKey(first.id.clone()),
+            Write::RetireKey(first.id.clone(), at(8)),
             Write::InsertKey(second.clone()),
         ],
     )
     .await;
     let mut retired = first;
     retired.state = KeyState::Retired;
+    retired.retired = Some(at(8));
     assert_eq!(store.keys().await.unwrap(), [other_purpose, second, retired]);
 }
 

@@ -280,7 +280,7 @@ impl Dice {
                 };
                 Write::InsertKey(sample::key(n, self.purpose(), state))
             }
-            _ => Write::RetireKey(key_id(n)),
+            _ => Write::RetireKey(key_id(n), self.time()),
         }
     }
 

@@ -1,14 +1,19 @@
 //! Rows made from numbers.
 
+use std::time::Duration;
+
 use doorward_records::account::{Session, SetupLink, User};
-use doorward_records::client::{Client, ClientMetadata, ClientOrigin, ClientStatus};
+use doorward_records::authenticator::{Authenticator, AuthenticatorKind};
+use doorward_records::client::{CachedDocument, Client, ClientMetadata, ClientOrigin, ClientStatus};
 use doorward_records::code::{Code, CodeState};
 use doorward_records::decision::{Answer, Decision};
+use doorward_records::device::{DeviceAuthorization, DeviceState};
 use doorward_records::grant::{Evidence, Family, Grant};
 use doorward_records::key::{KeyPurpose, KeyState, StoredKey};
 use doorward_records::refresh::RefreshToken;
+use doorward_records::replay::Replay;
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, KeyId, Tenant, UserId};
+use doorward_types::id::{AuthenticatorId, ClientId, FamilyId, GrantId, KeyId, Tenant, TraceId, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
@@ -92,14 +97,17 @@ pub(crate) fn session(n: u64, user: u64) -> Session {
         user: user_id(user),
         authenticated_at: at(1),
         expires: at(100),
+        device: n.is_multiple_of(2).then(|| "Firefox on Linux".into()),
+        methods: vec!["pwd".into(), "otp".into()],
     }
 }
 
 pub(crate) fn client(n: u64) -> Client {
+    let redirect_uris = vec![
+        "http://127.0.0.1/callback".into(),
+        format!("https://c{n}.test/cb"),
+    ];
     Client {
-        tenant: Tenant::default_tenant(),
-        id: client_id(n),
-        origin: ClientOrigin::Dynamic,
         status: if n % 3 == 2 {
             ClientStatus::Pending
         } else {
@@ -109,22 +117,107 @@ pub(crate) fn client(n: u64) -> Client {
             client_name: n
                 .is_multiple_of(2)
                 .then(|| format!("Client {n} \u{202e}\u{1f980}")),
-            client_uri: None,
-            redirect_uris: vec![
-                "http://127.0.0.1/callback".into(),
-                format!("https://c{n}.test/cb"),
-            ],
-            grant_types: vec!["authorization_code".into(), "refresh_token".into()],
-            response_types: vec!["code".into()],
-            token_endpoint_auth_method: "none".into(),
             application_type: Some("native".into()),
-            scope: None,
-            software_id: None,
             dpop_bound_access_tokens: n % 2 == 1,
+            ..ClientMetadata::public(redirect_uris)
         },
-        created: at(i64::try_from(n).unwrap()),
-        last_used: at(i64::try_from(n).unwrap()),
+        ..Client::new(
+            client_id(n),
+            ClientOrigin::Dynamic,
+            ClientMetadata::public(Vec::new()),
+            at(i64::try_from(n).unwrap()),
+        )
     }
+}
+
+/// The client with everything that it can have, of the `kind`-th origin and state.
+pub(crate) fn full_client(n: u64, kind: u64) -> Client {
+    let origins = [
+        ClientOrigin::Confidential,
+        ClientOrigin::Operator,
+        ClientOrigin::MetadataDocument,
+        ClientOrigin::Configured,
+        ClientOrigin::Dynamic,
+    ];
+    let mut client = client(n);
+    client.origin = *origins
+        .iter()
+        .cycle()
+        .nth(usize::try_from(kind % 5).unwrap())
+        .unwrap();
+    if kind % 3 == 1 {
+        client.status = ClientStatus::Disabled;
+    }
+    client.metadata.token_endpoint_auth_method = "private_key_jwt".into();
+    client.metadata.jwks = Some(r#"{"keys":[]}"#.into());
+    client.metadata.jwks_uri = Some(format!("https://c{n}.test/keys"));
+    client.metadata.token_endpoint_auth_signing_alg = Some("ES256".into());
+    client.secret = Some(digest("secret", n));
+    client.registration_token = Some(digest("registration", n));
+    client.servers = Some(vec!["files".into(), "with \"quotes\"".into()]);
+    client.introspects = vec!["files".into()];
+    client.document = Some(CachedDocument {
+        fetched: at(1),
+        fresh_until: at(2),
+        jwks: Some("{}".into()),
+        jwks_fetched: Some(at(3)),
+        jwks_fresh_until: None,
+    });
+    client.expires = Some(at(40));
+    client.approved = kind.is_multiple_of(2).then(|| at(5));
+    client
+}
+
+pub(crate) fn authenticator(n: u64, user: u64) -> Authenticator {
+    Authenticator {
+        id: authenticator_id(n),
+        tenant: Tenant::default_tenant(),
+        user: user_id(user),
+        kind: match n % 3 {
+            0 => AuthenticatorKind::Passkey,
+            1 => AuthenticatorKind::Totp,
+            _ => AuthenticatorKind::RecoveryCode,
+        },
+        name: format!("Key {n} \u{1f511}"),
+        lookup: (n % 3 != 1).then(|| digest("credential", n % 2)),
+        sealed: vec![1, 0, 255],
+        counter: n,
+        created: at(3),
+        last_used: None,
+    }
+}
+
+pub(crate) fn replay(n: u64) -> Replay {
+    Replay {
+        key: digest("jti", n),
+        expires: at(60),
+    }
+}
+
+pub(crate) fn device_authorization(n: u64, client: u64, state: DeviceState) -> DeviceAuthorization {
+    DeviceAuthorization {
+        device_code: digest("device", n),
+        user_code: digest("user code", n % 3),
+        tenant: Tenant::default_tenant(),
+        client: client_id(client),
+        resource: resource(n % 2),
+        offered: scopes(n),
+        created: at(10),
+        expires: at(70),
+        interval: Duration::from_secs(5),
+        last_poll: None,
+        state,
+        trace: trace(n),
+    }
+}
+
+/// A trace id for every second row.
+pub(crate) fn trace(n: u64) -> Option<TraceId> {
+    TraceId::from_bytes(u128::from(n % 2).to_be_bytes())
+}
+
+pub(crate) fn authenticator_id(n: u64) -> AuthenticatorId {
+    AuthenticatorId::from_uuid(id(4, n))
 }
 
 pub(crate) fn decision(n: u64, answer: Answer) -> Decision {
@@ -174,6 +267,7 @@ pub(crate) fn code(n: u64, grant: &Grant) -> Code {
         expires: at(70),
         state: CodeState::Open,
         misses: 0,
+        trace: trace(n),
     }
 }
 
@@ -191,6 +285,8 @@ pub(crate) fn family(n: u64, grant: &Grant) -> Family {
         last_used: at(20),
         late_repeat: None,
         revoked: false,
+        trace: trace(n),
+        device: n.is_multiple_of(2).then(|| "claude-code/2.1 \u{1f980}".into()),
     }
 }
 
@@ -214,5 +310,7 @@ pub(crate) fn key(n: u64, purpose: KeyPurpose, state: KeyState) -> StoredKey {
         sealed: vec![0, 1, 2, 255],
         public_jwk: (purpose == KeyPurpose::AccessToken).then(|| r#"{"kty":"EC"}"#.into()),
         created: at(i64::try_from(n).unwrap()),
+        activated: (state == KeyState::Active).then(|| at(7)),
+        retired: None,
     }
 }

@@ -1,5 +1,8 @@
 //! What each write does, inside the writing transaction.
 
+mod key;
+mod other;
+
 use std::time::Duration;
 
 use doorward_records::account::{Session, SetupLink, User};
@@ -7,17 +10,16 @@ use doorward_records::client::Client;
 use doorward_records::code::{Code, CodeState};
 use doorward_records::decision::{Answer, Decision};
 use doorward_records::grant::{Family, Grant};
-use doorward_records::key::StoredKey;
 use doorward_records::refresh::RefreshToken;
 use doorward_records::revocation::Revoked;
 use doorward_records::{Unit, Write};
 use doorward_types::digest::Digest;
-use doorward_types::id::{FamilyId, Tenant};
+use doorward_types::id::{FamilyId, Tenant, TraceId};
 use doorward_types::time::UnixTime;
 use rusqlite::{Connection, ErrorCode, Params, ffi, params};
 
 use super::rows::RowError;
-use super::values::{code_state, digest, integer, key_state, origin, purpose, status, uuid};
+use super::values::{code_state, digest, integer, origin, status, uuid};
 use super::{check, open};
 
 /// How long codes and revoked families are kept after they ended, so that a late replay is recognised.
@@ -93,6 +95,7 @@ fn write_account_or(c: &Connection, write: &Write) -> Applied {
 fn write_client_or(c: &Connection, write: &Write) -> Applied {
     match write {
         Write::InsertClient(client) => insert_client(c, client),
+        Write::UpdateClient(client) => update_client(c, client),
         Write::SetClientStatus(id, to) => row(
             c,
             "UPDATE clients SET status = ?2 WHERE id = ?1",
@@ -106,7 +109,8 @@ fn write_client_or(c: &Connection, write: &Write) -> Applied {
         Write::DeleteClient(id) => any(c, "DELETE FROM clients WHERE id = ?1", [id.as_str()]),
         Write::ReapClients { before, limit } => {
             let sql = "DELETE FROM clients WHERE id IN (SELECT id FROM clients WHERE last_used < ?1 \
-                       AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id) \
+                       AND origin IN ('dynamic', 'confidential', 'metadata_document') \
+                       AND status <> 'disabled' AND approved IS NULL AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id) \
                        ORDER BY last_used, id LIMIT ?2)";
             any(c, sql, (before.millis(), integer(*limit)))
         }
@@ -120,6 +124,10 @@ fn write_authorization_or(c: &Connection, write: &Write) -> Applied {
         Write::UpdateDecision(decision) => update_decision(c, decision),
         Write::InsertGrant(grant) => insert_grant(c, grant),
         Write::UpdateGrant(grant) => update_grant(c, grant),
+        Write::DeleteGrant(id) => any(c, "DELETE FROM grants WHERE id = ?1", [uuid(id.as_uuid())]),
+        Write::DeleteGrantsOf(user) => {
+            any(c, "DELETE FROM grants WHERE user_id = ?1", [uuid(user.as_uuid())])
+        }
         Write::InsertCode(code) => insert_code(c, code),
         Write::SetCodeState { code, state, misses } => set_code_state(c, code, state, *misses),
         _ => write_token(c, write),
@@ -149,6 +157,16 @@ fn write_token(c: &Connection, write: &Write) -> Applied {
                        WHERE grant_id IN (SELECT id FROM grants WHERE user_id = ?1)";
             any(c, sql, [uuid(user.as_uuid())])
         }
+        Write::RevokeFamiliesOfGrant(id) => any(
+            c,
+            "UPDATE families SET revoked = 1 WHERE grant_id = ?1",
+            [uuid(id.as_uuid())],
+        ),
+        Write::RevokeFamiliesOfClient(client) => {
+            let sql = "UPDATE families SET revoked = 1 \
+                       WHERE grant_id IN (SELECT id FROM grants WHERE client_id = ?1)";
+            any(c, sql, [client.as_str()])
+        }
         Write::SetFamilyScopes(id, scopes) => {
             let sql = "UPDATE families SET scopes = ?2 WHERE id = ?1";
             row(c, sql, (uuid(id.as_uuid()), scopes.to_string()))
@@ -159,14 +177,8 @@ fn write_token(c: &Connection, write: &Write) -> Applied {
             row(c, sql, (digest(token), at.millis()))
         }
         Write::AppendRevocation { revoked, at, expires } => append_revocation(c, revoked, *at, *expires),
-        Write::InsertKey(key) => insert_key(c, key),
-        Write::RetireKey(id) => row(
-            c,
-            "UPDATE keys SET state = 'retired' WHERE id = ?1",
-            [id.as_str()],
-        ),
         Write::Sweep { .. } => sweep(c, write),
-        _ => Err(ApplyError::Refused("an unknown write")),
+        _ => key::write_or(c, write),
     }
 }
 
@@ -212,15 +224,23 @@ fn insert_setup_link(c: &Connection, link: &SetupLink) -> Applied {
 fn insert_session(c: &Connection, session: &Session) -> Applied {
     let user = uuid(session.user.as_uuid());
     needs_parent(c, "SELECT 1 FROM users WHERE id = ?1", [user])?;
-    let sql = "INSERT INTO sessions (id, tenant, user_id, authenticated_at, expires) \
-               VALUES (?1, (SELECT tenant FROM users WHERE id = ?2), ?2, ?3, ?4)";
-    let times = (session.authenticated_at.millis(), session.expires.millis());
-    row(c, sql, (digest(&session.id), user, times.0, times.1))
+    let sql = "INSERT INTO sessions (id, tenant, user_id, authenticated_at, expires, device, methods) \
+               VALUES (?1, (SELECT tenant FROM users WHERE id = ?2), ?2, ?3, ?4, ?5, ?6)";
+    let values = params![
+        digest(&session.id),
+        user,
+        session.authenticated_at.millis(),
+        session.expires.millis(),
+        session.device,
+        json(&session.methods)?,
+    ];
+    row(c, sql, values)
 }
 
 fn insert_client(c: &Connection, client: &Client) -> Applied {
-    let sql = "INSERT INTO clients (id, tenant, origin, status, metadata, created, last_used) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT INTO clients (id, tenant, origin, status, metadata, created, last_used, secret, \
+               registration_token, servers, introspects, document, expires, approved) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     let values = params![
         client.id.as_str(),
         client.tenant.as_str(),
@@ -229,6 +249,34 @@ fn insert_client(c: &Connection, client: &Client) -> Applied {
         json(&client.metadata)?,
         client.created.millis(),
         client.last_used.millis(),
+        client.secret.as_ref().map(digest),
+        client.registration_token.as_ref().map(digest),
+        client.servers.as_ref().map(json).transpose()?,
+        json(&client.introspects)?,
+        client.document.as_ref().map(json).transpose()?,
+        client.expires.map(UnixTime::millis),
+        client.approved.map(UnixTime::millis),
+    ];
+    row(c, sql, values)
+}
+
+fn update_client(c: &Connection, client: &Client) -> Applied {
+    let sql = "UPDATE clients SET origin = ?2, status = ?3, metadata = ?4, last_used = ?5, secret = ?6, \
+               registration_token = ?7, servers = ?8, introspects = ?9, document = ?10, expires = ?11, \
+               approved = ?12 WHERE id = ?1";
+    let values = params![
+        client.id.as_str(),
+        origin(client.origin),
+        status(client.status),
+        json(&client.metadata)?,
+        client.last_used.millis(),
+        client.secret.as_ref().map(digest),
+        client.registration_token.as_ref().map(digest),
+        client.servers.as_ref().map(json).transpose()?,
+        json(&client.introspects)?,
+        client.document.as_ref().map(json).transpose()?,
+        client.expires.map(UnixTime::millis),
+        client.approved.map(UnixTime::millis),
     ];
     row(c, sql, values)
 }
@@ -305,8 +353,8 @@ fn update_grant(c: &Connection, grant: &Grant) -> Applied {
 
 fn insert_code(c: &Connection, code: &Code) -> Applied {
     let sql = "INSERT INTO codes (code, tenant, grant_id, user_id, client_id, redirect_uri, \
-               code_challenge, resource, scopes, issued, expires, state, family_id, misses) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+               code_challenge, resource, scopes, issued, expires, state, family_id, misses, trace) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     let (state, family) = code_state(&code.state);
     let values = params![
         digest(&code.code),
@@ -323,6 +371,7 @@ fn insert_code(c: &Connection, code: &Code) -> Applied {
         state,
         family.map(|family| uuid(family.as_uuid())),
         code.misses,
+        code.trace.as_ref().map(TraceId::as_bytes),
     ];
     row(c, sql, values)
 }
@@ -339,7 +388,8 @@ fn set_code_state(c: &Connection, code: &Digest, state: &CodeState, misses: u32)
 
 fn insert_family(c: &Connection, family: &Family) -> Applied {
     let sql = "INSERT INTO families (id, tenant, grant_id, user_id, client_id, resource, scopes, created, \
-               last_used, late_repeat, revoked) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+               last_used, late_repeat, revoked, trace, device) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let values = params![
         uuid(family.id.as_uuid()),
         family.tenant.as_str(),
@@ -352,6 +402,8 @@ fn insert_family(c: &Connection, family: &Family) -> Applied {
         family.last_used.millis(),
         family.late_repeat.map(UnixTime::millis),
         family.revoked,
+        family.trace.as_ref().map(TraceId::as_bytes),
+        family.device,
     ];
     row(c, sql, values)
 }
@@ -377,6 +429,8 @@ fn append_revocation(c: &Connection, revoked: &Revoked, at: UnixTime, expires: U
         Revoked::Family(id) => ("family", id.to_string()),
         Revoked::User(id) => ("user", id.to_string()),
         Revoked::Client(id) => ("client", id.to_string()),
+        Revoked::Token(id) => ("token", id.to_string()),
+        Revoked::Everything => ("everything", String::new()),
     };
     let sql = "INSERT INTO revocations (tenant, kind, target, at, expires) VALUES (?1, ?2, ?3, ?4, ?5)";
     let tenant = Tenant::default_tenant();
@@ -385,21 +439,6 @@ fn append_revocation(c: &Connection, revoked: &Revoked, at: UnixTime, expires: U
         sql,
         (tenant.as_str(), kind, target, at.millis(), expires.millis()),
     )
-}
-
-fn insert_key(c: &Connection, key: &StoredKey) -> Applied {
-    let sql = "INSERT INTO keys (id, tenant, purpose, state, sealed, public_jwk, created) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let values = params![
-        key.id.as_str(),
-        key.tenant.as_str(),
-        purpose(key.purpose),
-        key_state(key.state),
-        key.sealed,
-        key.public_jwk,
-        key.created.millis(),
-    ];
-    row(c, sql, values)
 }
 
 fn sweep(c: &Connection, write: &Write) -> Applied {
@@ -419,7 +458,13 @@ fn sweep(c: &Connection, write: &Write) -> Applied {
     any(c, "DELETE FROM setup_links WHERE expires <= ?1", [now])?;
     any(c, "DELETE FROM decisions WHERE expires <= ?1", [now])?;
     any(c, "DELETE FROM revocations WHERE expires <= ?1", [now])?;
+    any(c, "DELETE FROM replays WHERE expires <= ?1", [now])?;
     any(c, "DELETE FROM codes WHERE expires <= ?1", [kept_since])?;
+    any(
+        c,
+        "DELETE FROM device_authorizations WHERE expires <= ?1",
+        [kept_since],
+    )?;
     let families = "DELETE FROM families WHERE last_used < ?1 OR created < ?2 \
                     OR (revoked = 1 AND last_used < ?3)";
     any(
@@ -431,8 +476,11 @@ fn sweep(c: &Connection, write: &Write) -> Applied {
             kept_since,
         ),
     )?;
-    // With a consent record: idle and without a live chain. Without one: idle.
-    let clients = "DELETE FROM clients WHERE CASE \
+    // With a consent record: idle and without a live chain. Without one: idle. Or its registration ended.
+    let clients = "DELETE FROM clients \
+                   WHERE origin IN ('dynamic', 'confidential', 'metadata_document') \
+                   AND status <> 'disabled' AND approved IS NULL AND CASE \
+                   WHEN expires <= ?3 THEN 1 \
                    WHEN EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id) \
                    THEN last_used < ?2 AND NOT EXISTS (SELECT 1 FROM families \
                    WHERE families.client_id = clients.id AND revoked = 0) \
@@ -440,7 +488,11 @@ fn sweep(c: &Connection, write: &Write) -> Applied {
     any(
         c,
         clients,
-        (clients_ungranted_since.millis(), clients_unused_since.millis()),
+        (
+            clients_ungranted_since.millis(),
+            clients_unused_since.millis(),
+            now,
+        ),
     )
 }
 

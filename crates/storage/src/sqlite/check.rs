@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::query::{self, exists};
 use super::rows::RowError;
-use super::values::{code_state, digest, integer, purpose, status, uuid};
+use super::values::{code_state, digest, integer, key_state, purpose, status, uuid};
 
 /// Whether `precondition` holds now.
 pub(super) fn holds(c: &Connection, precondition: &Precondition) -> Result<bool, RowError> {
@@ -30,6 +30,7 @@ pub(super) fn holds(c: &Connection, precondition: &Precondition) -> Result<bool,
         Precondition::ClientAbsent(id) => {
             Ok(!exists(c, "SELECT 1 FROM clients WHERE id = ?1", [id.as_str()])?)
         }
+        Precondition::ClientIs(client) => Ok(query::client(c, &client.id)?.as_ref() == Some(client)),
         Precondition::UngrantedClientsBelow(limit) => ungranted_clients_below(c, *limit),
         Precondition::DecisionAbsent(nonce) => Ok(!exists(
             c,
@@ -42,6 +43,10 @@ pub(super) fn holds(c: &Connection, precondition: &Precondition) -> Result<bool,
         Precondition::GrantExists(id) => {
             exists(c, "SELECT 1 FROM grants WHERE id = ?1", [uuid(id.as_uuid())])
         }
+        Precondition::LiveFamiliesOfGrantAre(id, expected) => Ok(query::live_families_under(c, *id)?
+            .iter()
+            .map(|family| family.id)
+            .eq(expected.iter().copied())),
         Precondition::GrantAbsent(grant) => {
             let found = query::grant(
                 c,
@@ -76,12 +81,40 @@ pub(super) fn holds(c: &Connection, precondition: &Precondition) -> Result<bool,
             let sql = "SELECT 1 FROM keys WHERE tenant = ?1 AND purpose = ?2 AND state = 'active'";
             Ok(!exists(c, sql, [key.tenant.as_str(), purpose(key.purpose)])?)
         }
+        Precondition::KeyHasState(id, state) => {
+            let sql = "SELECT 1 FROM keys WHERE id = ?1 AND state = ?2";
+            exists(c, sql, [id.as_str(), key_state(*state)])
+        }
+        _ => holds_other(c, precondition),
+    }
+}
+
+fn holds_other(c: &Connection, precondition: &Precondition) -> Result<bool, RowError> {
+    match precondition {
+        Precondition::AuthenticatorIs(row) => Ok(query::authenticator(c, row.id)?.as_ref() == Some(row)),
+        Precondition::ReplayAbsent(key) => Ok(query::replay(c, *key)?.is_none()),
+        Precondition::DeviceAuthorizationIs(row) => {
+            Ok(query::device_authorization(c, row.device_code)?.as_ref() == Some(row))
+        }
+        Precondition::DeviceAuthorizationsBelow(limit) => {
+            let sql = "SELECT count(*) FROM (SELECT 1 FROM device_authorizations LIMIT ?1)";
+            counted_below(c, sql, *limit)
+        }
+        Precondition::UserCodeFree(code) => Ok(query::device_authorization_by_user_code(c, *code)?.is_none()),
+        Precondition::MetaIs { name, value } => Ok(query::meta(c, name)? == *value),
+        // A fact that is not known does not hold.
+        _ => Ok(false),
     }
 }
 
 fn ungranted_clients_below(c: &Connection, limit: u64) -> Result<bool, RowError> {
     let sql = "SELECT count(*) FROM (SELECT 1 FROM clients \
-               WHERE NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id) LIMIT ?1)";
+               WHERE origin IN ('dynamic', 'confidential', 'metadata_document') AND status <> 'disabled' \
+               AND approved IS NULL AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id) LIMIT ?1)";
+    counted_below(c, sql, limit)
+}
+
+fn counted_below(c: &Connection, sql: &str, limit: u64) -> Result<bool, RowError> {
     let counted: i64 = c
         .prepare_cached(sql)?
         .query_row([integer(limit)], |row| row.get(0))?;

@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 /// "DWRD": marks a database as ours.
 pub(crate) const APPLICATION_ID: i32 = 0x4457_5244;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/001_first.sql"),
+    include_str!("../../migrations/002_complete.sql"),
+];
 
 /// The schema version of this program.
 pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;
@@ -18,12 +21,23 @@ pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 /// Applies the missing migrations, each in its own transaction. Another process that does the same at the
-/// same time is waited for, and what it did is not done again.
+/// same time is waited for, and what it did is not done again. Foreign keys are on afterwards.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    // Inside a transaction this would do nothing. With it on, replacing a table would take its children along.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let migrated = apply_missing(connection);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrated
+}
+
+fn apply_missing(connection: &mut Connection) -> rusqlite::Result<()> {
     for (before, sql) in (0..).zip(MIGRATIONS) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if version(&transaction)? == before {
             transaction.execute_batch(sql)?;
+            if transaction.prepare("PRAGMA foreign_key_check")?.exists([])? {
+                return Err(rusqlite::Error::ExecuteReturnedResults);
+            }
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", before + 1)?;
             transaction.commit()?;
@@ -48,7 +62,7 @@ mod tests {
             .unwrap()
             .map(Result::unwrap)
             .collect();
-        assert_eq!(tables.len(), 12);
+        assert_eq!(tables.len(), 15);
         for (table, strict) in tables {
             assert!(strict, "{table}");
             let tenants: i64 = connection

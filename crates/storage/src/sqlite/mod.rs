@@ -18,12 +18,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use doorward_records::Unit;
 use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::authenticator::Authenticator;
 use doorward_records::client::Client;
 use doorward_records::code::Code;
 use doorward_records::decision::Decision;
-use doorward_records::facts::{FamilyFacts, RefreshFacts};
-use doorward_records::grant::Grant;
+use doorward_records::device::DeviceAuthorization;
+use doorward_records::facts::{CodeFacts, FamilyFacts, GrantFacts, GrantFilter, RefreshFacts};
+use doorward_records::grant::{Family, Grant};
 use doorward_records::key::StoredKey;
+use doorward_records::replay::Replay;
 use doorward_records::revocation::Revocation;
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
@@ -130,6 +133,68 @@ impl Store for SqliteStore {
 
     async fn code(&self, code: Digest) -> Result<Option<Code>, LoadError> {
         self.readers.read(move |c| query::code(c, code)).await
+    }
+
+    async fn code_facts(&self, code: Digest) -> Result<Option<CodeFacts>, LoadError> {
+        self.readers.read(move |c| query::code_facts(c, code)).await
+    }
+
+    async fn grants(&self, filter: GrantFilter) -> Result<Vec<GrantFacts>, LoadError> {
+        self.readers.read(move |c| query::grants(c, &filter)).await
+    }
+
+    async fn families_of_user(&self, user: UserId) -> Result<Vec<Family>, LoadError> {
+        self.readers.read(move |c| query::families_of_user(c, user)).await
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>, LoadError> {
+        self.readers.read(move |c| query::sessions_of(c, user)).await
+    }
+
+    async fn authenticators(&self) -> Result<Vec<Authenticator>, LoadError> {
+        self.readers.read(query::authenticators).await
+    }
+
+    async fn authenticators_of(&self, user: UserId) -> Result<Vec<Authenticator>, LoadError> {
+        self.readers
+            .read(move |c| query::authenticators_of(c, user))
+            .await
+    }
+
+    async fn authenticator_by_lookup(
+        &self,
+        lookup: Digest,
+    ) -> Result<Option<(Authenticator, User)>, LoadError> {
+        self.readers
+            .read(move |c| query::authenticator_by_lookup(c, lookup))
+            .await
+    }
+
+    async fn replay(&self, key: Digest) -> Result<Option<Replay>, LoadError> {
+        self.readers.read(move |c| query::replay(c, key)).await
+    }
+
+    async fn device_authorization(
+        &self,
+        device_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError> {
+        self.readers
+            .read(move |c| query::device_authorization(c, device_code))
+            .await
+    }
+
+    async fn device_authorization_by_user_code(
+        &self,
+        user_code: Digest,
+    ) -> Result<Option<DeviceAuthorization>, LoadError> {
+        self.readers
+            .read(move |c| query::device_authorization_by_user_code(c, user_code))
+            .await
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        let name = name.to_owned();
+        self.readers.read(move |c| query::meta(c, &name)).await
     }
 
     async fn family(&self, id: FamilyId) -> Result<Option<FamilyFacts>, LoadError> {

@@ -2,15 +2,18 @@
 //! transaction by the caller.
 
 use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::authenticator::Authenticator;
 use doorward_records::client::Client;
-use doorward_records::code::Code;
+use doorward_records::code::{Code, CodeState};
 use doorward_records::decision::Decision;
-use doorward_records::facts::{FamilyFacts, LATER_LINKS, RefreshFacts};
+use doorward_records::device::DeviceAuthorization;
+use doorward_records::facts::{CodeFacts, FamilyFacts, GrantFacts, GrantFilter, LATER_LINKS, RefreshFacts};
 use doorward_records::grant::{Family, Grant};
 use doorward_records::key::StoredKey;
+use doorward_records::replay::Replay;
 use doorward_records::revocation::Revocation;
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, UserId};
+use doorward_types::id::{AuthenticatorId, ClientId, FamilyId, GrantId, UserId};
 use doorward_types::url::ResourceUri;
 use rusqlite::{Connection, Params, Row};
 
@@ -131,6 +134,106 @@ pub(super) fn code(c: &Connection, code: Digest) -> Read<Option<Code>> {
         [digest(&code)],
         rows::code,
     )
+}
+
+pub(super) fn code_facts(c: &Connection, presented: Digest) -> Read<Option<CodeFacts>> {
+    let Some(code) = code(c, presented)? else {
+        return Ok(None);
+    };
+    let family = match code.state {
+        CodeState::Redeemed { family } => family_row(c, family)?,
+        CodeState::Open | CodeState::Void => None,
+    };
+    Ok(Some(CodeFacts {
+        client: client(c, &code.client)?,
+        user: user(c, code.user)?,
+        grant: grant_by_id(c, code.grant)?,
+        family,
+        code,
+    }))
+}
+
+pub(super) fn grants(c: &Connection, filter: &GrantFilter) -> Read<Vec<GrantFacts>> {
+    let grants = match filter {
+        GrantFilter::All => many(c, "SELECT * FROM grants ORDER BY id", [], rows::grant)?,
+        GrantFilter::User(user) => {
+            let sql = "SELECT * FROM grants WHERE user_id = ?1 ORDER BY id";
+            many(c, sql, [uuid(user.as_uuid())], rows::grant)?
+        }
+        GrantFilter::Client(client) => grants_of_client(c, client)?,
+    };
+    grants
+        .into_iter()
+        .map(|grant| {
+            let families = live_families_under(c, grant.id)?;
+            Ok(GrantFacts { grant, families })
+        })
+        .collect()
+}
+
+pub(super) fn live_families_under(c: &Connection, grant: GrantId) -> Read<Vec<Family>> {
+    let sql = "SELECT * FROM families WHERE grant_id = ?1 AND revoked = 0 ORDER BY id";
+    many(c, sql, [uuid(grant.as_uuid())], rows::family)
+}
+
+pub(super) fn families_of_user(c: &Connection, user: UserId) -> Read<Vec<Family>> {
+    let sql = "SELECT * FROM families WHERE user_id = ?1 AND revoked = 0 ORDER BY id";
+    many(c, sql, [uuid(user.as_uuid())], rows::family)
+}
+
+pub(super) fn sessions_of(c: &Connection, user: UserId) -> Read<Vec<Session>> {
+    let sql = "SELECT * FROM sessions WHERE user_id = ?1 ORDER BY id";
+    many(c, sql, [uuid(user.as_uuid())], rows::session)
+}
+
+pub(super) fn authenticator(c: &Connection, id: AuthenticatorId) -> Read<Option<Authenticator>> {
+    let sql = "SELECT * FROM authenticators WHERE id = ?1";
+    one(c, sql, [uuid(id.as_uuid())], rows::authenticator)
+}
+
+pub(super) fn authenticators(c: &Connection) -> Read<Vec<Authenticator>> {
+    many(
+        c,
+        "SELECT * FROM authenticators ORDER BY id",
+        [],
+        rows::authenticator,
+    )
+}
+
+pub(super) fn authenticators_of(c: &Connection, user: UserId) -> Read<Vec<Authenticator>> {
+    let sql = "SELECT * FROM authenticators WHERE user_id = ?1 ORDER BY id";
+    many(c, sql, [uuid(user.as_uuid())], rows::authenticator)
+}
+
+pub(super) fn authenticator_by_lookup(c: &Connection, lookup: Digest) -> Read<Option<(Authenticator, User)>> {
+    let sql = "SELECT * FROM authenticators WHERE lookup = ?1";
+    let Some(found) = one(c, sql, [digest(&lookup)], rows::authenticator)? else {
+        return Ok(None);
+    };
+    Ok(user(c, found.user)?.map(|user| (found, user)))
+}
+
+pub(super) fn replay(c: &Connection, key: Digest) -> Read<Option<Replay>> {
+    let sql = "SELECT * FROM replays WHERE key = ?1";
+    one(c, sql, [digest(&key)], rows::replay)
+}
+
+pub(super) fn device_authorization(c: &Connection, device_code: Digest) -> Read<Option<DeviceAuthorization>> {
+    let sql = "SELECT * FROM device_authorizations WHERE device_code = ?1";
+    one(c, sql, [digest(&device_code)], rows::device_authorization)
+}
+
+pub(super) fn device_authorization_by_user_code(
+    c: &Connection,
+    user_code: Digest,
+) -> Read<Option<DeviceAuthorization>> {
+    let sql = "SELECT * FROM device_authorizations WHERE user_code = ?1";
+    one(c, sql, [digest(&user_code)], rows::device_authorization)
+}
+
+pub(super) fn meta(c: &Connection, name: &str) -> Read<Option<Vec<u8>>> {
+    let sql = "SELECT value FROM meta WHERE tenant = 'default' AND name = ?1";
+    one(c, sql, [name], |row| Ok(row.get(0)?))
 }
 
 pub(super) fn family(c: &Connection, id: FamilyId) -> Read<Option<FamilyFacts>> {

@@ -1,15 +1,20 @@
 //! Rows to values.
 
+use std::time::Duration;
+
 use doorward_records::account::{Session, SetupLink, User};
+use doorward_records::authenticator::{Authenticator, AuthenticatorKind};
 use doorward_records::client::{Client, ClientOrigin, ClientStatus};
 use doorward_records::code::{Code, CodeState};
 use doorward_records::decision::{Answer, Decision};
+use doorward_records::device::{DeviceAuthorization, DeviceState};
 use doorward_records::grant::{Family, Grant};
 use doorward_records::key::{KeyPurpose, KeyState, StoredKey};
 use doorward_records::refresh::RefreshToken;
+use doorward_records::replay::Replay;
 use doorward_records::revocation::{Revocation, Revoked};
 use doorward_types::digest::Digest;
-use doorward_types::id::{ClientId, FamilyId, GrantId, KeyId, Tenant, UserId};
+use doorward_types::id::{AuthenticatorId, ClientId, FamilyId, GrantId, KeyId, Tenant, TraceId, UserId};
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 use rusqlite::Row;
@@ -75,6 +80,8 @@ pub(super) fn session(row: &Row<'_>) -> Read<Session> {
         user: UserId::from_uuid(uuid(row, "user_id")?),
         authenticated_at: time(row, "authenticated_at")?,
         expires: time(row, "expires")?,
+        device: row.get("device")?,
+        methods: json(row, "methods")?,
     })
 }
 
@@ -84,16 +91,28 @@ pub(super) fn client(row: &Row<'_>) -> Read<Client> {
         id: ClientId::new(row.get::<_, String>("id")?),
         origin: match text(row, "origin")?.as_str() {
             "dynamic" => ClientOrigin::Dynamic,
+            "confidential" => ClientOrigin::Confidential,
+            "operator" => ClientOrigin::Operator,
+            "configured" => ClientOrigin::Configured,
+            "metadata_document" => ClientOrigin::MetadataDocument,
             _ => return Err(RowError::Column("origin")),
         },
         status: match text(row, "status")?.as_str() {
             "approved" => ClientStatus::Approved,
             "pending" => ClientStatus::Pending,
+            "disabled" => ClientStatus::Disabled,
             _ => return Err(RowError::Column("status")),
         },
         metadata: json(row, "metadata")?,
         created: time(row, "created")?,
         last_used: time(row, "last_used")?,
+        secret: optional_digest(row, "secret")?,
+        registration_token: optional_digest(row, "registration_token")?,
+        servers: optional_json(row, "servers")?,
+        introspects: json(row, "introspects")?,
+        document: optional_json(row, "document")?,
+        expires: optional_time(row, "expires")?,
+        approved: optional_time(row, "approved")?,
     })
 }
 
@@ -151,6 +170,7 @@ pub(super) fn code(row: &Row<'_>) -> Read<Code> {
             _ => return Err(RowError::Column("state")),
         },
         misses: row.get("misses")?,
+        trace: trace(row)?,
     })
 }
 
@@ -167,6 +187,8 @@ pub(super) fn family(row: &Row<'_>) -> Read<Family> {
         last_used: time(row, "last_used")?,
         late_repeat: optional_time(row, "late_repeat")?,
         revoked: row.get("revoked")?,
+        trace: trace(row)?,
+        device: row.get("device")?,
     })
 }
 
@@ -190,6 +212,8 @@ pub(super) fn revocation(row: &Row<'_>) -> Read<Revocation> {
             "family" => Revoked::Family(target.parse().map_err(bad)?),
             "user" => Revoked::User(target.parse().map_err(bad)?),
             "client" => Revoked::Client(ClientId::new(target)),
+            "token" => Revoked::Token(target.parse().map_err(bad)?),
+            "everything" => Revoked::Everything,
             _ => return Err(RowError::Column("kind")),
         },
         at: time(row, "at")?,
@@ -207,6 +231,7 @@ pub(super) fn key(row: &Row<'_>) -> Read<StoredKey> {
             _ => return Err(RowError::Column("purpose")),
         },
         state: match text(row, "state")?.as_str() {
+            "next" => KeyState::Next,
             "active" => KeyState::Active,
             "retired" => KeyState::Retired,
             _ => return Err(RowError::Column("state")),
@@ -214,6 +239,64 @@ pub(super) fn key(row: &Row<'_>) -> Read<StoredKey> {
         sealed: row.get("sealed")?,
         public_jwk: row.get("public_jwk")?,
         created: time(row, "created")?,
+        activated: optional_time(row, "activated")?,
+        retired: optional_time(row, "retired")?,
+    })
+}
+
+pub(super) fn authenticator(row: &Row<'_>) -> Read<Authenticator> {
+    Ok(Authenticator {
+        id: AuthenticatorId::from_uuid(uuid(row, "id")?),
+        tenant: tenant(row)?,
+        user: UserId::from_uuid(uuid(row, "user_id")?),
+        kind: match text(row, "kind")?.as_str() {
+            "passkey" => AuthenticatorKind::Passkey,
+            "totp" => AuthenticatorKind::Totp,
+            "recovery_code" => AuthenticatorKind::RecoveryCode,
+            _ => return Err(RowError::Column("kind")),
+        },
+        name: row.get("name")?,
+        lookup: optional_digest(row, "lookup")?,
+        sealed: row.get("sealed")?,
+        counter: counter(row, "counter")?,
+        created: time(row, "created")?,
+        last_used: optional_time(row, "last_used")?,
+    })
+}
+
+pub(super) fn replay(row: &Row<'_>) -> Read<Replay> {
+    Ok(Replay {
+        key: digest(row, "key")?,
+        expires: time(row, "expires")?,
+    })
+}
+
+pub(super) fn device_authorization(row: &Row<'_>) -> Read<DeviceAuthorization> {
+    Ok(DeviceAuthorization {
+        device_code: digest(row, "device_code")?,
+        user_code: digest(row, "user_code")?,
+        tenant: tenant(row)?,
+        client: ClientId::new(row.get::<_, String>("client_id")?),
+        resource: resource(row)?,
+        offered: parsed(row, "offered")?,
+        created: time(row, "created")?,
+        expires: time(row, "expires")?,
+        interval: Duration::from_secs(counter(row, "interval_seconds")?),
+        last_poll: optional_time(row, "last_poll")?,
+        state: match text(row, "state")?.as_str() {
+            "pending" => DeviceState::Pending,
+            "denied" => DeviceState::Denied,
+            "approved" => DeviceState::Approved {
+                user: UserId::from_uuid(uuid(row, "user_id")?),
+                grant: GrantId::from_uuid(uuid(row, "grant_id")?),
+                scopes: parsed(row, "scopes")?,
+            },
+            "redeemed" => DeviceState::Redeemed {
+                family: FamilyId::from_uuid(uuid(row, "family_id")?),
+            },
+            _ => return Err(RowError::Column("state")),
+        },
+        trace: trace(row)?,
     })
 }
 
@@ -235,6 +318,23 @@ fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: &'static str) -> Read<T> 
 
 fn json<T: DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Read<T> {
     serde_json::from_str(&text(row, column)?).map_err(|_| RowError::Column(column))
+}
+
+fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Read<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| RowError::Column(column)))
+        .transpose()
+}
+
+fn trace(row: &Row<'_>) -> Read<Option<TraceId>> {
+    let bytes: Option<[u8; 16]> = row.get("trace")?;
+    bytes
+        .map(|bytes| TraceId::from_bytes(bytes).ok_or(RowError::Column("trace")))
+        .transpose()
+}
+
+fn optional_digest(row: &Row<'_>, column: &'static str) -> Read<Option<Digest>> {
+    Ok(row.get::<_, Option<[u8; 32]>>(column)?.map(Digest::from_bytes))
 }
 
 fn digest(row: &Row<'_>, column: &'static str) -> Read<Digest> {

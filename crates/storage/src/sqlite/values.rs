@@ -1,7 +1,9 @@
 //! Values to columns.
 
+use doorward_records::authenticator::AuthenticatorKind;
 use doorward_records::client::{ClientOrigin, ClientStatus};
 use doorward_records::code::CodeState;
+use doorward_records::device::DeviceState;
 use doorward_records::key::{KeyPurpose, KeyState};
 use doorward_types::digest::Digest;
 use doorward_types::id::FamilyId;
@@ -23,6 +25,10 @@ pub(super) fn integer(number: u64) -> i64 {
 pub(super) fn origin(origin: ClientOrigin) -> &'static str {
     match origin {
         ClientOrigin::Dynamic => "dynamic",
+        ClientOrigin::Confidential => "confidential",
+        ClientOrigin::Operator => "operator",
+        ClientOrigin::Configured => "configured",
+        ClientOrigin::MetadataDocument => "metadata_document",
     }
 }
 
@@ -30,6 +36,7 @@ pub(super) fn status(status: ClientStatus) -> &'static str {
     match status {
         ClientStatus::Approved => "approved",
         ClientStatus::Pending => "pending",
+        ClientStatus::Disabled => "disabled",
     }
 }
 
@@ -50,7 +57,49 @@ pub(super) fn purpose(purpose: KeyPurpose) -> &'static str {
 
 pub(super) fn key_state(state: KeyState) -> &'static str {
     match state {
+        KeyState::Next => "next",
         KeyState::Active => "active",
         KeyState::Retired => "retired",
+    }
+}
+
+pub(super) fn authenticator_kind(kind: AuthenticatorKind) -> &'static str {
+    match kind {
+        AuthenticatorKind::Passkey => "passkey",
+        AuthenticatorKind::Totp => "totp",
+        AuthenticatorKind::RecoveryCode => "recovery_code",
+    }
+}
+
+/// The columns that a device authorization's state takes.
+pub(super) struct DeviceColumns<'a> {
+    pub(super) state: &'static str,
+    pub(super) user: Option<&'a [u8]>,
+    pub(super) grant: Option<&'a [u8]>,
+    pub(super) scopes: Option<String>,
+    pub(super) family: Option<&'a [u8]>,
+}
+
+pub(super) fn device_state(state: &DeviceState) -> DeviceColumns<'_> {
+    let columns = |state| DeviceColumns {
+        state,
+        user: None,
+        grant: None,
+        scopes: None,
+        family: None,
+    };
+    match state {
+        DeviceState::Pending => columns("pending"),
+        DeviceState::Denied => columns("denied"),
+        DeviceState::Approved { user, grant, scopes } => DeviceColumns {
+            user: Some(uuid(user.as_uuid())),
+            grant: Some(uuid(grant.as_uuid())),
+            scopes: Some(scopes.to_string()),
+            ..columns("approved")
+        },
+        DeviceState::Redeemed { family } => DeviceColumns {
+            family: Some(uuid(family.as_uuid())),
+            ..columns("redeemed")
+        },
     }
 }
