@@ -193,6 +193,8 @@ mod tests {
             user: user.id,
             authenticated_at: NOW,
             expires: NOW.plus(Duration::from_secs(60)),
+            device: None,
+            methods: vec!["pwd".into()],
         };
         let resource = fixture::settings().servers.swap_remove(0).resource;
         let scopes: doorward_types::scope::ScopeSet = "t:read".parse().unwrap();
@@ -226,6 +228,8 @@ mod tests {
             last_used: NOW,
             late_repeat: None,
             revoked: false,
+            trace: None,
+            device: None,
         };
         let family_id = family.id;
         let mut tables = Tables::new();

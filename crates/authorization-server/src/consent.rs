@@ -372,6 +372,7 @@ impl<'a> Asked<'a> {
             expires: self.now.plus(self.settings.lifetimes.code),
             state: CodeState::Open,
             misses: 0,
+            trace: None,
         };
         let unit = Unit::default()
             .given(Precondition::UserEnabled(self.user.id))

@@ -2,7 +2,7 @@
 
 use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
 use doorward_records::account::User;
-use doorward_records::client::{Client, ClientMetadata, ClientOrigin, ClientStatus};
+use doorward_records::client::{Client, ClientMetadata, ClientOrigin};
 use doorward_types::id::{ServerName, Tenant, UserId};
 use doorward_types::random::CountingRandom;
 use doorward_types::time::UnixTime;
@@ -68,23 +68,8 @@ pub(crate) fn user(username: &str, groups: &[&str]) -> User {
 pub(crate) fn client(redirect_uris: &[&str]) -> Client {
     let metadata = ClientMetadata {
         client_name: Some("Test".into()),
-        client_uri: None,
-        redirect_uris: redirect_uris.iter().map(|&uri| uri.into()).collect(),
-        grant_types: vec!["authorization_code".into(), "refresh_token".into()],
-        response_types: vec!["code".into()],
-        token_endpoint_auth_method: "none".into(),
-        application_type: None,
-        scope: None,
-        software_id: None,
-        dpop_bound_access_tokens: false,
+        ..ClientMetadata::public(redirect_uris.iter().map(|&uri| uri.into()).collect())
     };
-    Client {
-        tenant: Tenant::default_tenant(),
-        id: content_id(&Tenant::default_tenant(), &metadata),
-        origin: ClientOrigin::Dynamic,
-        status: ClientStatus::Approved,
-        metadata,
-        created: UnixTime::EPOCH,
-        last_used: UnixTime::EPOCH,
-    }
+    let id = content_id(&Tenant::default_tenant(), &metadata);
+    Client::new(id, ClientOrigin::Dynamic, metadata, UnixTime::EPOCH)
 }

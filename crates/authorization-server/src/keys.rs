@@ -213,6 +213,8 @@ fn generate(
         sealed,
         public_jwk,
         created: now,
+        activated: Some(now),
+        retired: None,
     })
 }
 

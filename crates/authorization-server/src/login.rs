@@ -52,6 +52,8 @@ pub fn decide(
         user: user.id,
         authenticated_at: now,
         expires: now.plus(settings.lifetimes.session),
+        device: None,
+        methods: vec!["pwd".into()],
     };
     let mut unit = Unit::default()
         .given(Precondition::UserEnabled(user.id))

@@ -84,6 +84,8 @@ mod tests {
             user: user.id,
             authenticated_at: NOW,
             expires: NOW.plus(lifetimes.session),
+            device: None,
+            methods: vec!["pwd".into()],
         };
         let mut tables = Tables::new();
         let rows = vec![

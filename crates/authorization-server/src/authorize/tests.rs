@@ -44,6 +44,8 @@ fn browser(session: bool) -> Browser {
         user: fixture::user("alice", &[]).id,
         authenticated_at: NOW,
         expires: NOW.plus(std::time::Duration::from_hours(1)),
+        device: None,
+        methods: vec!["pwd".into()],
     });
     Browser {
         prelogin: Secret::new("p").digest(),

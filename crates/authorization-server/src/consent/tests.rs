@@ -31,6 +31,8 @@ impl Page {
             user: user.id,
             authenticated_at: NOW,
             expires: NOW.plus(Duration::from_hours(1)),
+            device: None,
+            methods: vec!["pwd".into()],
         };
         let mut tables = Tables::new();
         let rows = vec![

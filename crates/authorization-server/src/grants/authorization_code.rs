@@ -160,6 +160,8 @@ fn redeem(
         last_used: now,
         late_repeat: None,
         revoked: false,
+        trace: code.trace,
+        device: None,
     };
     let id = family.id;
     let mut unit = allowed

@@ -43,14 +43,14 @@ pub mod refresh_token;
 
 use std::time::Duration;
 
-use doorward_oauth::access_token::AccessTokenClaims;
+use doorward_oauth::access_token::{AccessTokenClaims, TokenSubject};
 use doorward_policy::ProtectedServer;
 use doorward_records::account::User;
 use doorward_records::client::{Client, ClientStatus};
 use doorward_records::grant::Family;
 use doorward_records::revocation::Revoked;
 use doorward_records::{Precondition, Unit, Write};
-use doorward_types::id::{ClientId, FamilyId, TokenId, UserId};
+use doorward_types::id::{ClientId, FamilyId, TokenId};
 use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
@@ -92,19 +92,19 @@ impl Decided {
 #[derive(Clone, Debug)]
 pub struct Issue {
     /// Whom the access token speaks for.
-    pub user: UserId,
+    pub subject: TokenSubject,
     /// That person's name.
-    pub username: String,
+    pub username: Option<String>,
     /// That person's groups.
-    pub groups: Vec<String>,
+    pub groups: Option<Vec<String>>,
     /// The client.
     pub client: ClientId,
     /// The one audience.
     pub resource: ResourceUri,
     /// What was granted.
     pub scopes: ScopeSet,
-    /// The chain.
-    pub family: FamilyId,
+    /// The chain; a client's own token belongs to none.
+    pub family: Option<FamilyId>,
     /// The access token's id.
     pub token: TokenId,
     /// When it is issued.
@@ -121,7 +121,7 @@ impl Issue {
     pub fn claims(&self, issuer: &Issuer, rev: u64) -> AccessTokenClaims {
         AccessTokenClaims {
             iss: issuer.clone(),
-            sub: self.user,
+            sub: self.subject.clone(),
             aud: self.resource.clone(),
             exp: self.issued.plus(self.expires_in).seconds(),
             iat: self.issued.seconds(),
@@ -186,13 +186,13 @@ impl<'a> Allowed<'a> {
     ) -> Box<Issue> {
         let refreshes = self.client.metadata.wants_refresh_tokens();
         Box::new(Issue {
-            user: self.user.id,
-            username: self.user.username.clone(),
-            groups: self.user.groups.clone(),
+            subject: TokenSubject::User(self.user.id),
+            username: Some(self.user.username.clone()),
+            groups: Some(self.user.groups.clone()),
             client: self.client.id.clone(),
             resource: self.server.resource.clone(),
             scopes,
-            family,
+            family: Some(family),
             token: TokenId::generate(now, random),
             issued: now,
             expires_in: if refreshes {

@@ -59,6 +59,7 @@ const fn purpose(purpose: KeyPurpose) -> &'static str {
 
 const fn state(state: KeyState) -> &'static str {
     match state {
+        KeyState::Next => "next",
         KeyState::Active => "active",
         KeyState::Retired => "retired",
     }

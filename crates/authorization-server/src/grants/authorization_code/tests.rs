@@ -66,6 +66,7 @@ impl Case {
             expires: NOW.plus(settings.lifetimes.code),
             state: CodeState::Open,
             misses: 0,
+            trace: None,
         };
         let mut tables = Tables::new();
         let rows = vec![
@@ -164,7 +165,7 @@ fn s3_a_client_without_the_refresh_grant_gets_a_longer_token_and_no_refresh_toke
 #[test]
 fn tk_01_a_second_presentation_revokes_the_first_ones_chain() {
     let mut case = Case::new();
-    let family = case.send(&case.request(), 0).unwrap().family;
+    let family = case.send(&case.request(), 0).unwrap().family.unwrap();
     assert_eq!(
         case.send(&case.request(), 1).unwrap_err(),
         TokenRefusal::CodeRedeemed
@@ -233,7 +234,7 @@ fn tk_03_tk_04_tk_06_what_does_not_match_is_a_miss_and_five_kill_the_code() {
 #[test]
 fn wrong_guesses_never_harm_a_live_grant() {
     let mut case = Case::new();
-    let family = case.send(&case.request(), 0).unwrap().family;
+    let family = case.send(&case.request(), 0).unwrap().family.unwrap();
     for _ in 0..10 {
         let guess = Request {
             code_verifier: None,

@@ -63,6 +63,8 @@ impl Case {
             last_used: NOW,
             late_repeat: None,
             revoked: false,
+            trace: None,
+            device: None,
         };
         let head = RefreshToken {
             token: r0().digest(),
