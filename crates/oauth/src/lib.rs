@@ -5,11 +5,15 @@
 
 pub mod access_token;
 pub mod authorize;
+pub mod client_metadata;
+pub mod client_auth;
 pub mod device;
 pub mod error;
 pub mod form;
+pub mod introspect;
 pub mod metadata;
 pub mod pkce;
+pub mod pushed;
 pub mod redirect;
 pub mod register;
 pub mod requirement;

@@ -55,7 +55,10 @@ fn request(url: &Url) -> Result<Request<Empty<Bytes>>, FetchError> {
         .parse()
         .map_err(|_| FetchError::NotHttps)?;
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| FetchError::NotHttps)?);
+    headers.insert(
+        HOST,
+        HeaderValue::from_str(host).map_err(|_| FetchError::NotHttps)?,
+    );
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(
