@@ -28,6 +28,7 @@ mod tests {
     use std::time::Duration;
 
     use doorward_jose::UnverifiedJws;
+    use doorward_oauth::access_token::TokenSubject;
     use doorward_seal::MasterKey;
     use doorward_types::id::{ClientId, FamilyId, Tenant, TokenId};
     use doorward_types::random::CountingRandom;
@@ -47,13 +48,13 @@ mod tests {
         let ring = KeyRing::open(&tables.keys(), &master).unwrap();
         let (settings, user) = (fixture::settings(), fixture::user("alice", &["eng"]));
         let issue = Issue {
-            user: user.id,
-            username: user.username,
-            groups: user.groups,
+            subject: TokenSubject::User(user.id),
+            username: Some(user.username),
+            groups: Some(user.groups),
             client: ClientId::new("dcr_x"),
             resource: settings.servers[0].resource.clone(),
             scopes: "t:read".parse().unwrap(),
-            family: FamilyId::generate(NOW, &random),
+            family: Some(FamilyId::generate(NOW, &random)),
             token: TokenId::generate(NOW, &random),
             issued: NOW,
             expires_in: Duration::from_mins(10),

@@ -52,7 +52,7 @@ impl Standing {
         let admitted = if principal.is_anonymous() {
             anonymous
         } else {
-            allow.admits(principal.username(), principal.groups())
+            allow.admits_subject(principal.policy_subject())
         };
         (!admitted).then_some("not_allowed")
     }

@@ -174,7 +174,7 @@ fn principal(token: &str) -> Option<Principal> {
         client_id: ClientId::new(client),
         scopes: scopes.parse().unwrap(),
         resource: ResourceUri::parse("https://gw.test/a/mcp").unwrap(),
-        family: FamilyId::from_uuid(uuid),
+        family: Some(FamilyId::from_uuid(uuid)),
         revocation_sequence: 0,
         token_id: TokenId::from_uuid(uuid),
         issued: UnixTime::EPOCH,

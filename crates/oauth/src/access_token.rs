@@ -1,5 +1,7 @@
 //! The claims of our access tokens (RFC 9068 §2.2) and three of our own.
 
+use std::fmt;
+
 use doorward_types::id::{ClientId, FamilyId, TokenId, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::url::{Issuer, ResourceUri};
@@ -8,6 +10,26 @@ use serde::{Deserialize, Serialize};
 /// The `typ` header of an access token (RFC 9068 §2.1).
 pub const TYPE: &str = "at+jwt";
 
+/// Whom a token speaks for. Client ids never look like account ids
+/// ([`check_client_id`](crate::client_auth::check_client_id)), so `sub` alone tells the two apart (RFC 9068 §5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TokenSubject {
+    /// A person.
+    User(UserId),
+    /// A client, for itself (RFC 6749 §4.4).
+    Client(ClientId),
+}
+
+impl fmt::Display for TokenSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => user.fmt(f),
+            Self::Client(client) => client.fmt(f),
+        }
+    }
+}
+
 /// What an access token says. This is the form we write; the resource server reads with its own, stricter
 /// parser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +37,7 @@ pub struct AccessTokenClaims {
     /// Who issued it.
     pub iss: Issuer,
     /// Whom it speaks for.
-    pub sub: UserId,
+    pub sub: TokenSubject,
     /// The one resource it is good for: the configured text, byte for byte (RFC 8707 §2).
     pub aud: ResourceUri,
     /// When it stops working, in seconds since the epoch.
@@ -30,10 +52,13 @@ pub struct AccessTokenClaims {
     pub scope: ScopeSet,
     /// The revocation sequence number known at issue: a kill switch with a higher one refuses it.
     pub rev: u64,
-    /// The token chain it belongs to.
-    pub family: FamilyId,
+    /// The token chain it belongs to; a client's own token belongs to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<FamilyId>,
     /// What the person signs in with.
-    pub username: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     /// The person's groups at issue.
-    pub groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
 }

@@ -88,6 +88,11 @@ impl Form {
         self.0.iter().filter(|(n, _)| n == name).count() > 1
     }
 
+    /// Names and values, in order, empty ones included.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
@@ -100,7 +105,8 @@ impl fmt::Debug for Form {
     }
 }
 
-fn decode(text: &[u8]) -> Result<String, FormError> {
+/// One name or value out of its form-encoding.
+pub(crate) fn decode(text: &[u8]) -> Result<String, FormError> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {

@@ -5,8 +5,8 @@
 
 pub mod access_token;
 pub mod authorize;
-pub mod client_metadata;
 pub mod client_auth;
+pub mod client_metadata;
 pub mod device;
 pub mod error;
 pub mod form;

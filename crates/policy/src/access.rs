@@ -1,12 +1,18 @@
-//! `allow = ["user:alice", "group:eng"]`: who may use a server at all.
+//! `allow = ["user:alice", "group:eng", "client:reports"]`: who may use a server at all.
 
 use std::collections::BTreeSet;
 
-/// Which people may use a server. The default admits every local account.
+use doorward_types::id::ClientId;
+
+use crate::decide::Subject;
+
+/// Which people, and which clients that act for themselves, may use a server. The default admits every local account,
+/// and every client that the authorization server gives a token of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessRule {
     users: BTreeSet<String>,
     groups: BTreeSet<String>,
+    clients: BTreeSet<String>,
     everyone: bool,
 }
 
@@ -14,14 +20,14 @@ pub struct AccessRule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessRuleError {
     /// It has no prefix that we know.
-    #[error("`{0}` is not an access rule: write `user:NAME` or `group:NAME`")]
+    #[error("`{0}` is not an access rule: write `user:NAME`, `group:NAME` or `client:ID`")]
     UnknownKind(String),
     /// Nothing stands after the prefix, or it has spaces around it.
     #[error("`{0}` names nobody: write the name right after the colon, without spaces")]
     EmptyName(String),
     /// `domain:` and `org:` speak of people who sign in with a provider.
     #[error(
-        "`{0}` needs a sign-in provider, and none can be configured yet: use `user:NAME` or `group:NAME`"
+        "`{0}` needs a sign-in provider, and none can be configured yet: use `user:NAME`, `group:NAME` or `client:ID`"
     )]
     NeedsProvider(String),
 }
@@ -56,6 +62,7 @@ impl AccessRule {
             let set = match kind {
                 "user" => &mut rule.users,
                 "group" => &mut rule.groups,
+                "client" => &mut rule.clients,
                 "domain" | "org" => return Err(AccessRuleError::NeedsProvider(entry.into())),
                 _ => return Err(AccessRuleError::UnknownKind(entry.into())),
             };
@@ -75,10 +82,34 @@ impl AccessRule {
             || groups.iter().any(|group| self.groups.contains(group.as_ref()))
     }
 
+    /// Whether a client that acts for itself may use the server.
+    #[must_use]
+    pub fn admits_client(&self, client: &ClientId) -> bool {
+        self.everyone || self.names_client(client)
+    }
+
+    /// Whether an entry names this client.
+    #[must_use]
+    pub fn names_client(&self, client: &ClientId) -> bool {
+        self.clients.contains(client.as_str())
+    }
+
+    /// Whether the caller may use the server: a client that acts for itself is looked for among the clients only,
+    /// and a person among users and groups only, whatever either is called.
+    #[must_use]
+    pub fn admits_subject(&self, subject: &Subject) -> bool {
+        if subject.for_itself {
+            self.admits_client(&subject.client)
+        } else {
+            self.admits(&subject.username, &subject.groups)
+        }
+    }
+
     fn nobody() -> Self {
         Self {
             users: BTreeSet::new(),
             groups: BTreeSet::new(),
+            clients: BTreeSet::new(),
             everyone: false,
         }
     }

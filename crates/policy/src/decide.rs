@@ -9,14 +9,16 @@ use crate::{Policy, ProtectedServer};
 /// Who calls: the facts of a verified token that policy reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The account.
+    /// The account; for a client that acts for itself [`UserId::of_client`].
     pub user: UserId,
-    /// Its name, for `user:` rules.
+    /// Its name, for `user:` rules; for a client that acts for itself `client:` and its id.
     pub username: String,
     /// Its groups, for `group:` rules.
     pub groups: Vec<String>,
     /// The client that acts for the user.
     pub client: ClientId,
+    /// Whether there is no user: the client acts for itself (RFC 6749 §4.4), for `client:` rules.
+    pub for_itself: bool,
     /// What the token was granted.
     pub scopes: ScopeSet,
 }
@@ -85,7 +87,7 @@ pub fn judge(
     call: Call,
     policy: &dyn Policy,
 ) -> Result<Permit, Refusal> {
-    if !server.allow.admits(&subject.username, &subject.groups) {
+    if !server.allow.admits_subject(subject) {
         return Err(Refusal::NotAllowed);
     }
     if !is_open(&call) && !has_scopes(server, subject) {

@@ -34,6 +34,7 @@ fn subject(username: &str, groups: &[&str], scopes: &str) -> Subject {
         username: username.into(),
         groups: groups.iter().map(|group| (*group).into()).collect(),
         client: ClientId::new("client"),
+        for_itself: false,
         scopes: scopes.parse().unwrap(),
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use doorward_jose::{Claims, VerifiedJws};
-use doorward_types::id::{ClientId, Tenant};
+use doorward_types::id::{ClientId, FamilyId, Tenant, UserId};
 use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
@@ -47,22 +47,19 @@ pub(crate) fn read(
     {
         return Err(TokenRefusal::WrongTenant);
     }
+    let client_id = ClientId::new(filled(claims, "client_id")?);
+    let bearer = bearer(claims, &client_id)?;
     let facts = PrincipalFacts {
-        subject: id(claims, "sub")?,
-        username: filled(claims, "username")?.into(),
-        groups: claims
-            .strings("groups")?
-            .ok_or(TokenRefusal::MissingClaim("groups"))?
-            .into_iter()
-            .map(Into::into)
-            .collect(),
-        client_id: ClientId::new(filled(claims, "client_id")?),
+        subject: bearer.subject,
+        username: bearer.username,
+        groups: bearer.groups,
+        family: bearer.family,
+        client_id,
         scopes: claims
             .required_string("scope")?
             .parse()
             .map_err(|_| TokenRefusal::BadClaim("scope"))?,
         resource: resource.clone(),
-        family: id(claims, "family")?,
         revocation_sequence: u64::try_from(claims.required_integer("rev")?)
             .map_err(|_| TokenRefusal::BadClaim("rev"))?,
         token_id: id(claims, "jti")?,
@@ -71,6 +68,47 @@ pub(crate) fn read(
         tenant: tenant.clone(),
     };
     Ok((facts, claims.integer("nbf")?.map(UnixTime::from_seconds)))
+}
+
+/// Whom a token speaks for.
+struct Bearer {
+    subject: UserId,
+    username: String,
+    groups: Vec<String>,
+    family: Option<FamilyId>,
+}
+
+/// A token whose `sub` is its client speaks for the client itself and has none of a person's claims; every other one
+/// has all of them. Accounts' ids are UUIDs, client ids never look like one (RFC 9068 §5).
+fn bearer(claims: &Claims, client: &ClientId) -> Result<Bearer, TokenRefusal> {
+    if claims.required_string("sub")? != client.as_str() {
+        return Ok(Bearer {
+            subject: id(claims, "sub")?,
+            username: filled(claims, "username")?.into(),
+            groups: claims
+                .strings("groups")?
+                .ok_or(TokenRefusal::MissingClaim("groups"))?
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            family: Some(id(claims, "family")?),
+        });
+    }
+    if client.as_str().parse::<UserId>().is_ok() {
+        return Err(TokenRefusal::BadClaim("sub"));
+    }
+    if let Some(name) = ["username", "groups", "family"]
+        .into_iter()
+        .find(|name| claims.contains(name))
+    {
+        return Err(TokenRefusal::BadClaim(name));
+    }
+    Ok(Bearer {
+        subject: UserId::of_client(client),
+        username: format!("client:{client}"),
+        groups: Vec::new(),
+        family: None,
+    })
 }
 
 /// Whether `now` lies in the token's lifetime, give or take [`LEEWAY`].

@@ -11,9 +11,9 @@ use doorward_types::url::ResourceUri;
 /// The facts of a token. Plain data: holding them proves nothing; a [`Principal`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrincipalFacts {
-    /// `sub`.
+    /// `sub`; for a client that acts for itself [`UserId::of_client`].
     pub subject: UserId,
-    /// `username`.
+    /// `username`; for a client that acts for itself `client:` and its id.
     pub username: String,
     /// `groups`.
     pub groups: Vec<String>,
@@ -23,8 +23,8 @@ pub struct PrincipalFacts {
     pub scopes: ScopeSet,
     /// `aud`: the one resource it is good for.
     pub resource: ResourceUri,
-    /// `family`: the token chain it belongs to.
-    pub family: FamilyId,
+    /// `family`: the token chain it belongs to; none for a client that acts for itself (RFC 6749 §4.4).
+    pub family: Option<FamilyId>,
     /// `rev`: the highest revocation sequence number known when it was issued.
     pub revocation_sequence: u64,
     /// `jti`.
@@ -45,7 +45,7 @@ pub struct Principal {
     /// Built once, so that policy reads it at every call without a copy.
     subject: Subject,
     resource: ResourceUri,
-    family: FamilyId,
+    family: Option<FamilyId>,
     revocation_sequence: u64,
     token_id: TokenId,
     issued: UnixTime,
@@ -61,6 +61,7 @@ impl Principal {
                 username: facts.username,
                 groups: facts.groups,
                 client: facts.client_id,
+                for_itself: facts.family.is_none(),
                 scopes: facts.scopes,
             },
             resource: facts.resource,
@@ -86,7 +87,7 @@ impl Principal {
             client_id: ClientId::new("(anonymous)"),
             scopes,
             resource,
-            family: FamilyId::nil(),
+            family: Some(FamilyId::nil()),
             revocation_sequence: u64::MAX,
             token_id: TokenId::nil(),
             issued: UnixTime::EPOCH,
@@ -114,7 +115,7 @@ impl Principal {
         &self.subject
     }
 
-    /// The user (`sub`).
+    /// The user (`sub`), or [`UserId::of_client`] if the client acts for itself.
     #[must_use]
     pub const fn subject(&self) -> UserId {
         self.subject.user
@@ -151,9 +152,15 @@ impl Principal {
         &self.resource
     }
 
-    /// The token chain.
+    /// Whether the client acts for itself and not for a person (RFC 6749 §4.4).
     #[must_use]
-    pub const fn family(&self) -> FamilyId {
+    pub const fn is_client(&self) -> bool {
+        self.subject.for_itself
+    }
+
+    /// The token chain; a client's own token belongs to none.
+    #[must_use]
+    pub const fn family(&self) -> Option<FamilyId> {
         self.family
     }
 

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use doorward_records::revocation::{Revocation, Revoked};
-use doorward_types::id::{ClientId, FamilyId, UserId};
+use doorward_types::id::{ClientId, FamilyId, TokenId, UserId};
 use doorward_types::time::{Clock, UnixTime};
 
 use crate::principal::Principal;
@@ -48,6 +48,9 @@ struct Entries {
     families: HashMap<FamilyId, Entry>,
     users: HashMap<UserId, Entry>,
     clients: HashMap<ClientId, Entry>,
+    tokens: HashMap<TokenId, Entry>,
+    /// Tokens that knew less than this are refused, whoever's they are.
+    everything: Option<Entry>,
     sequence: u64,
 }
 
@@ -95,6 +98,12 @@ impl RevocationSet {
                 Revoked::Family(family) => merge(&mut entries.families, *family, entry),
                 Revoked::User(user) => merge(&mut entries.users, *user, entry),
                 Revoked::Client(client) => merge(&mut entries.clients, client.clone(), entry),
+                Revoked::Token(token) => merge(&mut entries.tokens, *token, entry),
+                Revoked::Everything => {
+                    let kept = entries.everything.get_or_insert(entry);
+                    kept.sequence = kept.sequence.max(entry.sequence);
+                    kept.expires = kept.expires.max(entry.expires);
+                }
             }
         }
         drop(entries);
@@ -125,13 +134,19 @@ impl RevocationSet {
         entries.families.retain(|_, entry| live(entry));
         entries.users.retain(|_, entry| live(entry));
         entries.clients.retain(|_, entry| live(entry));
+        entries.tokens.retain(|_, entry| live(entry));
+        entries.everything = entries.everything.filter(|entry| live(entry));
     }
 
     /// How many entries there are, for metrics.
     #[must_use]
     pub fn len(&self) -> usize {
         let entries = self.read();
-        entries.families.len() + entries.users.len() + entries.clients.len()
+        entries.families.len()
+            + entries.users.len()
+            + entries.clients.len()
+            + entries.tokens.len()
+            + usize::from(entries.everything.is_some())
     }
 
     /// Whether nothing is revoked.
@@ -161,8 +176,12 @@ impl Revocations for RevocationSet {
         let later = |entry: Option<&Entry>| {
             entry.is_some_and(|entry| principal.revocation_sequence() < entry.sequence)
         };
-        // A chain does not come back, whatever its token claims to have known; users and clients do.
-        entries.families.contains_key(&principal.family())
+        // Neither a chain nor a single token comes back, whatever its token claims to have known; users and clients do.
+        principal
+            .family()
+            .is_some_and(|family| entries.families.contains_key(&family))
+            || entries.tokens.contains_key(&principal.token_id())
+            || later(entries.everything.as_ref())
             || later(entries.users.get(&principal.subject()))
             || later(entries.clients.get(principal.client_id()))
     }

@@ -67,7 +67,7 @@ fn alice() -> Alice {
         client_id: ClientId::new("client"),
         scopes: "mcp".parse().unwrap(),
         resource: resource(),
-        family: FamilyId::generate(clock, &random),
+        family: Some(FamilyId::generate(clock, &random)),
         revocation_sequence: 0,
         token_id: TokenId::generate(clock, &random),
         issued: clock,

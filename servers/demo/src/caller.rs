@@ -32,7 +32,7 @@ impl Caller {
         };
         WhoAmI {
             known: true,
-            username: Some(principal.username().to_owned()),
+            username: (!principal.is_client()).then(|| principal.username().to_owned()),
             client_id: Some(principal.client_id().to_string()),
             scopes: principal.scopes().iter().map(ToString::to_string).collect(),
         }

@@ -64,7 +64,7 @@ fn principal(number: u128, username: &str) -> Arc<Principal> {
         client_id: ClientId::new("client-1"),
         scopes: "mcp".parse().unwrap(),
         resource: ResourceUri::parse("https://mcp.example.com/mcp").unwrap(),
-        family: FamilyId::from_uuid(id),
+        family: Some(FamilyId::from_uuid(id)),
         revocation_sequence: 0,
         token_id: TokenId::from_uuid(id),
         issued: UnixTime::from_seconds(0),

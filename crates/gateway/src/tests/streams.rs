@@ -135,7 +135,7 @@ pub(super) fn revoke(what: Revoked) -> [Revocation; 1] {
 async fn mb_19_a_stream_ends_within_5_s_of_a_revocation() {
     let alice = principal("alice").unwrap();
     for (revoked, ends) in [
-        (Revoked::Family(alice.family()), true),
+        (Revoked::Family(alice.family().unwrap()), true),
         (Revoked::User(alice.subject()), true),
         (Revoked::Client(alice.client_id().clone()), true),
         (Revoked::User(principal("bob").unwrap().subject()), false),

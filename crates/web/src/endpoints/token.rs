@@ -157,7 +157,8 @@ fn log(request: &GrantRequest, issue: &Issue) {
         GrantRequest::RefreshToken(_) => "token: refreshed",
     };
     let (client, resource) = (issue.client.as_str(), issue.resource.as_str());
-    let (user, family, token) = (issue.user, issue.family, issue.token);
+    let (user, token) = (&issue.subject, issue.token);
+    let family = issue.family.map(|family| family.to_string());
     let scopes = issue.scopes.to_string();
-    tracing::info!(?client, ?resource, %user, %family, %token, ?scopes, "{step}");
+    tracing::info!(?client, ?resource, %user, ?family, %token, ?scopes, "{step}");
 }
