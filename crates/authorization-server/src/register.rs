@@ -1,30 +1,38 @@
-//! POST `/register`: dynamic registration of public clients (RFC 7591).
+//! POST `/register`: dynamic registration (RFC 7591).
 //!
-//! A client's id is a digest of its metadata, so registering again gives the same client and costs nothing.
-//! New rows are limited: when the limit is reached, clients that nobody ever approved make room, but none
-//! younger than an hour; if that does not help, the answer is `429`.
+//! A public client's id is a digest of its metadata, so registering again gives the same client and costs
+//! nothing. A client that authenticates gets an id of its own and a token with which it manages its
+//! registration ([`manage`]). New rows are limited: when the limit is reached, clients that nobody ever
+//! approved make room, but none younger than an hour; if that does not help, the answer is `429`.
+
+pub mod manage;
+mod metadata;
 
 use std::time::Duration;
 
 use doorward_oauth::error::{ErrorBody, ErrorCode};
-use doorward_oauth::redirect::{RedirectError, RedirectKind, RedirectUri};
+use doorward_oauth::redirect::RedirectError;
 use doorward_oauth::register::{RegistrationRequest, RegistrationResponse};
 use doorward_oauth::requirement::{self, Requirement};
 use doorward_records::client::{Client, ClientMetadata, ClientOrigin, ClientStatus};
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::id::ClientId;
-use doorward_types::scope::ScopeSet;
+use doorward_types::random::Random;
+use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 
 use crate::client::content_id;
-use crate::settings::{RegistrationMode, RegistrationPolicy, Settings};
+use crate::settings::{RegistrationMode, Settings};
+
+pub use metadata::KeyProblem;
+pub(crate) use metadata::{key_address, key_set};
 
 /// The longest registration request, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 /// The most redirect URIs of a client.
 pub const MAX_REDIRECT_URIS: usize = 32;
-/// The longest other text of a client, in bytes.
-const MAX_TEXT: usize = 1000;
+/// How exactly the last use of a client is known: whoever registers it in a loop makes no more writes than this.
+const TOUCHED: Duration = Duration::from_mins(5);
 /// How many old clients make room at once.
 const ROOM: u64 = 100;
 
@@ -32,8 +40,19 @@ const ROOM: u64 = 100;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationRefusal {
     /// Registration is off.
-    #[error("registration is off here: ask the operator for a client_id")]
+    #[error(
+        "registration is off here: use a client_id from the home page of this server, or ask its operator for one"
+    )]
     Off,
+    /// No initial access token was sent where one is needed (RFC 7591 §3).
+    #[error("registration needs an initial access token: ask the operator for it, or for a client_id")]
+    TokenMissing,
+    /// Another one was sent.
+    #[error("the initial access token is not the one of this server: ask the operator for it")]
+    TokenWrong,
+    /// Too many registrations from one address within a short time; wait this long.
+    #[error("too many registrations from your address: try again later")]
+    TooMany(Duration),
     /// Longer than [`MAX_BODY`].
     #[error("the registration is too large")]
     TooLarge,
@@ -46,12 +65,18 @@ pub enum RegistrationRefusal {
     /// A redirect URI that may not be registered.
     #[error(transparent)]
     Redirect(#[from] RedirectError),
-    /// An authentication method with a key of the client's own: answering `none` would drop a protection
-    /// that it has.
-    #[error("only public clients can register: token_endpoint_auth_method must be none")]
+    /// An authentication method that the policy does not give, and that `none` cannot stand in for.
+    #[error(
+        "this token_endpoint_auth_method cannot be registered here: use none, or ask the operator for a client_id"
+    )]
     AuthMethod,
-    /// `authorization_code` or `code` is missing.
-    #[error("grant_types must hold authorization_code and response_types must hold code")]
+    /// The keys that it wants to authenticate with cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyProblem),
+    /// No grant type that the client could have.
+    #[error(
+        "grant_types must hold authorization_code, with response_types holding code, or client_credentials for a client that authenticates"
+    )]
     Grants,
     /// Neither `native` nor `web`.
     #[error("application_type must be native or web")]
@@ -62,6 +87,9 @@ pub enum RegistrationRefusal {
     /// A text that is too long, or no scope list, or a `client_uri` that is no web address.
     #[error("a member is malformed or too long: {0}")]
     Member(&'static str),
+    /// An operator switched this client off.
+    #[error("this client is switched off here: only the operator of this server can switch it on again")]
+    Disabled,
     /// Too many clients that nobody approved: answer `429` with `Retry-After`.
     #[error("too many registrations: try again later")]
     Full,
@@ -72,9 +100,10 @@ impl RegistrationRefusal {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::Off => 403,
+            Self::TokenMissing | Self::TokenWrong => 401,
+            Self::Off | Self::Disabled => 403,
             Self::TooLarge => 413,
-            Self::Full => 429,
+            Self::Full | Self::TooMany(_) => 429,
             _ => 400,
         }
     }
@@ -84,6 +113,17 @@ impl RegistrationRefusal {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Full => Some(Duration::from_mins(10)),
+            Self::TooMany(wait) => Some(*wait),
+            _ => None,
+        }
+    }
+
+    /// The challenge that goes with `401` (RFC 6750 §3: no error code if nothing was sent).
+    #[must_use]
+    pub const fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::TokenMissing => Some("Bearer realm=\"register\""),
+            Self::TokenWrong => Some("Bearer realm=\"register\", error=\"invalid_token\""),
             _ => None,
         }
     }
@@ -92,9 +132,10 @@ impl RegistrationRefusal {
     #[must_use]
     pub fn body(&self) -> ErrorBody {
         let code = match self {
-            Self::Off => ErrorCode::AccessDenied,
+            Self::TokenMissing | Self::TokenWrong => ErrorCode::InvalidToken,
+            Self::Off | Self::Disabled => ErrorCode::AccessDenied,
             Self::RedirectCount | Self::Redirect(_) => ErrorCode::InvalidRedirectUri,
-            Self::Full => ErrorCode::TemporarilyUnavailable,
+            Self::Full | Self::TooMany(_) => ErrorCode::TemporarilyUnavailable,
             _ => ErrorCode::InvalidClientMetadata,
         };
         ErrorBody::new(code, self.to_string())
@@ -105,7 +146,13 @@ impl RegistrationRefusal {
     pub const fn requirement(&self) -> Requirement {
         match self {
             Self::Redirect(_) => requirement::REDIRECT_SECURE,
-            Self::Off | Self::Full => requirement::REGISTRATION_POLICY,
+            Self::Off
+            | Self::TokenMissing
+            | Self::TokenWrong
+            | Self::TooMany(_)
+            | Self::Disabled
+            | Self::AuthMethod
+            | Self::Full => requirement::REGISTRATION_POLICY,
             _ => requirement::OAUTH_2_1,
         }
     }
@@ -114,7 +161,7 @@ impl RegistrationRefusal {
 /// A valid registration. Load [`Registration::client_id`], then [`decide`].
 #[derive(Clone, Debug)]
 pub struct Registration {
-    id: ClientId,
+    id: Option<ClientId>,
     metadata: ClientMetadata,
     status: ClientStatus,
     /// As they were sent, ports included.
@@ -122,139 +169,53 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// The id it gets: the same for the same metadata.
+    /// The id of a public client: the same for the same metadata. One that authenticates has none before
+    /// [`decide`] makes one.
     #[must_use]
-    pub fn client_id(&self) -> &ClientId {
-        &self.id
+    pub const fn client_id(&self) -> Option<&ClientId> {
+        self.id.as_ref()
     }
 }
 
-/// Reads and judges a registration request.
-pub fn parse(settings: &Settings, body: &[u8]) -> Result<Registration, RegistrationRefusal> {
+/// Reads and judges a registration request. `bearer` is the token of its `Authorization` header, if it has
+/// one.
+pub fn parse(
+    settings: &Settings,
+    bearer: Option<&Secret>,
+    body: &[u8],
+) -> Result<Registration, RegistrationRefusal> {
     let policy = &settings.registration;
-    if policy.mode == RegistrationMode::Off {
-        return Err(RegistrationRefusal::Off);
+    match policy.mode {
+        RegistrationMode::Off => return Err(RegistrationRefusal::Off),
+        RegistrationMode::Token => {
+            let shown = bearer.ok_or(RegistrationRefusal::TokenMissing)?.digest();
+            if policy.initial_token != Some(shown) {
+                return Err(RegistrationRefusal::TokenWrong);
+            }
+        }
+        RegistrationMode::KnownHosts | RegistrationMode::Open => {}
     }
-    if body.len() > MAX_BODY {
-        return Err(RegistrationRefusal::TooLarge);
-    }
-    let request: RegistrationRequest =
-        serde_json::from_slice(body).map_err(|_| RegistrationRefusal::NotMetadata)?;
-    let sent = request.redirect_uris.clone().unwrap_or_default();
-    if sent.is_empty() || sent.len() > MAX_REDIRECT_URIS {
-        return Err(RegistrationRefusal::RedirectCount);
-    }
-    let redirects: Vec<RedirectUri> = sent
-        .iter()
-        .map(|uri| RedirectUri::parse(uri, &policy.custom_schemes))
-        .collect::<Result<_, _>>()?;
-    let metadata = metadata(request, &redirects)?;
+    let judged = metadata::judge(policy, read(body)?, None)?;
+    let public = judged.metadata.token_endpoint_auth_method == "none";
     Ok(Registration {
-        id: content_id(&settings.tenant, &metadata),
-        status: status(policy, &redirects),
-        metadata,
-        redirect_uris: sent,
+        id: public.then(|| content_id(&settings.tenant, &judged.metadata)),
+        status: judged.status,
+        metadata: judged.metadata,
+        redirect_uris: judged.redirect_uris,
     })
 }
 
-/// What we honour of a request, in the one form that its id is computed from.
-fn metadata(
-    request: RegistrationRequest,
-    redirects: &[RedirectUri],
-) -> Result<ClientMetadata, RegistrationRefusal> {
-    // Left out means `client_secret_basic` in RFC 7591 §2, and libraries send it or `client_secret_post` as
-    // their default. We replace it, as §3.2.1 allows, and say so: the client gets no secret to send.
-    let replaced = |method| matches!(method, "none" | "client_secret_basic" | "client_secret_post");
-    if !request.token_endpoint_auth_method.as_deref().is_none_or(replaced) {
-        return Err(RegistrationRefusal::AuthMethod);
+fn read(body: &[u8]) -> Result<RegistrationRequest, RegistrationRefusal> {
+    if body.len() > MAX_BODY {
+        return Err(RegistrationRefusal::TooLarge);
     }
-    let asked = request
-        .grant_types
-        .unwrap_or_else(|| vec!["authorization_code".into()]);
-    let grants = ["authorization_code", "refresh_token"];
-    let grant_types: Vec<String> = grants
-        .iter()
-        .filter(|grant| asked.iter().any(|asked| asked == *grant))
-        .map(|&grant| grant.into())
-        .collect();
-    let code = |types: &Vec<String>| types.iter().any(|kind| kind == "code");
-    if grant_types.first().map(String::as_str) != Some("authorization_code")
-        || !request.response_types.as_ref().is_none_or(code)
-    {
-        return Err(RegistrationRefusal::Grants);
-    }
-    if request
-        .application_type
-        .as_deref()
-        .is_some_and(|kind| !matches!(kind, "native" | "web"))
-    {
-        return Err(RegistrationRefusal::ApplicationType);
-    }
-    if request.dpop_bound_access_tokens == Some(true) {
-        return Err(RegistrationRefusal::Dpop);
-    }
-    let mut redirect_uris: Vec<String> = redirects.iter().map(|uri| uri.registered().into()).collect();
-    redirect_uris.sort_unstable();
-    redirect_uris.dedup();
-    let metadata = ClientMetadata {
-        client_name: request.client_name,
-        client_uri: request.client_uri.filter(|uri| !uri.is_empty()),
-        redirect_uris,
-        grant_types,
-        response_types: vec!["code".into()],
-        token_endpoint_auth_method: "none".into(),
-        application_type: request.application_type,
-        scope: request.scope,
-        software_id: request.software_id,
-        dpop_bound_access_tokens: false,
-    };
-    check_texts(&metadata)?;
-    Ok(metadata)
-}
-
-fn check_texts(metadata: &ClientMetadata) -> Result<(), RegistrationRefusal> {
-    for (name, text) in [
-        ("client_name", &metadata.client_name),
-        ("client_uri", &metadata.client_uri),
-        ("scope", &metadata.scope),
-        ("software_id", &metadata.software_id),
-    ] {
-        if text.as_ref().is_some_and(|text| text.len() > MAX_TEXT) {
-            return Err(RegistrationRefusal::Member(name));
-        }
-    }
-    // It becomes a link on the consent page: no `javascript:` (CVE-2026-32112's kind).
-    let web = |uri: &String| url::Url::parse(uri).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
-    if !metadata.client_uri.as_ref().is_none_or(web) {
-        return Err(RegistrationRefusal::Member("client_uri"));
-    }
-    if metadata
-        .scope
-        .as_ref()
-        .is_some_and(|scope| scope.parse::<ScopeSet>().is_err())
-    {
-        return Err(RegistrationRefusal::Member("scope"));
-    }
-    Ok(())
-}
-
-/// Approved at once, or waiting for the operator: one unknown web host is enough to wait.
-fn status(policy: &RegistrationPolicy, redirects: &[RedirectUri]) -> ClientStatus {
-    let known = |uri: &RedirectUri| match uri.kind() {
-        RedirectKind::Loopback | RedirectKind::CustomScheme(_) => true,
-        RedirectKind::Web(host) => policy.known_hosts.contains(host),
-    };
-    if policy.mode == RegistrationMode::Open || redirects.iter().all(known) {
-        ClientStatus::Approved
-    } else {
-        ClientStatus::Pending
-    }
+    serde_json::from_slice(body).map_err(|_| RegistrationRefusal::NotMetadata)
 }
 
 /// What to do next.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Commit the unit, then answer `201` with the response.
+    /// Commit the unit (unless it is empty), then answer `201` with the response.
     Register {
         /// To be committed.
         unit: Unit,
@@ -276,13 +237,14 @@ pub fn decide(
     existing: Option<&Client>,
     conflicts: u32,
     now: UnixTime,
+    random: &dyn Random,
 ) -> Result<Step, RegistrationRefusal> {
-    if let Some(existing) = existing.filter(|client| client.id == registration.id) {
-        return Ok(again(registration, existing, now));
+    if let Some(existing) = existing.filter(|client| Some(&client.id) == registration.client_id()) {
+        return again(registration, existing, now);
     }
     let policy = &settings.registration;
     match conflicts {
-        0 | 2 => Ok(insert(settings, registration, now)),
+        0 | 2 => Ok(insert(settings, registration, now, random)),
         1 => Ok(Step::MakeRoom(Unit::writes(vec![Write::ReapClients {
             before: now.minus(policy.ungranted_minimum),
             limit: ROOM,
@@ -291,55 +253,124 @@ pub fn decide(
     }
 }
 
-fn insert(settings: &Settings, registration: &Registration, now: UnixTime) -> Step {
+fn insert(settings: &Settings, registration: &Registration, now: UnixTime, random: &dyn Random) -> Step {
+    let metadata = registration.metadata.clone();
+    let (client, issued) = match &registration.id {
+        Some(id) => {
+            let client = Client::new(id.clone(), ClientOrigin::Dynamic, metadata, now);
+            (client, Issued::default())
+        }
+        None => confidential(metadata, now, random),
+    };
     let client = Client {
         tenant: settings.tenant.clone(),
-        id: registration.id.clone(),
-        origin: ClientOrigin::Dynamic,
         status: registration.status,
-        metadata: registration.metadata.clone(),
-        created: now,
-        last_used: now,
+        ..client
     };
-    let response = Box::new(response(registration, now));
+    let mut response = response(&client, registration.redirect_uris.clone());
+    issued.tell(settings, &client, &mut response);
     let unit = Unit::default()
         .given(Precondition::ClientAbsent(client.id.clone()))
         .given(Precondition::UngrantedClientsBelow(
             settings.registration.ungranted_limit,
         ))
         .then(Write::InsertClient(client));
-    Step::Register { unit, response }
-}
-
-/// The same client again: noted as used, and approved if the policy has come to approve it meanwhile.
-fn again(registration: &Registration, existing: &Client, now: UnixTime) -> Step {
-    let id = &existing.id;
-    let mut unit = Unit::default()
-        .given(Precondition::ClientExists(id.clone()))
-        .then(Write::TouchClient(id.clone(), now));
-    if existing.status == ClientStatus::Pending && registration.status == ClientStatus::Approved {
-        unit = unit.then(Write::SetClientStatus(id.clone(), ClientStatus::Approved));
-    }
     Step::Register {
         unit,
-        response: Box::new(response(registration, existing.created)),
+        response: Box::new(response),
     }
 }
 
-fn response(registration: &Registration, created: UnixTime) -> RegistrationResponse {
-    let metadata = &registration.metadata;
+/// What is told once and kept as a digest.
+#[derive(Default)]
+struct Issued {
+    secret: Option<Secret>,
+    management: Option<Secret>,
+}
+
+impl Issued {
+    fn tell(self, settings: &Settings, client: &Client, response: &mut RegistrationResponse) {
+        response.client_secret_expires_at = client.secret.map(|_| 0);
+        response.client_secret = self.secret;
+        response.registration_client_uri = self
+            .management
+            .as_ref()
+            .map(|_| manage::address(settings, &client.id));
+        response.registration_access_token = self.management;
+    }
+}
+
+/// A client that authenticates: another one with every registration, because its secrets are its own.
+fn confidential(metadata: ClientMetadata, now: UnixTime, random: &dyn Random) -> (Client, Issued) {
+    let id = ClientId::new(Secret::generate_with_prefix("dcc_", random).expose());
+    let management = Secret::generate_with_prefix("dwm_", random);
+    let secret = has_secret(&metadata).then(|| new_secret(random));
+    let client = Client {
+        secret: secret.as_ref().map(Secret::digest),
+        registration_token: Some(management.digest()),
+        ..Client::new(id, ClientOrigin::Confidential, metadata, now)
+    };
+    let management = Some(management);
+    (client, Issued { secret, management })
+}
+
+fn has_secret(metadata: &ClientMetadata) -> bool {
+    metadata.token_endpoint_auth_method.starts_with("client_secret_")
+}
+
+/// A secret for a client: 256 bits, with a mark by which scanners know what leaked.
+pub(crate) fn new_secret(random: &dyn Random) -> Secret {
+    Secret::generate_with_prefix("dws_", random)
+}
+
+/// The same client again: noted as used, and approved if the policy has come to approve it meanwhile. What
+/// an operator switched off stays off, however often it asks.
+fn again(registration: &Registration, existing: &Client, now: UnixTime) -> Result<Step, RegistrationRefusal> {
+    if existing.status == ClientStatus::Disabled {
+        return Err(RegistrationRefusal::Disabled);
+    }
+    let id = &existing.id;
+    let approve = existing.status == ClientStatus::Pending && registration.status == ClientStatus::Approved;
+    let mut unit = Unit::default();
+    if approve || now.since(existing.last_used) >= TOUCHED {
+        unit = unit
+            .given(Precondition::ClientHasStatus(id.clone(), existing.status))
+            .then(Write::TouchClient(id.clone(), now));
+    }
+    if approve {
+        unit = unit.then(Write::SetClientStatus(id.clone(), ClientStatus::Approved));
+    }
+    Ok(Step::Register {
+        unit,
+        response: Box::new(response(existing, registration.redirect_uris.clone())),
+    })
+}
+
+/// What a client is told of its registration, without secrets.
+fn response(client: &Client, redirect_uris: Vec<String>) -> RegistrationResponse {
+    let metadata = &client.metadata;
     RegistrationResponse {
-        client_id: registration.id.as_str().into(),
-        client_id_issued_at: created.seconds(),
-        redirect_uris: registration.redirect_uris.clone(),
+        client_id: client.id.as_str().into(),
+        client_id_issued_at: client.created.seconds(),
+        client_secret: None,
+        client_secret_expires_at: None,
+        registration_access_token: None,
+        registration_client_uri: None,
+        redirect_uris,
         grant_types: metadata.grant_types.clone(),
         response_types: metadata.response_types.clone(),
         token_endpoint_auth_method: metadata.token_endpoint_auth_method.clone(),
+        token_endpoint_auth_signing_alg: metadata.token_endpoint_auth_signing_alg.clone(),
         client_name: metadata.client_name.clone(),
         client_uri: metadata.client_uri.clone(),
         application_type: metadata.application_type.clone(),
         scope: metadata.scope.clone(),
         software_id: metadata.software_id.clone(),
+        jwks: metadata
+            .jwks
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok()),
+        jwks_uri: metadata.jwks_uri.clone(),
     }
 }
 

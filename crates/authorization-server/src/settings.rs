@@ -5,6 +5,7 @@ use std::time::Duration;
 use doorward_oauth::metadata::AuthorizationServerMetadata;
 use doorward_policy::ProtectedServer;
 use doorward_records::account::User;
+use doorward_types::digest::Digest;
 use doorward_types::id::Tenant;
 use doorward_types::scope::ScopeSet;
 use doorward_types::url::{Issuer, ResourceUri};
@@ -135,6 +136,8 @@ pub enum RegistrationMode {
     KnownHosts,
     /// Everything that is valid is approved.
     Open,
+    /// Everything that is valid is approved, for those who show the operator's initial access token.
+    Token,
     /// Nobody registers.
     Off,
 }
@@ -152,6 +155,29 @@ pub struct RegistrationPolicy {
     pub ungranted_limit: u64,
     /// How long a client without a grant is safe from making room for another.
     pub ungranted_minimum: Duration,
+    /// How many new clients one address may register within [`RegistrationPolicy::per_address_time`].
+    pub per_address: u32,
+    /// The time in which that many may be registered.
+    pub per_address_time: Duration,
+    /// Digest of the initial access token (RFC 7591 §3) that [`RegistrationMode::Token`] asks for.
+    pub initial_token: Option<Digest>,
+    /// Whether registrations can authenticate. Nothing said: with keys of their own, and in
+    /// [`RegistrationMode::Token`] with a secret too. Elsewhere a secret would go to every client whose library
+    /// names `client_secret_post` without being asked, and every one of its logins would be a new client.
+    pub confidential: Option<bool>,
+    /// Whether clients can have the device grant (RFC 8628).
+    pub device_grant: bool,
+    /// Clients that everybody may know of: the home page shows their ids.
+    pub listed: Vec<ListedClient>,
+}
+
+/// A client whose id is shown to everybody, so that people can give it to their MCP host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedClient {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
 }
 
 impl RegistrationPolicy {
@@ -164,7 +190,25 @@ impl RegistrationPolicy {
             custom_schemes: ["cursor", "vscode", "vscode-insiders"].map(str::to_owned).into(),
             ungranted_limit: 10_000,
             ungranted_minimum: Duration::from_hours(1),
+            per_address: 100,
+            per_address_time: Duration::from_mins(10),
+            initial_token: None,
+            confidential: None,
+            device_grant: false,
+            listed: Vec::new(),
         }
+    }
+
+    /// Whether a client that asks for a secret gets one.
+    #[must_use]
+    pub fn gives_secrets(&self) -> bool {
+        self.confidential.unwrap_or(self.mode == RegistrationMode::Token)
+    }
+
+    /// Whether a client may register its public keys.
+    #[must_use]
+    pub fn accepts_keys(&self) -> bool {
+        self.confidential.unwrap_or(true)
     }
 }
 

@@ -49,6 +49,8 @@ pub enum ErrorCode {
     InvalidRedirectUri,
     /// Client metadata cannot be registered (RFC 7591 §3.2.2).
     InvalidClientMetadata,
+    /// The bearer token is not good for this (RFC 6750 §3.1).
+    InvalidToken,
 }
 
 impl ErrorCode {
@@ -76,6 +78,7 @@ impl ErrorCode {
             Self::ExpiredToken => "expired_token",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidToken => "invalid_token",
         }
     }
 
@@ -85,7 +88,7 @@ impl ErrorCode {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidClient => 401,
+            Self::InvalidClient | Self::InvalidToken => 401,
             Self::AccessDenied => 403,
             Self::ServerError => 500,
             Self::TemporarilyUnavailable => 503,

@@ -43,6 +43,11 @@ pub(crate) async fn restricted(State(state): State<WebState>, request: Request, 
         Some(origin) => !more && state.site().allows_origin(origin.as_bytes()),
     };
     let is_preflight = request.method() == Method::OPTIONS;
+    let methods = if request.uri().path().contains("/register/") {
+        "GET, PUT, DELETE"
+    } else {
+        "POST"
+    };
     let mut response = if !allowed {
         tracing::info!(?origin, "refused a request from a foreign origin");
         oauth_error(
@@ -69,7 +74,7 @@ pub(crate) async fn restricted(State(state): State<WebState>, request: Request, 
         if is_preflight {
             preflight(
                 headers,
-                "POST",
+                methods,
                 "Content-Type, Authorization, Accept, MCP-Protocol-Version",
             );
         }

@@ -6,7 +6,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use crate::endpoints::{authorize, health, metadata, register, token};
+use crate::endpoints::{authorize, client_configuration, health, metadata, register, token};
 use crate::pages::{consent, home, login, logout, message, setup};
 use crate::state::WebState;
 use crate::{assets, cors, endpoints, headers};
@@ -49,7 +49,14 @@ fn protocol(state: &WebState) -> Router<WebState> {
         .route("/register", post(register::post))
         .method_not_allowed_fallback(async || endpoints::wrong_method())
         .layer(from_fn_with_state(state.clone(), cors::restricted));
-    authorize.merge(calls)
+    let configuration = get(client_configuration::get)
+        .put(client_configuration::put)
+        .delete(client_configuration::delete);
+    let management = Router::new()
+        .route("/register/{client_id}", configuration)
+        .method_not_allowed_fallback(client_configuration::wrong_method)
+        .layer(from_fn_with_state(state.clone(), cors::restricted));
+    authorize.merge(calls).merge(management)
 }
 
 async fn static_file(state: State<WebState>, name: axum::extract::Path<String>) -> Response {

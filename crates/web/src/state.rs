@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use doorward_authorization_server::keys::KeyRing;
 use doorward_authorization_server::settings::Settings;
+use doorward_limits::{Limiter, Network, PeerAddress, Quota, Retry};
 use doorward_seal::{Mac, MasterKey, Purpose, Sealer};
 use doorward_storage::Store;
 use doorward_types::random::Random;
@@ -18,6 +19,12 @@ use crate::pages::home::ShownServer;
 use crate::passwords::PasswordPool;
 use crate::text::{LONG, SHORT, shown};
 use crate::{assets, csrf};
+
+/// Addresses whose registrations are counted; one costs about a hundred bytes.
+const REMEMBERED_ADDRESSES: usize = 10_000;
+/// Over loopback comes a proxy that speaks for everybody, as long as it is not in `trusted_proxies`: so much more
+/// is let through there than from an address that is somebody's own.
+const LOCAL_FACTOR: u32 = 20;
 
 /// What the binary gives to build a [`WebState`].
 pub struct WebParts {
@@ -55,6 +62,9 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     passwords: PasswordPool,
+    registrations: Limiter<Network>,
+    /// Besides that, for all who come over loopback.
+    local_registrations: Limiter<()>,
 }
 
 /// What follows from the configuration once and for all.
@@ -75,6 +85,16 @@ impl WebState {
     #[must_use]
     pub fn new(parts: WebParts) -> Self {
         let site = Site::new(&parts.settings, &parts.public_url, parts.allowed_origins);
+        let policy = &parts.settings.registration;
+        let quota = |burst: u32, capacity| Quota {
+            burst,
+            per: policy.per_address_time,
+            capacity,
+        };
+        let (each, clock) = (policy.per_address, &parts.clock);
+        let registrations = Limiter::new(quota(each, REMEMBERED_ADDRESSES), Arc::clone(clock));
+        let local = quota(each.saturating_mul(LOCAL_FACTOR), 1);
+        let local_registrations = Limiter::new(local, Arc::clone(clock));
         Self(Arc::new(Inner {
             site,
             sealer: Sealer::new(&parts.master_key, Purpose::AuthorizationRequest),
@@ -85,6 +105,8 @@ impl WebState {
             clock: parts.clock,
             random: parts.random,
             passwords: parts.passwords,
+            registrations,
+            local_registrations,
         }))
     }
 
@@ -123,6 +145,14 @@ impl WebState {
 
     pub(crate) fn passwords(&self) -> &PasswordPool {
         &self.0.passwords
+    }
+
+    /// Counts a new registration from `peer`, or says when the next one is possible.
+    pub(crate) fn new_registration(&self, peer: Option<PeerAddress>) -> Result<(), Retry> {
+        match peer.map(PeerAddress::network) {
+            Some(network) if !network.is_loopback() => self.0.registrations.check(&network),
+            _ => self.0.local_registrations.check(&()),
+        }
     }
 
     pub(crate) fn cookies(&self, headers: &HeaderMap) -> Cookies {

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
 use doorward_records::model::Tables;
+use doorward_types::random::CountingRandom;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::fixture::{NOW, settings};
 
 fn read(body: &Value) -> Result<Registration, RegistrationRefusal> {
-    parse(&settings(), body.to_string().as_bytes())
+    parse(&settings(), None, body.to_string().as_bytes())
 }
 
 fn with(redirect_uris: &[&str]) -> Value {
@@ -21,11 +22,36 @@ fn register(
     body: &Value,
     now: UnixTime,
 ) -> Result<RegistrationResponse, RegistrationRefusal> {
-    let registration = parse(settings, body.to_string().as_bytes())?;
+    register_with(tables, settings, None, body, now)
+}
+
+fn register_with(
+    tables: &mut Tables,
+    settings: &Settings,
+    token: Option<&str>,
+    body: &Value,
+    now: UnixTime,
+) -> Result<RegistrationResponse, RegistrationRefusal> {
+    let token = token.map(Secret::new);
+    let registration = parse(settings, token.as_ref(), body.to_string().as_bytes())?;
+    // Chance that goes on from one registration to the next.
+    let random = CountingRandom::default();
+    for _ in 0..tables.clients().len() {
+        let _ = Secret::generate(&random);
+        let _ = Secret::generate(&random);
+        let _ = Secret::generate(&random);
+    }
     let mut conflicts = 0;
     loop {
-        let existing = tables.client(registration.client_id());
-        match decide(settings, &registration, existing.as_ref(), conflicts, now)? {
+        let existing = registration.client_id().and_then(|id| tables.client(id));
+        match decide(
+            settings,
+            &registration,
+            existing.as_ref(),
+            conflicts,
+            now,
+            &random,
+        )? {
             Step::Register { unit, response } => {
                 if tables.apply(&unit).is_ok() {
                     return Ok(*response);
@@ -35,6 +61,10 @@ fn register(
         }
         conflicts += 1;
     }
+}
+
+fn answer(body: &Value) -> RegistrationResponse {
+    register(&mut Tables::new(), &settings(), body, NOW).unwrap()
 }
 
 #[test]
@@ -72,8 +102,13 @@ fn r17_the_same_metadata_is_the_same_client_whatever_its_ports_and_order() {
         tenant: doorward_types::id::Tenant::new("other"),
         ..settings
     };
-    let elsewhere = parse(&tenant, with(&["http://localhost/other"]).to_string().as_bytes()).unwrap();
-    assert_ne!(elsewhere.client_id().as_str(), other.client_id);
+    let elsewhere = parse(
+        &tenant,
+        None,
+        with(&["http://localhost/other"]).to_string().as_bytes(),
+    )
+    .unwrap();
+    assert_ne!(elsewhere.client_id().unwrap().as_str(), other.client_id);
 }
 
 #[test]
@@ -110,7 +145,7 @@ fn rg_01_rg_02_bad_redirect_uris() {
         RegistrationRefusal::RedirectCount
     );
     let large = vec![b' '; 1 << 20];
-    assert_eq!(parse(&settings(), &large).unwrap_err().status(), 413);
+    assert_eq!(parse(&settings(), None, &large).unwrap_err().status(), 413);
 }
 
 #[test]
@@ -125,7 +160,7 @@ fn rg_03_other_addresses_are_dropped_or_refused() {
     ] {
         body[name] = json!("javascript:alert(1)");
     }
-    let response = serde_json::to_string(&response(&read(&body).unwrap(), NOW)).unwrap();
+    let response = answer(&body).to_json().expose().to_owned();
     assert!(!response.contains("javascript"), "{response}");
     for uri in ["javascript:alert(1)", "data:x", "no address"] {
         body["client_uri"] = json!(uri);
@@ -157,7 +192,12 @@ fn a_library_default_of_a_secret_is_replaced_and_the_answer_says_so() {
         body["token_endpoint_auth_method"] = method;
         let read = read(&body).unwrap();
         assert_eq!(read.id, public);
-        assert_eq!(response(&read, NOW).token_endpoint_auth_method, "none");
+        let answer = answer(&body);
+        assert_eq!(answer.token_endpoint_auth_method, "none");
+        assert_eq!(
+            (answer.client_secret, answer.registration_access_token),
+            (None, None)
+        );
     }
 }
 
@@ -175,7 +215,7 @@ fn only_public_clients_with_codes_register() {
         (
             "token_endpoint_auth_method",
             json!("private_key_jwt"),
-            RegistrationRefusal::AuthMethod,
+            RegistrationRefusal::Keys(KeyProblem::Count),
         ),
         (
             "token_endpoint_auth_method",
@@ -223,7 +263,7 @@ fn only_public_clients_with_codes_register() {
         r#"{"redirect_uris":["https://claude.ai/a"],"redirect_uris":["https://claude.ai/b"]}"#,
     ] {
         assert_eq!(
-            parse(&settings(), text.as_bytes()).unwrap_err(),
+            parse(&settings(), None, text.as_bytes()).unwrap_err(),
             RegistrationRefusal::NotMetadata,
             "{text}"
         );
@@ -239,7 +279,7 @@ fn r17_the_policy_approves_known_places_and_lets_others_wait() {
     let status = |mode, uris: &[&str]| {
         let mut settings = settings();
         settings.registration.mode = mode;
-        parse(&settings, with(uris).to_string().as_bytes()).map(|registration| registration.status)
+        parse(&settings, None, with(uris).to_string().as_bytes()).map(|registration| registration.status)
     };
     for known in [
         "https://claude.ai/api/mcp/auth_callback",
@@ -305,4 +345,271 @@ fn a_waiting_client_is_approved_when_the_policy_comes_to_know_it() {
     settings.registration.known_hosts.push("c.test".into());
     register(&mut tables, &settings, &body, NOW).unwrap();
     assert_eq!(tables.client(&id).unwrap().status, ClientStatus::Approved);
+}
+
+fn confidential(method: &str) -> Value {
+    let mut body = with(&["https://claude.ai/cb"]);
+    body["token_endpoint_auth_method"] = json!(method);
+    body
+}
+
+fn with_key() -> Value {
+    let key = doorward_jose::SigningKey::generate().unwrap();
+    let mut body = confidential("private_key_jwt");
+    body["jwks"] = json!({ "keys": [key.public_jwk()] });
+    body
+}
+
+fn token_mode() -> Settings {
+    let mut settings = settings();
+    settings.registration.mode = RegistrationMode::Token;
+    settings.registration.initial_token = Some(Secret::new("the operator's word").digest());
+    settings
+}
+
+#[test]
+fn r17_only_who_shows_the_initial_access_token_registers_in_token_mode() {
+    let settings = token_mode();
+    let body = with(&["https://unknown.test/cb"]);
+    let mut tables = Tables::new();
+    let mut register = |token| register_with(&mut tables, &settings, token, &body, NOW);
+    for (token, refused, challenge) in [
+        (
+            None,
+            RegistrationRefusal::TokenMissing,
+            "Bearer realm=\"register\"",
+        ),
+        (
+            Some("another word"),
+            RegistrationRefusal::TokenWrong,
+            "Bearer realm=\"register\", error=\"invalid_token\"",
+        ),
+    ] {
+        let answer = register(token).unwrap_err();
+        assert_eq!(answer, refused);
+        assert_eq!((answer.status(), answer.challenge()), (401, Some(challenge)));
+        assert_eq!(answer.body().error, ErrorCode::InvalidToken);
+    }
+    register(Some("the operator's word")).unwrap();
+    assert_eq!(
+        tables.clients()[0].status,
+        ClientStatus::Approved,
+        "whatever its host"
+    );
+    let mut without = settings;
+    without.registration.initial_token = None;
+    let answer = parse(&without, Some(&Secret::new("")), b"{}").unwrap_err();
+    assert_eq!(answer, RegistrationRefusal::TokenWrong, "no token is no token");
+}
+
+#[test]
+fn r17_secrets_are_given_where_the_policy_says_so_and_never_twice_the_same() {
+    let mut tables = Tables::new();
+    let mut allowing = settings();
+    allowing.registration.confidential = Some(true);
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let one = register(&mut tables, &allowing, &confidential(method), NOW).unwrap();
+        let two = register(&mut tables, &allowing, &confidential(method), NOW).unwrap();
+        assert_eq!(one.token_endpoint_auth_method, method);
+        assert!(one.client_id.starts_with("dcc_") && one.client_id != two.client_id);
+        assert_ne!(one.client_secret, two.client_secret);
+        assert_ne!(one.registration_access_token, two.registration_access_token);
+        assert_eq!(one.client_secret_expires_at, Some(0), "RFC 7591 section 3.2.1");
+        let uri = format!("https://mcp.example.com/register/{}", one.client_id);
+        assert_eq!(one.registration_client_uri, Some(uri));
+        let row = tables.client(&ClientId::new(one.client_id)).unwrap();
+        assert_eq!(row.origin, ClientOrigin::Confidential);
+        assert_eq!(row.secret, one.client_secret.map(|secret| secret.digest()));
+        let digest = one.registration_access_token.map(|token| token.digest());
+        assert_eq!(row.registration_token, digest);
+    }
+    let mut silent = confidential("client_secret_basic");
+    silent
+        .as_object_mut()
+        .unwrap()
+        .remove("token_endpoint_auth_method");
+    let public = register(&mut tables, &allowing, &silent, NOW).unwrap();
+    assert_eq!(
+        public.token_endpoint_auth_method, "none",
+        "who names no method gets no secret"
+    );
+    let by_token = register_with(
+        &mut tables,
+        &token_mode(),
+        Some("the operator's word"),
+        &confidential("client_secret_post"),
+        NOW,
+    );
+    assert!(
+        by_token.unwrap().client_secret.is_some(),
+        "whoever has the token means it"
+    );
+}
+
+#[test]
+fn r17_keys_are_accepted_everywhere_unless_the_operator_says_no() {
+    for mode in [RegistrationMode::KnownHosts, RegistrationMode::Open] {
+        let mut settings = settings();
+        settings.registration.mode = mode;
+        let answer = register(&mut Tables::new(), &settings, &with_key(), NOW).unwrap();
+        assert_eq!(answer.token_endpoint_auth_method, "private_key_jwt");
+        assert!(answer.jwks.is_some() && answer.registration_access_token.is_some());
+        assert_eq!(
+            (answer.client_secret, answer.client_secret_expires_at),
+            (None, None)
+        );
+        settings.registration.confidential = Some(false);
+        let refused = register(&mut Tables::new(), &settings, &with_key(), NOW).unwrap_err();
+        assert_eq!(refused, RegistrationRefusal::AuthMethod);
+    }
+}
+
+#[test]
+fn rg_03_keys_that_are_no_public_keys_are_refused() {
+    let key = json!(doorward_jose::SigningKey::generate().unwrap().public_jwk());
+    let mut private = key.clone();
+    private["d"] = json!("AAAA");
+    let both = json!({ "jwks": { "keys": [key] }, "jwks_uri": "https://c.test/jwks" });
+    for (members, problem) in [
+        (json!({}), KeyProblem::Count),
+        (both, KeyProblem::Count),
+        (json!({ "jwks": { "keys": [] } }), KeyProblem::NoKey),
+        (json!({ "jwks": [] }), KeyProblem::NoKey),
+        (
+            json!({ "jwks": { "keys": [{ "kty": "RSA", "n": "AQAB", "e": "AQAB" }] } }),
+            KeyProblem::NoKey,
+        ),
+        (json!({ "jwks": { "keys": [key, private] } }), KeyProblem::Private),
+        (
+            json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AAAA" }] } }),
+            KeyProblem::Private,
+        ),
+        (json!({ "jwks_uri": "http://c.test/jwks" }), KeyProblem::Address),
+        (json!({ "jwks_uri": "javascript:alert(1)" }), KeyProblem::Address),
+        (
+            json!({ "jwks_uri": "https://u:p@c.test/jwks" }),
+            KeyProblem::Address,
+        ),
+        (
+            json!({ "jwks_uri": "https://c.test/jwks#x" }),
+            KeyProblem::Address,
+        ),
+        (json!({ "jwks_uri": 7 }), KeyProblem::Count),
+        (
+            json!({ "jwks": { "keys": [key] }, "token_endpoint_auth_signing_alg": "HS256" }),
+            KeyProblem::Algorithm,
+        ),
+    ] {
+        let mut body = confidential("private_key_jwt");
+        for (name, value) in members.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        assert_eq!(
+            read(&body).unwrap_err(),
+            RegistrationRefusal::Keys(problem),
+            "{members}"
+        );
+    }
+}
+
+#[test]
+fn r17_a_grant_that_asks_no_person_waits_for_the_operator() {
+    let mut body = with_key();
+    body["grant_types"] = json!(["client_credentials"]);
+    body["redirect_uris"] = json!([]);
+    for mode in [RegistrationMode::KnownHosts, RegistrationMode::Open] {
+        let mut settings = settings();
+        settings.registration.mode = mode;
+        let registration = parse(&settings, None, body.to_string().as_bytes()).unwrap();
+        assert_eq!(registration.status, ClientStatus::Pending, "{mode:?}");
+        assert_eq!(registration.metadata.grant_types, ["client_credentials"]);
+        assert!(registration.metadata.response_types.is_empty());
+    }
+    let token = Secret::new("the operator's word");
+    let registration = parse(&token_mode(), Some(&token), body.to_string().as_bytes()).unwrap();
+    assert_eq!(registration.status, ClientStatus::Approved);
+    body["token_endpoint_auth_method"] = json!("none");
+    assert_eq!(
+        read(&body).unwrap_err(),
+        RegistrationRefusal::Grants,
+        "not for public clients"
+    );
+}
+
+#[test]
+fn r35_registering_again_does_not_switch_a_client_on() {
+    let mut tables = Tables::new();
+    let settings = settings();
+    let body = with(&["https://claude.ai/cb"]);
+    let id = ClientId::new(register(&mut tables, &settings, &body, NOW).unwrap().client_id);
+    let off = Write::SetClientStatus(id.clone(), ClientStatus::Disabled);
+    tables.apply(&Unit::writes(vec![off])).unwrap();
+    let refused = register(&mut tables, &settings, &body, NOW).unwrap_err();
+    assert_eq!(
+        (&refused, refused.status()),
+        (&RegistrationRefusal::Disabled, 403)
+    );
+    assert_eq!(tables.client(&id).unwrap().status, ClientStatus::Disabled);
+}
+
+#[test]
+fn rg_04_registering_the_same_again_in_a_loop_writes_nothing() {
+    let settings = settings();
+    let mut tables = Tables::new();
+    let body = with(&["http://localhost/cb"]);
+    register(&mut tables, &settings, &body, NOW).unwrap();
+    let registration = read(&body).unwrap();
+    let existing = tables.client(registration.client_id().unwrap());
+    let unit = |now| {
+        let random = CountingRandom::default();
+        match decide(&settings, &registration, existing.as_ref(), 0, now, &random) {
+            Ok(Step::Register { unit, .. }) => unit,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(unit(NOW.plus(Duration::from_mins(4))).is_empty());
+    assert!(
+        !unit(NOW.plus(Duration::from_mins(6))).is_empty(),
+        "its last use is known well enough"
+    );
+}
+
+proptest::proptest! {
+    /// Whatever is accepted is something that the endpoints can live with, and the answer says what is stored.
+    #[test]
+    fn rg_01_rg_02_what_is_accepted_is_safe(
+        uris in proptest::collection::vec("(https?|javascript|data|vscode|com\\.x)://?[a-z0-9.:@#*/\\[\\]]{0,20}", 0..3),
+        method in "(none|client_secret_(basic|post)|private_key_jwt|x)",
+        grants in proptest::collection::vec("(authorization_code|refresh_token|client_credentials|password|implicit)", 0..4),
+        name in ".{0,12}",
+        mode in 0..3_u8,
+    ) {
+        let mut settings = settings();
+        settings.registration.mode = [RegistrationMode::KnownHosts, RegistrationMode::Open, RegistrationMode::Token][usize::from(mode)];
+        settings.registration.initial_token = Some(Secret::new("t").digest());
+        settings.registration.confidential = Some(true);
+        let body = json!({ "redirect_uris": uris, "token_endpoint_auth_method": method, "grant_types": grants, "client_name": name });
+        let mut tables = Tables::new();
+        let Ok(answer) = register_with(&mut tables, &settings, Some("t"), &body, NOW) else {
+            return Ok(());
+        };
+        let row = tables.client(&ClientId::new(answer.client_id.clone())).unwrap();
+        let metadata = &row.metadata;
+        for uri in &metadata.redirect_uris {
+            proptest::prop_assert!(!uri.starts_with("javascript") && !uri.starts_with("data"), "{uri}");
+            proptest::prop_assert!(!uri.contains(['#', '*']) && !uri.contains('@'), "{uri}");
+            proptest::prop_assert!(!uri.starts_with("http:") || doorward_oauth::redirect::is_loopback(uri), "{uri}");
+        }
+        for grant in &metadata.grant_types {
+            proptest::prop_assert!(grants.contains(grant) && grant != "password" && grant != "implicit");
+        }
+        let public = metadata.token_endpoint_auth_method == "none";
+        proptest::prop_assert!(!(public && metadata.registered("client_credentials")));
+        proptest::prop_assert_eq!(public, row.registration_token.is_none());
+        proptest::prop_assert_eq!(public, row.origin == ClientOrigin::Dynamic);
+        proptest::prop_assert_eq!(answer.client_secret.map(|secret| secret.digest()), row.secret);
+        if row.status == ClientStatus::Approved && mode != 2 {
+            proptest::prop_assert!(!metadata.registered("client_credentials"));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The endpoints that programs call: JSON in and out, no cookie, no page.
 
 pub(crate) mod authorize;
+pub(crate) mod client_configuration;
 pub(crate) mod health;
 pub(crate) mod jwks;
 pub(crate) mod metadata;
