@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 17] = [
+const LAYERS: [(&str, u8); 18] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u8); 17] = [
     ("doorward-process", 4),
     ("doorward-outbound", 4),
     ("doorward-limits", 4),
+    ("doorward-recorder", 5),
     ("doorward-gateway", 6),
     ("doorward-web", 6),
     ("doorward-demo", 6),
