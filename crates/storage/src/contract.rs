@@ -9,6 +9,7 @@
 
 mod chains;
 mod checks;
+mod newer;
 pub(crate) mod random;
 pub(crate) mod sample;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use crate::store::Store;
 
 /// How many units each random run applies.
-const STEPS: usize = 250;
+const STEPS: usize = 400;
 
 /// Runs every check, each on a store without a row that `new_store` makes; panics at the first that fails.
 /// Needs a tokio runtime.
@@ -43,6 +44,20 @@ where
     checks::a_unit_is_applied_whole_or_not_at_all(&*new_store().await).await;
     checks::the_version_changes_with_every_commit(&*new_store().await).await;
     checks::sweeping_keeps_what_lives(&*new_store().await).await;
+    newer::clients_keep_everything_they_have(&*new_store().await).await;
+    newer::only_self_service_clients_go_by_themselves(&*new_store().await).await;
+    newer::a_registration_that_expired_is_swept(&*new_store().await).await;
+    newer::everything_about_a_code_comes_together(&*new_store().await).await;
+    newer::grants_are_listed_and_undone(&*new_store().await).await;
+    newer::kill_switches_reach_every_chain(&*new_store().await).await;
+    newer::the_feed_names_tokens_and_everything(&*new_store().await).await;
+    newer::keys_are_rotated(&*new_store().await).await;
+    newer::authenticators_belong_to_people(&*new_store().await).await;
+    newer::a_name_is_used_once(&*new_store().await).await;
+    newer::a_device_is_answered_once(&*new_store().await).await;
+    newer::an_approved_device_goes_with_its_grant(&*new_store().await).await;
+    newer::notes_are_compared_and_replaced(&*new_store().await).await;
+    newer::everything_that_was_handed_out_ends(&*new_store().await).await;
     for seed in 1..=4 {
         random::compare(&*new_store().await, seed, STEPS).await;
     }

@@ -105,7 +105,11 @@ pub struct DataFolder {
     path: PathBuf,
     master: Arc<MasterKey>,
     store: Arc<SqliteStore>,
+    clock_mark: Option<Vec<u8>>,
 }
+
+/// The name of the note with the time that a server knew last.
+pub const CLOCK_MARK: &str = "clock";
 
 impl DataFolder {
     /// Opens the data folder at `path`; makes it (0700) with both its files (0600) if there is none, or an
@@ -147,6 +151,13 @@ impl DataFolder {
     #[must_use]
     pub fn master_key(&self) -> &Arc<MasterKey> {
         &self.master
+    }
+
+    /// The note under [`CLOCK_MARK`] as it was at opening: whoever works on these data asks for the time only
+    /// after reading it.
+    #[must_use]
+    pub fn clock_mark(&self) -> Option<&[u8]> {
+        self.clock_mark.as_deref()
     }
 
     /// What is kept.
@@ -220,11 +231,13 @@ fn open_both(folder: &Path) -> Result<DataFolder, DataFolderError> {
     if !belongs(&connection, &master).map_err(|why| database_error(folder, why.into()))? {
         return Err(DataFolderError::OtherKey(folder.into()));
     }
+    let clock_mark = note(&connection, CLOCK_MARK).map_err(|why| database_error(folder, why.into()))?;
     let store = SqliteStore::start(&database, connection).map_err(|why| database_error(folder, why))?;
     Ok(DataFolder {
         path: folder.into(),
         master: Arc::new(master),
         store: Arc::new(store),
+        clock_mark,
     })
 }
 
@@ -249,7 +262,10 @@ fn read_key(path: &Path) -> Result<MasterKey, DataFolderError> {
 
 /// Whether the database was made with this key.
 fn belongs(database: &Connection, master: &MasterKey) -> rusqlite::Result<bool> {
+    Ok(note(database, KEY_ID)?.is_some_and(|noted| noted == master.id()))
+}
+
+fn note(database: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT value FROM meta WHERE tenant = 'default' AND name = ?1";
-    let noted: Option<Vec<u8>> = database.query_row(sql, [KEY_ID], |row| row.get(0)).optional()?;
-    Ok(noted.is_some_and(|noted| noted == master.id()))
+    database.query_row(sql, [name], |row| row.get(0)).optional()
 }

@@ -340,7 +340,7 @@ pub(super) async fn revocations_are_numbered_in_order(store: &dyn Store) {
 }
 
 /// A sweep that only removes what expired by itself.
-fn sweep_at(seconds: i64) -> Write {
+pub(super) fn sweep_at(seconds: i64) -> Write {
     Write::Sweep {
         now: at(seconds),
         families_idle_since: at(-1_000_000),

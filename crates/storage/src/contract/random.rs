@@ -6,6 +6,8 @@
 use doorward_records::client::ClientStatus;
 use doorward_records::code::CodeState;
 use doorward_records::decision::Answer;
+use doorward_records::device::DeviceState;
+use doorward_records::facts::GrantFilter;
 use doorward_records::key::{KeyPurpose, KeyState};
 use doorward_records::model::Tables;
 use doorward_records::revocation::Revoked;
@@ -86,6 +88,8 @@ pub(crate) async fn assert_same_rows(store: &dyn Store, tables: &Tables) {
         let (nonce, code) = (digest("nonce", n), digest("code", n));
         assert_eq!(store.decision(nonce).await.unwrap(), tables.decision(nonce));
         assert_eq!(store.code(code).await.unwrap(), tables.code(code));
+        assert_eq!(store.code_facts(code).await.unwrap(), tables.code_facts(code));
+        assert_same_rows_of(store, tables, n).await;
         assert_eq!(
             store.grant_by_id(grant_id(n)).await.unwrap(),
             tables.grant_by_id(grant_id(n))
@@ -109,6 +113,51 @@ pub(crate) async fn assert_same_rows(store: &dyn Store, tables: &Tables) {
             tables.refresh_token(token)
         );
     }
+}
+
+async fn assert_same_rows_of(store: &dyn Store, tables: &Tables, n: u64) {
+    let (user, client) = (user_id(n), client_id(n));
+    for filter in [
+        GrantFilter::All,
+        GrantFilter::User(user),
+        GrantFilter::Client(client),
+    ] {
+        assert_eq!(
+            store.grants(filter.clone()).await.unwrap(),
+            tables.grants(&filter)
+        );
+    }
+    assert_eq!(
+        store.families_of_user(user).await.unwrap(),
+        tables.families_of_user(user)
+    );
+    assert_eq!(store.sessions_of(user).await.unwrap(), tables.sessions_of(user));
+    assert_eq!(
+        store.authenticators_of(user).await.unwrap(),
+        tables.authenticators_of(user)
+    );
+    assert_eq!(store.authenticators().await.unwrap(), tables.authenticators());
+    let (credential, used) = (digest("credential", n), digest("jti", n));
+    assert_eq!(
+        store.authenticator_by_lookup(credential).await.unwrap(),
+        tables.authenticator_by_lookup(credential)
+    );
+    assert_eq!(store.replay(used).await.unwrap(), tables.replay(used));
+    let (device, typed) = (digest("device", n), digest("user code", n));
+    assert_eq!(
+        store.device_authorization(device).await.unwrap(),
+        tables.device_authorization(device)
+    );
+    assert_eq!(
+        store.device_authorization_by_user_code(typed).await.unwrap(),
+        tables.device_authorization_by_user_code(typed)
+    );
+    let note = note(n);
+    assert_eq!(store.meta(note).await.unwrap(), tables.meta(note));
+}
+
+fn note(n: u64) -> &'static str {
+    if n.is_multiple_of(2) { "epoch" } else { "clock" }
 }
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -166,7 +215,7 @@ impl Dice {
 
     fn precondition(&mut self, tables: &Tables) -> Precondition {
         let n = self.id();
-        match self.roll(19) {
+        match self.roll(28) {
             0 => Precondition::UserEnabled(user_id(n)),
             1 => Precondition::UsernameFree(self.name().into()),
             2 => Precondition::UserExists(user_id(n)),
@@ -204,7 +253,52 @@ impl Dice {
                 let present = tables.user(user_id(n)).filter(|_| self.coin());
                 Precondition::UserIs(present.unwrap_or_else(|| sample::user(n, "alice")))
             }
-            _ => Precondition::NoActiveKeyLike(sample::key(n, self.purpose(), KeyState::Active)),
+            18 => Precondition::NoActiveKeyLike(sample::key(n, self.purpose(), KeyState::Active)),
+            _ => self.newer_precondition(tables),
+        }
+    }
+
+    fn newer_precondition(&mut self, tables: &Tables) -> Precondition {
+        let n = self.id();
+        match self.roll(9) {
+            0 => {
+                let present = tables.client(&client_id(n)).filter(|_| self.coin());
+                Precondition::ClientIs(present.unwrap_or_else(|| sample::client(n)))
+            }
+            1 => {
+                let present = tables.grants(&GrantFilter::All);
+                let live = present.into_iter().find(|facts| facts.grant.id == grant_id(n));
+                let live = live.filter(|_| self.coin()).map_or_else(Vec::new, |facts| {
+                    facts.families.into_iter().map(|family| family.id).collect()
+                });
+                Precondition::LiveFamiliesOfGrantAre(grant_id(n), live)
+            }
+            2 => Precondition::KeyHasState(key_id(n), self.key_state()),
+            3 => {
+                let present = tables.authenticators().into_iter().next();
+                let present = present.filter(|_| self.coin());
+                Precondition::AuthenticatorIs(present.unwrap_or_else(|| sample::authenticator(n, n)))
+            }
+            4 => Precondition::ReplayAbsent(digest("jti", n)),
+            5 => {
+                let present = tables.device_authorization(digest("device", n));
+                let pending = || sample::device_authorization(n, n, DeviceState::Pending);
+                Precondition::DeviceAuthorizationIs(present.filter(|_| self.coin()).unwrap_or_else(pending))
+            }
+            6 => Precondition::DeviceAuthorizationsBelow(self.roll(POOL)),
+            7 => Precondition::UserCodeFree(digest("user code", n)),
+            _ => Precondition::MetaIs {
+                name: note(n).into(),
+                value: tables.meta(note(n)).filter(|_| self.coin()),
+            },
+        }
+    }
+
+    fn key_state(&mut self) -> KeyState {
+        match self.roll(3) {
+            0 => KeyState::Next,
+            1 => KeyState::Active,
+            _ => KeyState::Retired,
         }
     }
 
@@ -217,10 +311,12 @@ impl Dice {
     }
 
     fn write(&mut self, tables: &Tables) -> Write {
-        match self.roll(8) {
+        match self.roll(11) {
             0 => self.write_account(),
             1 => self.write_client(),
             2 => self.write_decision_or_key(),
+            8 => self.write_authenticator(tables),
+            9 | 10 => self.write_device_or_note(tables),
             3 | 4 => self.write_grant(tables),
             _ => self.write_chain(tables),
         }
@@ -247,8 +343,10 @@ impl Dice {
 
     fn write_client(&mut self) -> Write {
         let n = self.id();
-        match self.roll(9) {
-            0..=3 => Write::InsertClient(sample::client(n)),
+        match self.roll(11) {
+            0..=2 => Write::InsertClient(sample::client(n)),
+            3 => Write::InsertClient(sample::full_client(n, self.roll(15))),
+            9 | 10 => Write::UpdateClient(sample::full_client(n, self.roll(15))),
             4 => Write::SetClientStatus(client_id(n), ClientStatus::Pending),
             5 | 6 => Write::TouchClient(client_id(n), self.time()),
             7 => Write::DeleteClient(client_id(n)),
@@ -269,18 +367,75 @@ impl Dice {
                 code: digest("code", self.id()),
             }
         };
-        match self.roll(5) {
+        match self.roll(8) {
             0 | 1 => Write::InsertDecision(sample::decision(n, answer)),
             2 => Write::UpdateDecision(sample::decision(n, answer)),
-            3 => {
-                let state = if self.coin() {
-                    KeyState::Active
-                } else {
-                    KeyState::Retired
-                };
+            3 | 4 => {
+                let state = self.key_state();
                 Write::InsertKey(sample::key(n, self.purpose(), state))
             }
+            5 => Write::ActivateKey(key_id(n), self.time()),
+            6 if self.coin() => Write::DeleteKey(key_id(n)),
+            6 => Write::ReplaceSealed(key_id(n), vec![u8::try_from(n).unwrap(); 3]),
             _ => Write::RetireKey(key_id(n), self.time()),
+        }
+    }
+
+    fn write_authenticator(&mut self, tables: &Tables) -> Write {
+        let n = self.id();
+        match self.roll(7) {
+            0..=2 => Write::InsertAuthenticator(sample::authenticator(n, self.id())),
+            3 => Write::DeleteAuthenticator(sample::authenticator_id(n)),
+            4 => Write::DeleteAuthenticatorsOf(user_id(n)),
+            _ => {
+                let present = tables.authenticators().into_iter().next();
+                let mut changed = present.unwrap_or_else(|| sample::authenticator(n, n));
+                changed.counter += 1;
+                changed.sealed.push(7);
+                changed.name = "renamed".into();
+                changed.last_used = Some(self.time());
+                Write::UpdateAuthenticator(changed)
+            }
+        }
+    }
+
+    fn device_state(&mut self, tables: &Tables) -> DeviceState {
+        let present = tables.grant_by_id(grant_id(self.id()));
+        match self.roll(5) {
+            0 | 1 => DeviceState::Pending,
+            2 => DeviceState::Denied,
+            3 => DeviceState::Redeemed {
+                family: family_id(self.id()),
+            },
+            _ => DeviceState::Approved {
+                user: user_id(self.id()),
+                grant: present.map_or(grant_id(9), |grant| grant.id),
+                scopes: sample::scopes(self.id()),
+            },
+        }
+    }
+
+    fn write_device_or_note(&mut self, tables: &Tables) -> Write {
+        let n = self.id();
+        let state = self.device_state(tables);
+        match self.roll(12) {
+            0..=2 => Write::InsertDeviceAuthorization(sample::device_authorization(n, self.id(), state)),
+            3..=5 => {
+                let present = tables.device_authorization(digest("device", n));
+                let mut changed =
+                    present.unwrap_or_else(|| sample::device_authorization(n, n, DeviceState::Pending));
+                changed.interval += std::time::Duration::from_secs(5);
+                changed.last_poll = Some(self.time());
+                changed.state = state;
+                Write::UpdateDeviceAuthorization(changed)
+            }
+            6 | 7 => Write::InsertReplay(sample::replay(n)),
+            8 | 9 => Write::SetMeta {
+                name: note(n).into(),
+                value: vec![u8::try_from(n).unwrap(); 2],
+            },
+            10 if self.coin() => Write::EndAll,
+            _ => Write::DeleteGrant(grant_id(n)),
         }
     }
 
@@ -317,8 +472,11 @@ impl Dice {
 
     fn write_chain(&mut self, tables: &Tables) -> Write {
         let n = self.id();
-        match self.roll(17) {
+        match self.roll(20) {
             16 => Write::RevokeFamiliesOf(user_id(n)),
+            17 => Write::RevokeFamiliesOfGrant(grant_id(n)),
+            18 => Write::RevokeFamiliesOfClient(client_id(n)),
+            19 => Write::DeleteGrantsOf(user_id(n)),
             0..=3 => {
                 let present = tables.grant_by_id(grant_id(self.id()));
                 let grant = present.unwrap_or_else(|| sample::grant(n, n, n));
@@ -333,7 +491,9 @@ impl Dice {
             }
             11 | 12 => Write::SetRefreshTokenRotated(digest("refresh", self.roll(TOKENS)), self.time()),
             13 | 14 => {
-                let revoked = match self.roll(3) {
+                let revoked = match self.roll(5) {
+                    3 => Revoked::Token("0198c0de-0000-7000-8000-000000000000".parse().unwrap()),
+                    4 => Revoked::Everything,
                     0 => Revoked::Family(family_id(n)),
                     1 => Revoked::User(user_id(n)),
                     _ => Revoked::Client(client_id(n)),

@@ -83,7 +83,7 @@ impl Store for SqliteStore {
     }
 
     async fn users(&self) -> Result<Vec<User>, LoadError> {
-        self.readers.read(query::users).await
+        self.readers.read_many(query::users).await
     }
 
     async fn setup_link(&self, token: Digest) -> Result<Option<(SetupLink, User)>, LoadError> {
@@ -100,7 +100,7 @@ impl Store for SqliteStore {
     }
 
     async fn clients(&self) -> Result<Vec<Client>, LoadError> {
-        self.readers.read(query::clients).await
+        self.readers.read_many(query::clients).await
     }
 
     async fn decision(&self, nonce: Digest) -> Result<Option<Decision>, LoadError> {
@@ -127,7 +127,7 @@ impl Store for SqliteStore {
     async fn grants_of_client(&self, client: &ClientId) -> Result<Vec<Grant>, LoadError> {
         let client = client.clone();
         self.readers
-            .read(move |c| query::grants_of_client(c, &client))
+            .read_many(move |c| query::grants_of_client(c, &client))
             .await
     }
 
@@ -140,7 +140,7 @@ impl Store for SqliteStore {
     }
 
     async fn grants(&self, filter: GrantFilter) -> Result<Vec<GrantFacts>, LoadError> {
-        self.readers.read(move |c| query::grants(c, &filter)).await
+        self.readers.read_many(move |c| query::grants(c, &filter)).await
     }
 
     async fn families_of_user(&self, user: UserId) -> Result<Vec<Family>, LoadError> {
@@ -152,7 +152,7 @@ impl Store for SqliteStore {
     }
 
     async fn authenticators(&self) -> Result<Vec<Authenticator>, LoadError> {
-        self.readers.read(query::authenticators).await
+        self.readers.read_many(query::authenticators).await
     }
 
     async fn authenticators_of(&self, user: UserId) -> Result<Vec<Authenticator>, LoadError> {
@@ -211,7 +211,7 @@ impl Store for SqliteStore {
 
     async fn revocations_after(&self, sequence: u64) -> Result<(Vec<Revocation>, u64), LoadError> {
         self.readers
-            .read(move |c| query::revocations_after(c, sequence))
+            .read_many(move |c| query::revocations_after(c, sequence))
             .await
     }
 

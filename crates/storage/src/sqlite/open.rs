@@ -9,7 +9,7 @@ use super::migrations;
 
 /// How long a statement waits for another process. Twice this (the batch before, then one's own) stays
 /// under the five seconds within which callers are told that storage is unavailable.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Older ones can lose commits when a write-ahead log is reset under two connections.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -122,10 +122,11 @@ pub(crate) fn ready_writer(mut connection: Connection) -> Result<Connection, Ope
     Ok(connection)
 }
 
-/// A connection that cannot write.
+/// A connection that cannot write, and that does not wait for another process unless it is told to.
 pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.busy_timeout(Duration::ZERO)?;
     Ok(connection)
 }
 
