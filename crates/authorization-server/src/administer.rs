@@ -103,7 +103,7 @@ pub fn add_user(
 }
 
 /// Disables an account: nobody signs in, refreshes or calls with it. Enabling it again brings back no
-/// session, chain or token from before.
+/// session, chain, code or token from before, and no consent.
 #[must_use]
 pub fn disable_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
     let unit = unchanged(user)
@@ -112,7 +112,19 @@ pub fn disable_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
             ..user.clone()
         }))
         .then(Write::DeleteSessionsOf(user.id))
-        .then(Write::RevokeFamiliesOf(user.id));
+        .then(Write::DeleteGrantsOf(user.id));
+    revoke(unit, Revoked::User(user.id), lifetimes, now)
+}
+
+/// Ends everything that is signed in with an account, which stays as it is (R35): browsers, chains, codes and devices
+/// that were approved and have no tokens yet. Its consents go too, so that every app has to be allowed anew by whoever
+/// can sign in.
+#[must_use]
+pub fn revoke_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
+    let unit = Unit::default()
+        .given(Precondition::UserExists(user.id))
+        .then(Write::DeleteSessionsOf(user.id))
+        .then(Write::DeleteGrantsOf(user.id));
     revoke(unit, Revoked::User(user.id), lifetimes, now)
 }
 
@@ -265,10 +277,25 @@ mod tests {
         let disabled = tables.user(user.id).unwrap();
         tables.apply(&enable_user(&disabled)).unwrap();
         assert_eq!(tables.user(user.id), Some(user));
+        assert_eq!(tables.family(family), None, "it does not come back");
+    }
+
+    #[test]
+    fn rt_06_r35_the_kill_switch_of_a_user_ends_everything_but_the_account() {
+        let (mut tables, user, _, family) = signed_in();
+        let unit = revoke_user(&user, &Lifetimes::default(), NOW);
+        tables.apply(&unit).unwrap();
+        assert_eq!(tables.user(user.id).as_ref(), Some(&user));
+        assert_eq!(tables.session(Digest::of(b"session")), None);
+        assert_eq!(tables.family(family), None);
         assert!(
-            tables.family(family).unwrap().family.revoked,
-            "it does not come back"
+            tables
+                .grants(&doorward_records::facts::GrantFilter::User(user.id))
+                .is_empty()
         );
+        assert_eq!(revoked(&tables), [Revoked::User(user.id)]);
+        tables.apply(&unit).unwrap();
+        assert_eq!(revoked(&tables).len(), 2, "whatever was signed in since ends as well");
     }
 
     #[test]
