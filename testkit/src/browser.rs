@@ -171,6 +171,19 @@ impl Browser {
     /// # Panics
     /// When no answer comes.
     pub async fn visit(&mut self, method: &str, url: &str, fields: &[(&str, &str)], from: &str) -> Page {
+        self.try_visit(method, url, fields, from)
+            .await
+            .unwrap_or_else(|error| panic!("{method} {url}: {error:#}"))
+    }
+
+    /// [`Browser::visit`] when the server may go away meanwhile.
+    pub async fn try_visit(
+        &mut self,
+        method: &str,
+        url: &str,
+        fields: &[(&str, &str)],
+        from: &str,
+    ) -> anyhow::Result<Page> {
         let mut request = Request::new(method, url).routes(&self.site.routes);
         request = request
             .header("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) doorward-testkit")
@@ -189,12 +202,12 @@ impl Browser {
         for (name, value) in &self.extra {
             request = request.set(name, value);
         }
-        let reply = request.send().await;
+        let reply = request.try_send().await?;
         self.remember(&reply);
-        Page {
+        Ok(Page {
             url: url.into(),
             reply,
-        }
+        })
     }
 
     /// What it would send as `Cookie`.

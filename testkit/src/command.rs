@@ -110,6 +110,12 @@ pub fn run_with<A: AsRef<std::ffi::OsStr>>(
 ) -> Finished {
     let mut command = hermetic(work);
     command.args(args).envs(env.iter().copied());
+    run_to_its_end(command, stdin)
+}
+
+/// Runs a command that was made ready.
+#[track_caller]
+pub(crate) fn run_to_its_end(mut command: Command, stdin: &str) -> Finished {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

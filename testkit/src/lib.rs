@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod canary;
 pub mod command;
+mod disk;
 pub mod everything;
 pub mod forge;
 pub mod forwarder;

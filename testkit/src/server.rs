@@ -12,6 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::command::{self, Finished};
+use crate::disk::Disk;
 use crate::http::{Destination, Site};
 use crate::port::Port;
 
@@ -28,6 +29,7 @@ pub struct Builder {
     env: BTreeMap<String, String>,
     faketime: bool,
     tls: Option<rustls::pki_types::CertificateDer<'static>>,
+    disk: Option<u32>,
     surroundings: Surroundings,
 }
 
@@ -169,6 +171,13 @@ impl Builder {
         self
     }
 
+    /// The data folder lies on a disk of its own with so many KiB, which [`Doorward::fill_disk`] fills.
+    #[must_use]
+    pub const fn disk(mut self, kib: u32) -> Self {
+        self.disk = Some(kib);
+        self
+    }
+
     /// Starts under libfaketime, so that [`Doorward::advance`] can move its wall clock.
     #[must_use]
     pub const fn faketime(mut self) -> Self {
@@ -211,7 +220,10 @@ impl Builder {
             .unwrap_or_else(|| "http://127.0.0.1:{port}".into())
             .replace("{port}", &number.to_string());
         let work = home.path().join("work");
-        let data = home.path().join("data");
+        let disk = self.disk.map(|kib| Disk::mount(&home.path().join("disk"), kib));
+        let data = home
+            .path()
+            .join(if disk.is_some() { "disk/data" } else { "data" });
         std::fs::create_dir(&work).expect("a working folder");
         let address = SocketAddr::from(([127, 0, 0, 1], number));
         let mut args = vec!["serve".to_owned()];
@@ -247,8 +259,9 @@ impl Builder {
             args,
             env: self.env,
             surroundings: self.surroundings,
+            disk,
             clock,
-            offset: Mutex::new(Duration::ZERO),
+            offset: Mutex::new(0.0),
             running: Mutex::new(None),
             _port: port,
             home,
@@ -281,8 +294,10 @@ pub struct Doorward {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     surroundings: Surroundings,
+    disk: Option<Disk>,
     clock: Option<PathBuf>,
-    offset: Mutex<Duration>,
+    /// Seconds between the wall clock that the server sees and the real one.
+    offset: Mutex<f64>,
     running: Mutex<Option<Running>>,
     _port: Port,
     home: TempDir,
@@ -341,6 +356,9 @@ impl Doorward {
         }
         if self.surroundings != Surroundings::default() {
             command = self.surroundings.around(&command);
+        }
+        if let Some(disk) = &self.disk {
+            command = disk.within(&command);
         }
         command
             .stdin(Stdio::null())
@@ -494,13 +512,36 @@ impl Doorward {
     /// # Panics
     /// When it was not started with a clock that can be moved.
     pub fn advance(&self, by: Duration) {
+        self.set_clock(*self.offset.lock().expect("the harness did not panic") + by.as_secs_f64());
+    }
+
+    /// Sets the server's wall clock so many seconds before or after the real one. Needs [`Builder::faketime`].
+    ///
+    /// # Panics
+    /// When it was not started with a clock that can be moved.
+    pub fn set_clock(&self, seconds: f64) {
         let clock = self.clock.as_ref().expect("started with faketime()");
-        let mut offset = self.offset.lock().expect("the harness did not panic");
-        *offset += by;
+        *self.offset.lock().expect("the harness did not panic") = seconds;
         // A rename, so that the server never reads half a number.
         let next = clock.with_extension("next");
-        std::fs::write(&next, format!("+{}", offset.as_secs_f64())).expect("the clock file");
+        std::fs::write(&next, format!("{seconds:+}")).expect("the clock file");
         std::fs::rename(next, clock).expect("the clock file");
+    }
+
+    /// Leaves no room on the data folder's disk. Needs [`Builder::disk`].
+    ///
+    /// # Panics
+    /// When it has no disk of its own.
+    pub fn fill_disk(&self) {
+        self.disk.as_ref().expect("started with a disk of its own").fill();
+    }
+
+    /// Takes away what [`Doorward::fill_disk`] put there.
+    ///
+    /// # Panics
+    /// When it was not filled.
+    pub fn free_disk(&self) {
+        self.disk.as_ref().expect("started with a disk of its own").free();
     }
 
     /// Everything it printed so far, over all its starts.
@@ -551,7 +592,12 @@ impl Doorward {
         let data = self.data.display().to_string();
         let mut all = args.to_vec();
         all.extend(["--data", &data]);
-        command::run(&self.work, all, stdin)
+        let Some(disk) = &self.disk else {
+            return command::run(&self.work, all, stdin);
+        };
+        let mut command = command::hermetic(&self.work);
+        command.args(all);
+        command::run_to_its_end(disk.within(&command), stdin)
     }
 
     /// `doorward user add NAME --password-stdin`.
