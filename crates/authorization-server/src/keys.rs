@@ -1,5 +1,8 @@
 //! The keys we generate: they sign access tokens and derive refresh tokens. Stored sealed under the master
-//! key, opened once at start-up.
+//! key, opened at start-up and whenever they change.
+
+mod reseal;
+mod rotation;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +15,9 @@ use doorward_types::id::{FamilyId, KeyId, Tenant};
 use doorward_types::random::{self, Random};
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
+
+pub use self::reseal::reseal;
+pub use self::rotation::{NoSuchKey, Rotation, Step, due, revoke, rotate, switch};
 
 /// Why the keys cannot be used. The process must not start: with other keys, every token would be void.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +100,8 @@ impl KeyRing {
         &self.signing
     }
 
-    /// The key set to publish, retired keys included: tokens that they signed are still out there.
+    /// The key set to publish: the next key included, so that it is known before it signs, and retired ones,
+    /// because tokens that they signed are still out there.
     #[must_use]
     pub fn public(&self) -> &JwkSet {
         &self.public
@@ -169,7 +176,7 @@ pub fn missing(
     let mut units = Vec::new();
     for purpose in [KeyPurpose::AccessToken, KeyPurpose::RefreshToken] {
         if !has(purpose) {
-            let key = generate(purpose, tenant, master, now, random)?;
+            let key = generate(purpose, KeyState::Active, tenant, master, now, random)?;
             units.push(
                 Unit::default()
                     .given(Precondition::NoActiveKeyLike(key.clone()))
@@ -180,9 +187,10 @@ pub fn missing(
     Ok(units)
 }
 
-/// A new active key, sealed with the identity of its row as associated data.
+/// A new key, sealed with the identity of its row as associated data.
 fn generate(
     purpose: KeyPurpose,
+    state: KeyState,
     tenant: &Tenant,
     master: &MasterKey,
     now: UnixTime,
@@ -209,11 +217,11 @@ fn generate(
         tenant: tenant.clone(),
         id,
         purpose,
-        state: KeyState::Active,
+        state,
         sealed,
         public_jwk,
         created: now,
-        activated: Some(now),
+        activated: (state == KeyState::Active).then_some(now),
         retired: None,
     })
 }

@@ -10,6 +10,8 @@ use doorward_types::id::Tenant;
 use doorward_types::scope::ScopeSet;
 use doorward_types::url::{Issuer, ResourceUri};
 
+use crate::client_metadata::DocumentPolicy;
+
 /// Everything that the rules take from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,6 +25,28 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Who may register as a client.
     pub registration: RegistrationPolicy,
+    /// Which clients may be known by the URL of their metadata document.
+    pub client_metadata_documents: DocumentPolicy,
+    /// Which grants beside the code and refresh grants are on.
+    pub grants: Grants,
+}
+
+/// Which grants beside the code and refresh grants are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// `client_credentials` (RFC 6749 §4.4), for clients that authenticate.
+    pub client_credentials: bool,
+    /// The device grant (RFC 8628).
+    pub device: bool,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self {
+            client_credentials: true,
+            device: false,
+        }
+    }
 }
 
 impl Settings {
@@ -94,6 +118,10 @@ pub struct Lifetimes {
     pub client_ungranted: Duration,
     /// A client that is not used any more.
     pub client_unused: Duration,
+    /// A key, until the next one takes over.
+    pub key_rotation: Duration,
+    /// How long the next key is published before it takes over: longer than anybody keeps a key set.
+    pub key_publication: Duration,
 }
 
 impl Default for Lifetimes {
@@ -113,6 +141,8 @@ impl Default for Lifetimes {
             setup_link: Duration::from_hours(DAY),
             client_ungranted: Duration::from_hours(30 * DAY),
             client_unused: Duration::from_hours(90 * DAY),
+            key_rotation: Duration::from_hours(90 * DAY),
+            key_publication: Duration::from_mins(10),
         }
     }
 }
