@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorward_oauth::resource::{WELL_KNOWN, metadata_url};
 use doorward_policy::{Policy, ProtectedServer, judge};
+use doorward_recorder::Recorder;
 use doorward_resource_server::challenge::Challenges;
 use doorward_resource_server::{Principal, Revocations, TokenVerifier, bearer_token};
 use doorward_seal::Sealer;
@@ -30,6 +31,7 @@ use crate::session::Sessions;
 use crate::settings::{GatewayError, Server, Settings};
 use crate::standing::Standing;
 use crate::stream::{Purpose, Stream};
+use crate::trace::{self, Told};
 use crate::upstream::Upstream;
 
 /// What the gateway works with.
@@ -46,6 +48,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub random: Arc<dyn Random>,
+    /// Is told of refusals, and of documents that are fetched: where a login begins.
+    pub recorder: Recorder,
 }
 
 /// The data plane of all protected servers.
@@ -61,6 +65,7 @@ pub struct Gateway {
     policy: Arc<dyn Policy>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    recorder: Recorder,
 }
 
 struct Entry {
@@ -149,6 +154,7 @@ impl Gateway {
             policy: parts.policy,
             clock: parts.clock,
             random: parts.random,
+            recorder: parts.recorder,
         })
     }
 
@@ -173,7 +179,14 @@ impl Gateway {
             return response;
         };
         match route.0 {
-            Target::Metadata(_) => metadata::answer(&entry.document, request.method()),
+            Target::Metadata(_) => {
+                if request.method() == http::Method::GET {
+                    let (extensions, headers) = (request.extensions(), request.headers());
+                    let arrival = trace::arrival(extensions, headers, &entry.protected);
+                    self.recorder.fetched(&arrival, request.uri().path());
+                }
+                metadata::answer(&entry.document, request.method())
+            }
             Target::Endpoint(_) => self.endpoint(entry, request).await,
         }
     }
@@ -185,7 +198,7 @@ impl Gateway {
         let (head, mut body) = request.into_parts();
         let mut about = Circumstances::new(&entry.protected.name, &entry.challenges, &head.headers);
         let Some(origin) = self.origins.judge(&head.headers) else {
-            return self.refuse(&Failure::Origin, &about);
+            return self.refuse(&Failure::Origin, &about, entry, &head);
         };
         if let Some(answer) = origin.preflight(&head.method, &head.headers, &entry.forward_headers) {
             return answer;
@@ -193,7 +206,7 @@ impl Gateway {
         let mut response = match self.serve(entry, &head, &mut body, &mut about).await {
             Ok(response) => response,
             Err(failure) => {
-                let response = self.refuse(&failure, &about);
+                let response = self.refuse(&failure, &about, entry, &head);
                 if !matches!(failure, Failure::BodyTimedOut | Failure::BodyCut) {
                     receive::discard(body, self.limits);
                 }
@@ -345,8 +358,19 @@ impl Gateway {
         )
     }
 
-    fn refuse(&self, failure: &Failure, about: &Circumstances<'_>) -> Response<Body> {
-        refuse(failure, about, self.clock.now(), &*self.random)
+    fn refuse(
+        &self,
+        failure: &Failure,
+        about: &Circumstances<'_>,
+        entry: &Entry,
+        head: &request::Parts,
+    ) -> Response<Body> {
+        let told = Told {
+            recorder: &self.recorder,
+            protected: &entry.protected,
+            head,
+        };
+        refuse(failure, about, &told, self.clock.now(), &*self.random)
     }
 }
 

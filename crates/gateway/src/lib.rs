@@ -19,6 +19,7 @@ mod session;
 mod settings;
 mod standing;
 mod stream;
+mod trace;
 mod upstream;
 
 pub use body::{Body, BodyError};

@@ -75,7 +75,7 @@ impl Admitted<'_> {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, Retry-After"),
+            HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, Retry-After, Doorward-Trace"),
         );
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use doorward_mcp::{EnvelopeError, NotAdmitted, NotAdmittedReason, Revision, Summary, headers};
+use doorward_oauth::requirement::{self, Requirement};
 use doorward_policy::Refusal;
 use doorward_resource_server::challenge::Challenges;
 use doorward_resource_server::{CredentialError, Principal, TokenRefusal};
-use doorward_types::id::ServerName;
+use doorward_types::id::{ServerName, TraceId};
 use doorward_types::random::{self, Random};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::receive::JSON;
+use crate::trace::{TRACE, Told};
 use crate::upstream::{BoxError, StdioFailure};
 
 /// Everything that can go wrong between a request and the head of its answer.
@@ -87,7 +89,7 @@ impl From<hyper_util::client::legacy::Error> for Failure {
 }
 
 impl Failure {
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Origin | Self::Policy(_) => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -120,7 +122,7 @@ impl Failure {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Origin => "origin",
             Self::Method => "method",
@@ -170,7 +172,21 @@ impl Failure {
         }
     }
 
-    fn scopes(&self) -> Option<&ScopeSet> {
+    /// The rule that was broken. A first request without a token breaks none: it is how a login begins.
+    pub(crate) const fn requirement(&self) -> Option<Requirement> {
+        Some(match self {
+            Self::Origin => requirement::ORIGIN_KNOWN,
+            Self::Credential(_) => requirement::BEARER_IN_HEADER,
+            Self::Token(TokenRefusal::WrongAudience) => requirement::TOKEN_AUDIENCE,
+            Self::Token(TokenRefusal::Blind) => return None,
+            Self::Token(_) => requirement::TOKEN_VALID,
+            Self::Policy(Refusal::InsufficientScope { .. }) => requirement::SCOPE_SUFFICES,
+            Self::Policy(_) => requirement::ACCESS_RULE,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn scopes(&self) -> Option<&ScopeSet> {
         match self {
             Self::Policy(Refusal::InsufficientScope { needed }) => Some(needed),
             _ => None,
@@ -279,13 +295,15 @@ struct Data<'a> {
 pub(crate) fn refuse(
     failure: &Failure,
     about: &Circumstances<'_>,
+    told: &Told<'_>,
     now: UnixTime,
     random: &dyn Random,
 ) -> Response<Body> {
     let status = failure.status();
     let millis = u64::try_from(now.millis()).unwrap_or(0);
     let decision_id = uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes(random)).into_uuid();
-    record(failure, about, status, decision_id);
+    let trace = told.refused(failure, about, decision_id);
+    record(failure, about, status, decision_id, trace);
 
     let id = match failure {
         Failure::NotAdmitted(refusal) => refusal.id.as_deref(),
@@ -333,6 +351,9 @@ pub(crate) fn refuse(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(trace) = HeaderValue::from_str(&trace.to_string()) {
+        headers.insert(TRACE, trace);
+    }
     if let Some(challenge) = failure.challenge(about.challenges) {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
@@ -345,7 +366,13 @@ pub(crate) fn refuse(
     response
 }
 
-fn record(failure: &Failure, about: &Circumstances<'_>, status: StatusCode, decision_id: Uuid) {
+fn record(
+    failure: &Failure,
+    about: &Circumstances<'_>,
+    status: StatusCode,
+    decision_id: Uuid,
+    trace: TraceId,
+) {
     let summary = about.summary.as_ref();
     let user = about.principal.as_ref().map(|principal| principal.subject());
     let client = about
@@ -358,14 +385,14 @@ fn record(failure: &Failure, about: &Circumstances<'_>, status: StatusCode, deci
     if status.is_server_error() {
         let cause = failure.cause();
         tracing::warn!(
-            %decision_id, outcome = "failed", status = status.as_u16(), reason, server = %about.server,
+            %decision_id, %trace, outcome = "failed", status = status.as_u16(), reason, server = %about.server,
             user = user.map(tracing::field::display), client = client.map(tracing::field::display), method,
             name = name.map(tracing::field::display), cause = cause.as_deref().map(Escaped).map(tracing::field::display),
             "call not answered"
         );
     } else {
         tracing::info!(
-            %decision_id, outcome = "refused", status = status.as_u16(), reason, server = %about.server,
+            %decision_id, %trace, outcome = "refused", status = status.as_u16(), reason, server = %about.server,
             user = user.map(tracing::field::display), client = client.map(tracing::field::display), method,
             name = name.map(tracing::field::display),
             "call refused"

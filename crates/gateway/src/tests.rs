@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_policy::{AccessRule, NoFurtherPolicy, Policy, ProtectedServer, ScopeDescription};
+use doorward_recorder::Recorder;
 use doorward_resource_server::{
     Principal, PrincipalFacts, RevocationSet, TokenRefusal, TokenVerifier, UnverifiedToken, Verification,
 };
@@ -250,6 +251,7 @@ impl Fixture {
             policy,
             sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
             clock: Arc::clone(&clock) as _,
+            recorder: Recorder::without_file(Arc::clone(&clock) as _, Arc::clone(&random) as _),
             random,
         };
         let gateway = Arc::new(Gateway::new(settings, servers, parts).unwrap());

@@ -23,12 +23,25 @@ pub struct Followed {
     pub actor: Actor,
     /// HTTP method.
     pub method: String,
-    /// The route, without its query. `None`: there is no such route, so it belongs to no login.
-    pub path: Option<String>,
-    /// Whether this kind of request can be the first of a login.
-    pub begins: bool,
+    /// The route, without its query.
+    pub path: String,
+    /// What kind of route it is.
+    pub kind: Kind,
     /// What it says about where it belongs.
     pub arrival: Arrival,
+}
+
+/// How requests of a route belong to logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They can be the first of a login.
+    Begins,
+    /// They are a step of one, or something by itself.
+    Follows,
+    /// A document that anybody may fetch: a step if a login was begun from there, else nothing.
+    Document,
+    /// There is no such route: something by itself, if at all.
+    Elsewhere,
 }
 
 /// What an authorization request says about itself.
@@ -36,9 +49,9 @@ pub struct Followed {
 pub struct Login<'a> {
     /// Its client.
     pub client: &'a str,
-    /// Its resource.
-    pub resource: &'a str,
-    /// Digest of what makes this request unlike every other: its `code_challenge` with the client.
+    /// Its resource, if it is known yet.
+    pub resource: Option<&'a str>,
+    /// Digest of what makes this request unlike every other: of all its parameters.
     pub request: Digest,
 }
 
@@ -77,7 +90,7 @@ pub(crate) struct Following {
 
 struct State {
     arrival: Arrival,
-    wish: Option<Wish>,
+    kind: Kind,
     found: Option<(TraceId, Joined)>,
     hop: Hop,
 }
@@ -93,9 +106,12 @@ impl Following {
         if let Some((trace, _)) = state.found {
             return trace;
         }
-        let joined = state
-            .wish
-            .and_then(|wish| self.recorder.join(&state.arrival, wish));
+        let wish = match state.kind {
+            Kind::Begins => Some(Wish::Begin),
+            Kind::Follows | Kind::Document => Some(Wish::Follow),
+            Kind::Elsewhere => None,
+        };
+        let joined = wish.and_then(|wish| self.recorder.join(&state.arrival, wish));
         let trace = joined.unwrap_or(state.hop.trace);
         state.found = Some((trace, Joined::ByAddress));
         self.tell(trace);
@@ -117,7 +133,7 @@ impl Following {
                 return trace;
             }
             state.arrival.client = Some(login.client.into());
-            state.arrival.resource = Some(login.resource.into());
+            state.arrival.resource = login.resource.map(Into::into);
             state.arrival.clone()
         };
         let trace = self.recorder.claim(&arrival, login.request);
@@ -160,14 +176,13 @@ impl Following {
         let worth_telling = {
             let mut state = self.state();
             state.hop.status = Some(status);
-            status >= 400 || !state.hop.notes.is_empty()
+            state.kind != Kind::Document && (status >= 400 || !state.hop.notes.is_empty())
         };
         if worth_telling {
             return Some(self.trace());
         }
-        // A document that anybody may fetch begins nothing, but is a step of what was begun.
         let mut state = self.state();
-        if state.found.is_none() && state.wish.is_some() {
+        if state.found.is_none() && state.kind != Kind::Elsewhere {
             let joined = self.recorder.join(&state.arrival, Wish::Follow);
             state.found = joined.map(|trace| (trace, Joined::ByAddress));
         }
@@ -199,16 +214,11 @@ impl Recorder {
     ) -> (T, Option<TraceId>) {
         let span = tracing::info_span!("request", trace = tracing::field::Empty);
         let parent = request.arrival.traceparent.as_deref().and_then(trace_of_parent);
-        let wish = match (&request.path, request.begins) {
-            (None, _) => None,
-            (Some(_), true) => Some(Wish::Begin),
-            (Some(_), false) => Some(Wish::Follow),
-        };
         let following = Arc::new(Following {
             recorder: self.clone(),
             span: span.clone(),
             state: Mutex::new(State {
-                wish,
+                kind: request.kind,
                 found: None,
                 hop: Hop {
                     // Unless it turns out to belong to another.
@@ -217,10 +227,7 @@ impl Recorder {
                     took: 0,
                     actor: request.actor,
                     method: bounded(&request.method),
-                    path: request
-                        .path
-                        .as_deref()
-                        .map_or_else(|| "(no such page)".into(), bounded),
+                    path: bounded(&request.path),
                     status: None,
                     joined: Joined::ByAddress,
                     notes: Vec::new(),

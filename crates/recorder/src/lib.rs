@@ -22,7 +22,7 @@ mod reader;
 mod recorder;
 mod writer;
 
-pub use follow::{Followed, Login, adopt, current, login};
+pub use follow::{Followed, Kind, Login, adopt, current, login};
 pub use hop::{Actor, Hop, Joined, Note};
 pub use join::Arrival;
 pub use layer::layer;

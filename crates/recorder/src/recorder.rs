@@ -120,7 +120,7 @@ impl Recorder {
 
     /// The gateway refused a call. Hands back the trace it belongs to: the one of its token, else one that is joined or
     /// begun by address.
-    pub fn refused(&self, refusal: Refusal<'_>) -> TraceId {
+    pub fn refused(&self, refusal: &Refusal<'_>) -> TraceId {
         let now = self.now();
         let known = refusal.family.and_then(|family| self.of_family(family));
         let (trace, joined) = match (known, refusal.family) {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::hop::trace_of_parent;
 use crate::join::{Joins, WINDOW, Wish};
 use crate::{
-    Actor, Arrival, FILE, Followed, Found, Hop, Joined, Limits, Login, Reader, Recorder, Refusal, adopt,
-    current, layer, login,
+    Actor, Arrival, FILE, Followed, Found, Hop, Joined, Kind, Limits, Login, Reader, Recorder, Refusal,
+    adopt, current, layer, login,
 };
 
 const HOME: [u8; 4] = [192, 0, 2, 1];
@@ -48,8 +48,8 @@ fn token_request(arrival: Arrival) -> Followed {
     Followed {
         actor: Actor::Client,
         method: "POST".into(),
-        path: Some("/token".into()),
-        begins: true,
+        path: "/token".into(),
+        kind: Kind::Begins,
         arrival,
     }
 }
@@ -200,11 +200,11 @@ async fn what_a_code_or_a_family_says_is_exact_and_a_peer_that_left_is_a_hop() {
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer()));
     let request = Login {
         client: "c",
-        resource: "r",
+        resource: Some("r"),
         request: Digest::of(b"challenge"),
     };
     let authorize = Followed {
-        path: Some("/authorize".into()),
+        path: "/authorize".into(),
         actor: Actor::Browser,
         ..token_request(from(HOME))
     };

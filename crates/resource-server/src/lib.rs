@@ -25,4 +25,6 @@ pub use bearer::{CredentialError, UnverifiedToken, bearer_token};
 pub use keys::{KeySnapshot, KeySource, LocalKeys};
 pub use principal::{Principal, PrincipalFacts};
 pub use revocation::{MAX_BLINDNESS, RevocationSet, Revocations};
-pub use verify::{JwtVerifier, JwtVerifierSettings, LEEWAY, TokenRefusal, TokenVerifier, Verification};
+pub use verify::{
+    FirstSeen, JwtVerifier, JwtVerifierSettings, LEEWAY, TokenRefusal, TokenVerifier, Verification,
+};

@@ -213,7 +213,11 @@ impl fmt::Debug for JwtVerifierSettings {
 pub struct JwtVerifier {
     settings: JwtVerifierSettings,
     cache: TokenCache,
+    first_seen: Option<FirstSeen>,
 }
+
+/// Is told of every token that is accepted for the first time, with whom it speaks for.
+pub type FirstSeen = Box<dyn Fn(&Principal) + Send + Sync>;
 
 impl fmt::Debug for JwtVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,7 +232,18 @@ impl JwtVerifier {
     #[must_use]
     pub fn new(settings: JwtVerifierSettings) -> Self {
         let cache = TokenCache::new(settings.cache_capacity.max(1));
-        Self { settings, cache }
+        Self {
+            settings,
+            cache,
+            first_seen: None,
+        }
+    }
+
+    /// Tells `first_seen` of tokens that are accepted and were not remembered. What is remembered costs nothing more.
+    #[must_use]
+    pub fn telling(mut self, first_seen: FirstSeen) -> Self {
+        self.first_seen = Some(first_seen);
+        self
     }
 
     /// [`TokenVerifier::verify`] without a future: nothing here has to be waited for.
@@ -258,6 +273,9 @@ impl JwtVerifier {
         let judged = self.settings.revocations.generation();
         match self.judge_unseen(resource, token, &snapshot.keys, now) {
             Ok(principal) => {
+                if let Some(first_seen) = &self.first_seen {
+                    first_seen(&principal);
+                }
                 let verified = Arc::new(Verified::new(principal, snapshot.generation, judged));
                 self.cache.remember(key, Arc::clone(&verified));
                 Ok(Arc::clone(&verified.principal))

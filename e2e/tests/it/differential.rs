@@ -12,6 +12,7 @@ use doorward_mcp::Summary;
 use doorward_policy::{
     AccessRule, NoFurtherPolicy, Policy, ProtectedServer, Refusal, ScopeDescription, Subject,
 };
+use doorward_recorder::Recorder;
 use doorward_resource_server::{
     Principal, PrincipalFacts, RevocationSet, TokenVerifier, UnverifiedToken, Verification,
 };
@@ -88,17 +89,18 @@ fn gateway(policy: Arc<dyn Policy>, upstream: doorward_gateway::Upstream) -> Gat
         }],
         allow: AccessRule::everyone(),
     };
-    let clock = FixedClock::new(UnixTime::from_seconds(60));
+    let clock = Arc::new(FixedClock::new(UnixTime::from_seconds(60)));
     let revocations = RevocationSet::new();
     revocations.heard(clock.monotonic());
-    let random = CountingRandom::default();
+    let random = Arc::new(CountingRandom::default());
     let parts = Parts {
         verifier: Arc::new(alice()),
         revocations: Arc::new(revocations),
         policy,
-        sealer: Arc::new(Sealer::new(&MasterKey::generate(&random), Purpose::McpSession)),
-        clock: Arc::new(clock),
-        random: Arc::new(random),
+        sealer: Arc::new(Sealer::new(&MasterKey::generate(&*random), Purpose::McpSession)),
+        clock: Arc::clone(&clock) as _,
+        recorder: Recorder::without_file(clock, Arc::clone(&random) as _),
+        random,
     };
     let settings = Settings::new("https://gw.test", Issuer::parse("https://gw.test").unwrap());
     Gateway::new(&settings, vec![Server::new(Arc::new(protected), upstream)], parts).unwrap()

@@ -88,12 +88,14 @@ fn build(servers: &[(&str, &str)], settings: &Settings) -> Result<Gateway, Gatew
     });
     let random = Arc::new(CountingRandom::default());
     let master = MasterKey::generate(&*random);
+    let clock = Arc::new(FixedClock::new(UnixTime::EPOCH));
     let parts = Parts {
         verifier: Arc::new(Tokens::default()),
         revocations: Arc::new(RevocationSet::new()),
         policy: Arc::new(NoFurtherPolicy),
         sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
-        clock: Arc::new(FixedClock::new(UnixTime::EPOCH)),
+        clock: Arc::clone(&clock) as _,
+        recorder: Recorder::without_file(clock, Arc::clone(&random) as _),
         random,
     };
     Gateway::new(settings, servers.collect(), parts)

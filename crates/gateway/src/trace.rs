@@ -1,0 +1,71 @@
+//! What the recorder is told of a refusal.
+
+use doorward_limits::PeerAddress;
+use doorward_policy::ProtectedServer;
+use doorward_recorder::{Arrival, Recorder, Refusal};
+use doorward_types::id::TraceId;
+use http::{Extensions, HeaderMap, HeaderName, request};
+use uuid::Uuid;
+
+use crate::refuse::{Circumstances, Failure};
+
+/// The response header of refusals.
+pub(crate) const TRACE: HeaderName = HeaderName::from_static(doorward_recorder::HEADER);
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Where a request to a server comes from.
+pub(crate) fn arrival(extensions: &Extensions, headers: &HeaderMap, server: &ProtectedServer) -> Arrival {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    Arrival {
+        peer: extensions.get::<PeerAddress>().map(|peer| peer.0),
+        client: None,
+        resource: Some(server.resource.as_str().into()),
+        traceparent: text(&TRACEPARENT).map(Into::into),
+    }
+}
+
+/// Who is told of a refusal, and what is known of the request.
+pub(crate) struct Told<'a> {
+    pub(crate) recorder: &'a Recorder,
+    pub(crate) protected: &'a ProtectedServer,
+    pub(crate) head: &'a request::Parts,
+}
+
+impl Told<'_> {
+    /// Writes the refusal down; hands back the id to give to the operator.
+    pub(crate) fn refused(&self, failure: &Failure, about: &Circumstances<'_>, decision: Uuid) -> TraceId {
+        let principal = about.principal.as_deref().filter(|who| !who.is_anonymous());
+        let mut fields = vec![
+            ("reason", failure.reason().to_owned()),
+            ("server", about.server.to_string()),
+        ];
+        if let Some(scopes) = failure.scopes() {
+            fields.push(("scopes", scopes.to_string()));
+        }
+        if let Some(method) = about.summary.as_ref().and_then(|summary| summary.method()) {
+            fields.push(("method", method.to_owned()));
+        }
+        if let Some(who) = principal {
+            fields.push(("user", who.subject().to_string()));
+            fields.push(("client", who.client_id().to_string()));
+            match who.family() {
+                Some(family) => fields.push(("family", family.to_string())),
+                None => fields.push(("token", who.token_id().to_string())),
+            }
+        }
+        let issued = |who: &doorward_resource_server::Principal| {
+            who.family()
+                .map_or(*who.token_id().as_uuid(), |family| *family.as_uuid())
+        };
+        self.recorder.refused(&Refusal {
+            arrival: arrival(&self.head.extensions, &self.head.headers, self.protected),
+            method: self.head.method.as_str(),
+            path: &self.protected.path,
+            status: failure.status().as_u16(),
+            decision,
+            rule: failure.requirement().map(|requirement| requirement.id),
+            family: principal.map(issued),
+            fields,
+        })
+    }
+}
