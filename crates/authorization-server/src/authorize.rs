@@ -18,10 +18,11 @@ use doorward_types::id::ClientId;
 use doorward_types::random::{self, Random};
 use doorward_types::scope::{Scope, ScopeSet};
 use doorward_types::time::UnixTime;
+use serde::{Deserialize, Serialize};
 
 use crate::client::{has_redirect, metadata_digest, scopes_within};
 use crate::page::{PageProblem, Refusal};
-use crate::pending::PendingRequest;
+use crate::pending::{PendingRequest, UnjudgedRequest};
 use crate::settings::{Settings, known_scopes};
 
 /// The longest `state` that is sent back, in bytes.
@@ -36,7 +37,7 @@ pub(crate) fn is_ignored(scope: &Scope) -> bool {
 }
 
 /// A request that was read. Load [`Request::client_id`], then [`decide`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     client: ClientId,
     message: AuthorizationRequest,
@@ -61,7 +62,7 @@ pub struct Browser {
 
 /// Why a request goes back to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Problem {
+pub(crate) enum Problem {
     #[error("a parameter was sent more than once")]
     Repeated,
     #[error("request objects are not supported: send plain parameters")]
@@ -153,8 +154,10 @@ pub fn decide(
     let client = client
         .filter(|client| client.id == request.client)
         .ok_or(PageProblem::UnknownClient)?;
-    if client.status == ClientStatus::Pending {
-        return Err(PageProblem::ClientPending(client.id.clone()).into());
+    match client.status {
+        ClientStatus::Approved => {}
+        ClientStatus::Pending => return Err(PageProblem::ClientPending(client.id.clone()).into()),
+        ClientStatus::Disabled => return Err(PageProblem::ClientDisabled.into()),
     }
     let redirect_uri = redirect_uri(client, message)?;
     if message
@@ -187,10 +190,32 @@ pub fn decide(
         prelogin: browser.prelogin,
         session: None,
         user: None,
+        trace: None,
     };
     Ok(match &browser.session {
         Some(session) if !judged.sign_in_again => pending.signed_in(session),
         _ => pending,
+    })
+}
+
+/// Judges a request that waited for its client's document until somebody signed in. It keeps its age.
+pub fn decide_after_sign_in(
+    settings: &Settings,
+    waiting: &UnjudgedRequest,
+    client: Option<&Client>,
+    session: &Session,
+    now: UnixTime,
+    random: &dyn Random,
+) -> Result<PendingRequest, Refusal> {
+    let browser = Browser {
+        prelogin: waiting.prelogin,
+        session: Some(session.clone()),
+    };
+    let pending = decide(settings, &waiting.request, client, &browser, now, random)?;
+    Ok(PendingRequest {
+        issued: waiting.issued,
+        trace: waiting.trace,
+        ..pending.signed_in(session)
     })
 }
 
@@ -267,7 +292,11 @@ fn challenge(message: &AuthorizationRequest) -> Result<CodeChallenge, Problem> {
 
 /// The scopes that the person is asked for: the requested ones that the server knows and the client may
 /// have, or the server's default set if none remain.
-fn offered(server: &ProtectedServer, client: &Client, requested: Option<&str>) -> Result<ScopeSet, Problem> {
+pub(crate) fn offered(
+    server: &ProtectedServer,
+    client: &Client,
+    requested: Option<&str>,
+) -> Result<ScopeSet, Problem> {
     let requested: ScopeSet = requested
         .unwrap_or_default()
         .parse()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorward_oauth::redirect;
+use doorward_policy::ProtectedServer;
 use doorward_records::client::{Client, ClientMetadata};
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, Tenant};
@@ -26,6 +27,8 @@ pub fn canonical(metadata: &ClientMetadata) -> String {
             json!(metadata.dpop_bound_access_tokens),
         ),
         ("grant_types", json!(metadata.grant_types)),
+        ("jwks", json!(metadata.jwks)),
+        ("jwks_uri", json!(metadata.jwks_uri)),
         ("redirect_uris", json!(metadata.redirect_uris)),
         ("response_types", json!(metadata.response_types)),
         ("scope", json!(metadata.scope)),
@@ -33,6 +36,10 @@ pub fn canonical(metadata: &ClientMetadata) -> String {
         (
             "token_endpoint_auth_method",
             json!(metadata.token_endpoint_auth_method),
+        ),
+        (
+            "token_endpoint_auth_signing_alg",
+            json!(metadata.token_endpoint_auth_signing_alg),
         ),
     ]);
     let members: Vec<String> = members
@@ -78,6 +85,13 @@ pub(crate) fn scopes_within(client: &Client, known: &ScopeSet) -> ScopeSet {
         Some(named) if !named.is_empty() => named,
         _ => known.clone(),
     }
+}
+
+/// Whether the client may get tokens for this server at all: an operator can name those that it may.
+#[must_use]
+pub fn may_use(client: &Client, server: &ProtectedServer) -> bool {
+    let named = client.servers.as_ref();
+    named.is_none_or(|names| names.iter().any(|name| name == server.name.as_str()))
 }
 
 /// A client's own text made safe to show beside ours: no control, formatting or bidirectional characters

@@ -11,13 +11,13 @@
 //! | anything else | | a page without a code |
 
 use doorward_oauth::authorize::Location;
+use doorward_oauth::client_metadata::ClientIdUrl;
 use doorward_oauth::error::ErrorCode;
 use doorward_oauth::form::Form;
 use doorward_oauth::redirect;
-use doorward_oauth::requirement;
 use doorward_policy::{ProtectedServer, ScopeDescription};
 use doorward_records::account::{Session, User};
-use doorward_records::client::{Client, ClientStatus};
+use doorward_records::client::{Client, ClientOrigin, ClientStatus};
 use doorward_records::code::{Code, CodeState};
 use doorward_records::decision::{Answer as DecisionAnswer, Decision};
 use doorward_records::grant::{Evidence, Grant};
@@ -30,7 +30,7 @@ use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 
 use crate::client::{for_display, has_redirect, metadata_digest};
-use crate::page::{PageProblem, Refusal};
+use crate::page::PageProblem;
 use crate::pending::PendingRequest;
 use crate::settings::{Settings, admits, known_scopes};
 
@@ -42,6 +42,11 @@ pub struct ConsentView {
     pub client_name: Option<String>,
     /// Its id.
     pub client_id: ClientId,
+    /// The host (with port) that vouches for its id: where its metadata document is. `None` for a client that
+    /// nobody vouches for.
+    pub vouched_by: Option<String>,
+    /// Whether an operator made it known: then its name is not its own invention.
+    pub made_known: bool,
     /// Its home page as it says; not fetched, not checked.
     pub client_uri: Option<String>,
     /// Where the browser goes after approval: host, or scheme of an app. To be shown at least as
@@ -62,27 +67,21 @@ pub struct ConsentView {
     pub scopes: Vec<ScopeDescription>,
     /// Who is signed in.
     pub username: String,
+    /// Whether the access rule lets this person use the server (R37). If not there is nothing to approve: the
+    /// person can go back to the client, or sign in as somebody else.
+    pub admitted: bool,
 }
 
 /// What the page shows for this request and person, or why there is nothing to ask: the client changed or
-/// went away (a page), or the access rule does not admit the person (back to the client).
+/// went away.
 pub fn view(
     settings: &Settings,
     pending: &PendingRequest,
     client: Option<&Client>,
     user: &User,
-) -> Result<ConsentView, Refusal> {
+) -> Result<ConsentView, PageProblem> {
     let client = unchanged(pending, client)?;
     let server = server(settings, pending)?;
-    if !admits(server, user) {
-        let error = ErrorCode::AccessDenied;
-        let location = pending.error(&settings.issuer, error, NOT_ADMITTED);
-        return Err(Refusal::Redirect {
-            location,
-            error,
-            requirement: requirement::ACCESS_RULE,
-        });
-    }
     let local = |uri: &String| redirect::is_loopback(uri);
     let custom = !pending.redirect_uri.starts_with("https://");
     Ok(ConsentView {
@@ -93,6 +92,8 @@ pub fn view(
             .map(for_display)
             .filter(|name| !name.is_empty()),
         client_id: client.id.clone(),
+        vouched_by: vouched_by(client),
+        made_known: matches!(client.origin, ClientOrigin::Operator | ClientOrigin::Configured),
         client_uri: client.metadata.client_uri.as_deref().map(for_display),
         redirect_host: pending.redirect_host(),
         redirect_uri: pending.redirect_uri.clone(),
@@ -107,7 +108,16 @@ pub fn view(
             .cloned()
             .collect(),
         username: user.username.clone(),
+        admitted: admits(server, user),
     })
+}
+
+/// The host of a client's metadata document.
+fn vouched_by(client: &Client) -> Option<String> {
+    (client.origin == ClientOrigin::MetadataDocument)
+        .then(|| ClientIdUrl::parse(client.id.as_str()).ok())
+        .flatten()
+        .map(|url| url.authority().to_owned())
 }
 
 const NOT_ADMITTED: &str = "this account may not use this server: ask its operator for access";
@@ -242,10 +252,10 @@ impl<'a> Asked<'a> {
             .ticked
             .intersection(&pending.offered)
             .intersection(&known_scopes(server));
-        let wish = if submission.choice == Choice::Deny || scopes.is_empty() {
-            Wish::Deny(DENIED)
-        } else if !admits(server, user) {
+        let wish = if !admits(server, user) {
             Wish::Deny(NOT_ADMITTED)
+        } else if submission.choice == Choice::Deny || scopes.is_empty() {
+            Wish::Deny(DENIED)
         } else {
             Wish::Approve(scopes)
         };
@@ -372,7 +382,7 @@ impl<'a> Asked<'a> {
             expires: self.now.plus(self.settings.lifetimes.code),
             state: CodeState::Open,
             misses: 0,
-            trace: None,
+            trace: self.pending.trace,
         };
         let unit = Unit::default()
             .given(Precondition::UserEnabled(self.user.id))
@@ -459,8 +469,10 @@ fn unchanged<'a>(pending: &PendingRequest, client: Option<&'a Client>) -> Result
     let client = client
         .filter(|client| client.id == pending.client)
         .ok_or(PageProblem::UnknownClient)?;
-    if client.status == ClientStatus::Pending {
-        return Err(PageProblem::ClientPending(client.id.clone()));
+    match client.status {
+        ClientStatus::Approved => {}
+        ClientStatus::Pending => return Err(PageProblem::ClientPending(client.id.clone())),
+        ClientStatus::Disabled => return Err(PageProblem::ClientDisabled),
     }
     if metadata_digest(&client.metadata) != pending.client_metadata {
         return Err(PageProblem::ClientChanged);

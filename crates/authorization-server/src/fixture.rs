@@ -9,7 +9,8 @@ use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
 use crate::client::content_id;
-use crate::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
+use crate::client_metadata::DocumentPolicy;
+use crate::settings::{Grants, Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
 
 pub(crate) const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 
@@ -21,6 +22,8 @@ pub(crate) fn settings() -> Settings {
         servers: vec![server("a", "t:read t:write", AccessRule::everyone())],
         lifetimes: Lifetimes::default(),
         registration: RegistrationPolicy::new(RegistrationMode::KnownHosts),
+        grants: Grants::default(),
+        client_metadata_documents: DocumentPolicy::default(),
     }
 }
 

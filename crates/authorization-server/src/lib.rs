@@ -10,28 +10,43 @@
 //! |---|---|---|---|
 //! | GET `/authorize` | [`authorize::parse`] | client | [`authorize::decide`] → [`PendingRequest`](pending::PendingRequest) |
 //! | POST `/login` | open the pending request | user by name, then [`password::verify`] | [`login::decide`] |
+//! | POST `/login/code` | open the half sign-in | user, authenticators | [`second_factor::decide`] |
+//! | POST `/login/passkey` | open the ceremony | passkey and user by credential id | [`passkey::sign_in`] |
 //! | consent page | | client, user | [`consent::view`] |
 //! | POST `/consent` | open it, [`consent::Submission::parse`] | [`consent::ConsentFacts`] | [`consent::decide`] |
 //! | GET/POST `/setup` | | setup link and user | [`setup::check`], [`setup::decide`] |
 //! | POST `/register` | [`register::parse`] | client | [`register::decide`] |
+//! | `/register/{client_id}` | | client | [`register::manage`] |
+//! | POST `/device_authorization` | [`device::DeviceRequest::parse`] | client | [`device::start`] |
+//! | POST `/device` | [`device::Submission::parse`] | [`device::DeviceFacts`] | [`device::view`], [`device::answer`] |
+//! | POST `/account/end` | [`account::Ending::parse`] | [`account::AccountFacts`] | [`account::end`] |
 //! | POST `/token` | [`token::parse`] | [`CodeFacts`](grants::authorization_code::CodeFacts) or `RefreshFacts` | [`grants`] |
 
+pub mod account;
 pub mod administer;
 pub mod authorize;
+pub mod call;
 pub mod client;
+pub mod client_auth;
+pub mod client_metadata;
+pub mod clients;
 pub mod consent;
+pub mod device;
 pub mod grants;
 pub mod keys;
 pub mod login;
 pub mod mint;
 pub mod page;
+pub mod passkey;
 pub mod password;
 pub mod pending;
 pub mod register;
+pub mod second_factor;
 pub mod settings;
 pub mod setup;
 pub mod sweep;
 pub mod token;
+pub mod totp;
 
 pub use page::{PageProblem, Refusal};
 pub use settings::Settings;

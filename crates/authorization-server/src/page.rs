@@ -1,6 +1,7 @@
 //! What is told to a person when there is nobody else to tell: pages without a redirect.
 
 use doorward_oauth::authorize::Location;
+use doorward_oauth::client_metadata::{ClientIdUrlError, DocumentError};
 use doorward_oauth::error::ErrorCode;
 use doorward_oauth::form::FormError;
 use doorward_oauth::requirement::{self, Requirement};
@@ -24,6 +25,30 @@ pub enum PageProblem {
     /// Registration policy wants the operator's approval first.
     #[error("This app waits for approval. Ask the operator to run: doorward client approve {0}")]
     ClientPending(ClientId),
+    /// An operator switched the client off.
+    #[error("This app was switched off here. Ask whoever runs this server.")]
+    ClientDisabled,
+    /// Client ids that are URLs are off.
+    #[error(
+        "This server takes no apps that are known by a web address. Ask whoever runs this server for a client_id and enter it in the app."
+    )]
+    DocumentsOff,
+    /// The client id is a URL, but not one of a metadata document (RG-11).
+    #[error("The app's id is not the address of a description ({0}). This is an error in the app.")]
+    DocumentAddress(ClientIdUrlError),
+    /// Policy refuses clients of this host.
+    #[error("Apps of {0} are not allowed here. Ask whoever runs this server.")]
+    DocumentHostDenied(String),
+    /// The document could not be read. The reason is for the log: it could tell about our network.
+    #[error(
+        "The description that the app publishes about itself could not be read. Try again in a minute; if it stays like this, tell the makers of the app."
+    )]
+    DocumentUnread(String),
+    /// The document does not describe the client.
+    #[error(
+        "The description that the app publishes about itself is not usable: {0}. This is an error in the app."
+    )]
+    DocumentRefused(DocumentError),
     /// There is no `redirect_uri`, and more than one is registered.
     #[error("The app did not say where to return to (redirect_uri is missing). This is an error in the app.")]
     MissingRedirect,
@@ -65,7 +90,11 @@ impl PageProblem {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::ClientPending(_) | Self::OtherBrowser | Self::SignedOut => 403,
+            Self::ClientPending(_)
+            | Self::ClientDisabled
+            | Self::DocumentHostDenied(_)
+            | Self::OtherBrowser
+            | Self::SignedOut => 403,
             _ => 400,
         }
     }
@@ -75,7 +104,12 @@ impl PageProblem {
     pub const fn requirement(&self) -> Requirement {
         match self {
             Self::MissingRedirect | Self::UnregisteredRedirect => requirement::REDIRECT_EXACT,
-            Self::ClientPending(_) => requirement::REGISTRATION_POLICY,
+            Self::ClientPending(_)
+            | Self::ClientDisabled
+            | Self::DocumentsOff
+            | Self::DocumentHostDenied(_) => requirement::REGISTRATION_POLICY,
+            Self::DocumentAddress(_) | Self::DocumentRefused(_) => requirement::CLIENT_DOCUMENT,
+            Self::DocumentUnread(_) => requirement::DOCUMENT_FETCH,
             Self::AmbiguousClient | Self::MissingClient | Self::UnknownClient => {
                 requirement::REDIRECT_TRUSTED
             }

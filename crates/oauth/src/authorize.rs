@@ -4,6 +4,7 @@ use std::fmt;
 
 use doorward_types::secret::Secret;
 use doorward_types::url::Issuer;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
 use crate::form::Form;
@@ -64,7 +65,7 @@ impl fmt::Debug for Location {
 }
 
 /// The parameters of an authorization request as they were sent; nothing is judged yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorizationRequest {
     /// `client_id`.
     pub client_id: Option<String>,

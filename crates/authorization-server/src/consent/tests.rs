@@ -8,6 +8,7 @@ use doorward_types::random::CountingRandom;
 
 use super::*;
 use crate::fixture::{self, NOW};
+use crate::pending::Waiting;
 
 struct Page {
     settings: Settings,
@@ -54,6 +55,7 @@ impl Page {
             prelogin: Digest::of(b"prelogin"),
             session: None,
             user: None,
+            trace: doorward_types::id::TraceId::from_bytes([7; 16]),
         }
         .signed_in(&session);
         Self {
@@ -261,7 +263,7 @@ fn r37_the_access_rule_decides_who_may_approve() {
         page.settings.servers[0].allow = AccessRule::parse(&[rule]).unwrap();
         let shown = view(&page.settings, &page.pending, Some(&page.client), &page.user);
         let answer = page.send(APPROVE, 0);
-        assert_eq!(shown.is_ok(), admitted, "{rule}");
+        assert_eq!(shown.unwrap().admitted, admitted, "{rule}");
         assert_eq!(matches!(answer, Answer::Code(_)), admitted, "{rule}");
         assert_eq!(
             matches!(answer, Answer::Error(_, ErrorCode::AccessDenied)),
@@ -382,8 +384,11 @@ fn s12_cn_12_the_page_shows_where_it_leads_and_warns_of_loopback() {
 fn the_login_form_belongs_to_the_browser_that_started() {
     let page = Page::new();
     let check = |cookie, after| {
-        page.pending
-            .check_login(&page.settings, cookie, NOW.plus(Duration::from_secs(after)))
+        Waiting::Judged(page.pending.clone()).check_login(
+            &page.settings,
+            cookie,
+            NOW.plus(Duration::from_secs(after)),
+        )
     };
     assert_eq!(check(Some(Digest::of(b"prelogin")), 0), Ok(()));
     assert_eq!(
