@@ -5,7 +5,12 @@ use axum::extract::{RawQuery, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use doorward_authorization_server::Refusal;
 use doorward_authorization_server::authorize::{self, Browser};
+use doorward_authorization_server::client_metadata::{Standing, standing};
+use doorward_authorization_server::pending::{PendingRequest, UnjudgedRequest, Waiting};
 use doorward_oauth::authorize::Location;
+use doorward_recorder::Login;
+use doorward_types::digest::Digest;
+use doorward_types::id::{ClientId, TraceId};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -42,10 +47,29 @@ async fn answer(state: &WebState, headers: &HeaderMap, query: &str) -> Response 
 
 async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Response, Problem> {
     let request = authorize::parse(query)?;
-    let client = state.store().client(request.client_id()).await?;
     let cookies = state.cookies(headers);
     let signed_in = session::current(state, &cookies).await?;
     let prelogin = PreLogin::of(state, &cookies);
+    let client = match &signed_in {
+        Some(signed_in) => {
+            let person = signed_in.user.id;
+            state
+                .documents()
+                .for_person(state, request.client_id(), person)
+                .await?
+        }
+        None => {
+            let cached = state.store().client(request.client_id()).await?;
+            match standing(state.settings(), request.client_id(), cached.as_ref(), state.now()) {
+                Standing::AsLoaded => cached,
+                Standing::Refused(problem) => return Err(problem.into()),
+                Standing::Fetch(_) => {
+                    let trace = begun(query, request.client_id(), None);
+                    return wait_for_document(state, request, trace, &prelogin).await;
+                }
+            }
+        }
+    };
     let browser = Browser {
         prelogin: prelogin.cookie.digest(),
         session: signed_in.as_ref().map(|signed_in| signed_in.session.clone()),
@@ -59,18 +83,51 @@ async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Re
         state.random(),
     );
     let pending = match decided {
-        Ok(pending) => pending,
-        Err(Refusal::Page(problem)) => return Err(problem.into()),
-        Err(Refusal::Redirect {
-            location,
-            error,
-            requirement,
-        }) => {
-            let client = request.client_id().as_str();
-            tracing::info!(?client, %error, rule = requirement.id, "authorize: refused, sent back to the client");
-            return Ok(redirect(StatusCode::FOUND, &location));
-        }
+        Ok(pending) => PendingRequest {
+            trace: begun(query, &pending.client, Some(pending.resource.as_str())),
+            ..pending
+        },
+        Err(refusal) => return refuse(request.client_id(), refusal),
     };
+    accepted(&pending);
+    let response = match (&pending.session, &signed_in) {
+        (Some(_), Some(signed_in)) => consent::show(state, &pending, client.as_ref(), signed_in)?,
+        _ => login::show_waiting(state, Waiting::Judged(pending), &prelogin.cookie).await?,
+    };
+    Ok(prelogin.remember(state, response))
+}
+
+/// The login page of a request that is judged afterwards.
+async fn wait_for_document(
+    state: &WebState,
+    request: authorize::Request,
+    trace: Option<TraceId>,
+    prelogin: &PreLogin,
+) -> Result<Response, Problem> {
+    let client = request.client_id().as_str();
+    tracing::info!(?client, "authorize: sign-in before the client's document is read");
+    let waiting = Waiting::Unjudged(UnjudgedRequest {
+        request,
+        issued: state.now(),
+        prelogin: prelogin.cookie.digest(),
+        trace,
+    });
+    let response = login::show_waiting(state, waiting, &prelogin.cookie).await?;
+    Ok(prelogin.remember(state, response))
+}
+
+/// From here the trace of this login is exact: the form carries it, then the code and the tokens. The same request,
+/// opened again, is the same login.
+fn begun(query: &str, client: &ClientId, resource: Option<&str>) -> Option<TraceId> {
+    doorward_recorder::login(&Login {
+        client: client.as_str(),
+        resource,
+        request: Digest::of(query.as_bytes()),
+    })
+}
+
+/// Notes a request that waits for a person from now on.
+pub(crate) fn accepted(pending: &PendingRequest) {
     tracing::info!(
         client = ?pending.client.as_str(),
         resource = ?pending.resource.as_str(),
@@ -78,11 +135,22 @@ async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Re
         signed_in = pending.session.is_some(),
         "authorize: request accepted"
     );
-    let response = match (&pending.session, &signed_in) {
-        (Some(_), Some(signed_in)) => consent::show(state, &pending, client.as_ref(), signed_in)?,
-        _ => login::show_pending(state, pending, &prelogin.cookie).await?,
-    };
-    Ok(prelogin.remember(state, response))
+}
+
+/// The answer to a request that goes no further.
+pub(crate) fn refuse(client: &ClientId, refusal: Refusal) -> Result<Response, Problem> {
+    match refusal {
+        Refusal::Page(problem) => Err(problem.into()),
+        Refusal::Redirect {
+            location,
+            error,
+            requirement,
+        } => {
+            let client = client.as_str();
+            tracing::info!(?client, %error, rule = requirement.id, "authorize: refused, sent back to the client");
+            Ok(redirect(StatusCode::FOUND, &location))
+        }
+    }
 }
 
 /// Sends the browser to the client. Never 307 or 308: those would post the form on (RFC 9700 §4.12).

@@ -4,8 +4,9 @@ use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use doorward_authorization_server::consent::{self, Answer, ConsentFacts, ConsentView, Decided, Submission};
-use doorward_authorization_server::pending::PendingRequest;
-use doorward_authorization_server::{PageProblem, Refusal};
+use doorward_authorization_server::pending::{PendingRequest, Waiting};
+use doorward_authorization_server::PageProblem;
+use doorward_oauth::requirement;
 use doorward_oauth::error::ErrorCode;
 use doorward_records::client::Client;
 use doorward_records::decision;
@@ -19,7 +20,7 @@ use crate::pages::home::ShownServer;
 use crate::pages::message::Problem;
 use crate::pages::{Chrome, form_page, resume};
 use crate::redirect_view::ShownRedirect;
-use crate::sealed_request;
+use crate::sealed_request::{self, NotSealed};
 use crate::session::SignedIn;
 use crate::state::WebState;
 use crate::text::{LONG, SHORT, shown};
@@ -37,10 +38,24 @@ struct ConsentPage<'a> {
     sealed: String,
 }
 
+/// The same facts for somebody who may not use the server.
+#[derive(Template)]
+#[template(path = "not_admitted.html")]
+struct NotAdmittedPage<'a> {
+    chrome: &'a Chrome,
+    page: ConsentPage<'a>,
+}
+
 struct ShownClient {
     name: String,
     named: bool,
     id: String,
+    /// The host of its metadata document.
+    vouched_by: Option<String>,
+    /// The operator made it known.
+    made_known: bool,
+    /// Every redirect URI of it is on loopback, so nothing that its document says is bound to a web site.
+    loopback_only: bool,
 }
 
 struct ShownScope {
@@ -60,29 +75,28 @@ pub(crate) fn client_name(client: Option<&str>) -> String {
     }
 }
 
-/// The consent page for the person who is signed in; or the way back to the client if there is nothing to
-/// ask, because this account may not use the server.
+/// The consent page for the person who is signed in; or, if this account may not use the server, a page that
+/// says so and offers to sign in as somebody else.
 pub(crate) fn show(
     state: &WebState,
     pending: &PendingRequest,
     client: Option<&Client>,
     signed_in: &SignedIn,
 ) -> Result<Response, Problem> {
-    let view = match consent::view(state.settings(), pending, client, &signed_in.user) {
-        Ok(view) => view,
-        Err(Refusal::Page(problem)) => return Err(problem.into()),
-        Err(Refusal::Redirect {
-            location,
-            error,
-            requirement,
-        }) => {
-            let (client, user) = (pending.client.as_str(), signed_in.user.id);
-            tracing::warn!(?client, %user, %error, rule = requirement.id, "consent: not asked, sent back");
-            return Ok(redirect(StatusCode::SEE_OTHER, &location));
-        }
-    };
-    let page = fill(state, &view, sealed_request::seal(state, pending)?, signed_in);
-    Ok(form_page(StatusCode::OK, &page))
+    let view = consent::view(state.settings(), pending, client, &signed_in.user)?;
+    let sealed = sealed_request::seal(state, &Waiting::Judged(pending.clone()))?;
+    let page = fill(state, &view, sealed, signed_in);
+    if view.admitted {
+        return Ok(form_page(StatusCode::OK, &page));
+    }
+    let (client, user, rule) = (
+        pending.client.as_str(),
+        signed_in.user.id,
+        requirement::ACCESS_RULE.id,
+    );
+    tracing::warn!(?client, %user, rule, "consent: not asked, the access rule does not admit this account");
+    let chrome = page.chrome;
+    Ok(form_page(StatusCode::FORBIDDEN, &NotAdmittedPage { chrome, page }))
 }
 
 fn fill<'a>(
@@ -101,7 +115,10 @@ fn fill<'a>(
         client: ShownClient {
             name: client_name(view.client_name.as_deref()),
             named: view.client_name.is_some(),
-            id: shown(view.client_id.as_str(), SHORT),
+            id: shown(view.client_id.as_str(), LONG),
+            vouched_by: view.vouched_by.as_deref().map(|host| shown(host, LONG)),
+            made_known: view.made_known,
+            loopback_only: view.loopback_only,
         },
         server: ShownServer {
             name: shown(view.server.as_str(), SHORT),
@@ -133,7 +150,9 @@ async fn answer(state: &WebState, request: Request) -> Result<Response, Problem>
         }
         Err(problem) => return Err(problem),
     };
-    let pending = sealed_request::open(state, posted.form.get("request"))?;
+    let Waiting::Judged(pending) = sealed_request::open(state, posted.form.get("request"))? else {
+        return Err(NotSealed.into());
+    };
     let submission = Submission::parse(&posted.form)?;
     let client = pending.client.as_str();
     let user = signed_in.user.id.to_string();

@@ -3,7 +3,6 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use doorward_authorization_server::pending::PendingRequest;
 use doorward_records::{Unit, Write};
 use doorward_types::secret::Secret;
 
@@ -36,17 +35,11 @@ async fn sign_out(state: &WebState, request: Request) -> Result<Response, Proble
     }
     let prelogin = Secret::generate(state.random());
     let open = sealed_request::open(state, posted.form.get("request")).ok();
-    let pending = open.filter(|pending| pending.session.is_some() && pending.session == session);
+    let pending = open.filter(|waiting| waiting.session().is_some() && waiting.session() == session);
     let mut response = match pending {
         Some(pending) => {
             // Bound to this browser anew; nonce and age stay, so the page can still be answered only once.
-            let pending = PendingRequest {
-                prelogin: prelogin.digest(),
-                session: None,
-                user: None,
-                ..pending
-            };
-            login::show_pending(state, pending, &prelogin).await?
+            login::show_waiting(state, pending.bound_to(prelogin.digest()), &prelogin).await?
         }
         None => done(
             state,

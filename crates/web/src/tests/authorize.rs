@@ -232,7 +232,7 @@ async fn a_page_from_another_browser_or_too_old_says_to_start_again() {
 }
 
 #[tokio::test]
-async fn r37_who_may_not_use_the_server_is_sent_back_without_being_asked() {
+async fn r37_who_may_not_use_the_server_can_go_back_or_sign_in_as_somebody_else() {
     let rule = doorward_policy::AccessRule::parse(&["user:bob"]).unwrap();
     let site = Site::with(Setup {
         servers: vec![server("notes", rule)],
@@ -243,8 +243,18 @@ async fn r37_who_may_not_use_the_server_is_sent_back_without_being_asked() {
     let mut browser = site.browser();
     let login = browser.get(&authorize_url(&client, &[])).await;
     let reply = browser.sign_in(&login, "alice", PASSWORD).await;
-    reply.assert_redirect("access_denied", "alice may not");
-    assert_eq!(reply.status, StatusCode::SEE_OTHER);
-    let login = site.browser().get(&authorize_url(&client, &[])).await;
-    assert_eq!(login.status, StatusCode::OK);
+    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.body);
+    assert!(reply.body.contains("may not use") && !reply.body.contains("value=\"approve\""));
+    // Approving by hand is no way round.
+    browser
+        .answer(&reply, "approve")
+        .await
+        .assert_redirect("access_denied", "alice may not");
+    let login = browser.get(&authorize_url(&client, &[])).await;
+    let fields = [("csrf", login.hidden("csrf")), ("request", login.hidden("request"))];
+    let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let again = browser.post("/logout", &fields).await;
+    assert_eq!(again.status, StatusCode::OK, "the sign-in page for the same request");
+    let consent = browser.sign_in(&again, "bob", PASSWORD).await;
+    assert!(consent.body.contains("value=\"approve\""), "{}", consent.body);
 }

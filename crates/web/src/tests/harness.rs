@@ -11,6 +11,7 @@ use doorward_authorization_server::keys;
 use doorward_authorization_server::password;
 use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
 use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_recorder::Recorder;
 use doorward_records::account::User;
 use doorward_records::{Unit, Write};
 use doorward_seal::MasterKey;
@@ -26,7 +27,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
-use crate::{PasswordPool, WebParts, WebState, router};
+use crate::{PasswordPool, Throttles, WebParts, WebState, router};
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 pub(super) const VERIFIER: &str = "verifier-verifier-verifier-verifier-verifier";
@@ -104,10 +105,12 @@ impl Site {
             servers: setup.servers,
             lifetimes: Lifetimes::default(),
             registration: RegistrationPolicy::new(RegistrationMode::KnownHosts),
+            client_metadata_documents: DocumentPolicy::default(),
         };
         let ring = key_ring(&store, &master_key, &random).await;
         let public_url: url::Url = setup.issuer.parse().unwrap();
         let clock = Arc::new(FixedClock::new(NOW));
+        let recorder = Recorder::without_file(Arc::clone(&clock) as Arc<_>, Arc::clone(&random) as Arc<_>);
         let state = WebState::new(WebParts {
             settings,
             public_url: public_url.clone(),
@@ -118,6 +121,8 @@ impl Site {
             clock: Arc::clone(&clock) as Arc<_>,
             random,
             passwords: PasswordPool::new(2, 8),
+            recorder,
+            throttles: Throttles::new(&(Arc::clone(&clock) as Arc<_>)),
         });
         Self {
             router: router(state),
