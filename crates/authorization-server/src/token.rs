@@ -2,25 +2,26 @@
 
 use std::borrow::Cow;
 
+use doorward_oauth::client_auth::Presented;
 use doorward_oauth::error::{ErrorBody, ErrorCode};
-use doorward_oauth::form::{Form, FormError};
 use doorward_oauth::requirement::{self, Requirement};
 use doorward_oauth::token::TokenRequest;
-use doorward_types::id::ClientId;
 
-use crate::grants::{authorization_code, refresh_token};
+use crate::call::{self, CallRefusal, HttpRequest};
+use crate::client_auth::Authenticated;
+use crate::grants::{authorization_code, client_credentials, device_code, refresh_token};
+use crate::settings::Grants;
 
-/// What the rules need to know of the HTTP request.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpRequest<'a> {
-    /// Every `Content-Type` header, in order.
-    pub content_type: &'a [&'a str],
-    /// Whether there is an `Authorization` header.
-    pub has_authorization: bool,
-    /// The query string without `?`, if there is one.
-    pub query: Option<&'a str>,
-    /// The body.
-    pub body: &'a [u8],
+/// The name of the device grant (RFC 8628 §3.4).
+pub const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// A token request that was read: authenticate the client, then decide the grant.
+#[derive(Clone, Debug)]
+pub struct TokenCall {
+    /// The client, not yet authenticated.
+    pub presented: Presented,
+    /// What it asks for.
+    pub grant: GrantRequest,
 }
 
 /// A request for one of the grants.
@@ -30,32 +31,49 @@ pub enum GrantRequest {
     AuthorizationCode(authorization_code::Request),
     /// A refresh token to rotate.
     RefreshToken(refresh_token::Request),
+    /// A token for the client itself.
+    ClientCredentials(client_credentials::Request),
+    /// A device code to poll with.
+    DeviceCode(device_code::Request),
+}
+
+impl GrantRequest {
+    /// `grant_type`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AuthorizationCode(_) => "authorization_code",
+            Self::RefreshToken(_) => "refresh_token",
+            Self::ClientCredentials(_) => "client_credentials",
+            Self::DeviceCode(_) => DEVICE_CODE,
+        }
+    }
+
+    /// Whether the client registered for this grant (RFC 6749 §5.2, `unauthorized_client`).
+    pub fn check_registered(&self, client: &Authenticated) -> Result<(), TokenRefusal> {
+        if client.client().metadata.registered(self.name()) {
+            Ok(())
+        } else {
+            Err(TokenRefusal::GrantNotRegistered)
+        }
+    }
 }
 
 /// Why there is no token. `Display` is for logs; what the client is told is [`TokenRefusal::body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {
-    /// Not exactly one `Content-Type: application/x-www-form-urlencoded` (TK-11).
-    #[error("the body must be application/x-www-form-urlencoded")]
-    ContentType,
-    /// Parameters in the URL, where logs and histories keep them (TK-12).
-    #[error("parameters belong in the body, not in the URL")]
-    ParametersInUrl,
-    /// The body is not a form.
-    #[error("{0}")]
-    Form(#[from] FormError),
-    /// A parameter was sent twice (TK-12).
-    #[error("a parameter was sent more than once")]
-    Repeated,
-    /// A parameter is missing.
-    #[error("a parameter is missing: {0}")]
-    Missing(&'static str),
-    /// A public client sent a secret, an assertion or an `Authorization` header: nothing here could check
-    /// it, and ignoring it would make it look checked (TK-09).
-    #[error("this client is public and must not authenticate")]
-    ClientAuthentication,
+    /// By what all calls of clients have in common.
+    #[error(transparent)]
+    Call(#[from] CallRefusal),
+    /// The client did not register for this grant.
+    #[error("this client is not registered for this grant_type")]
+    GrantNotRegistered,
+    /// The client may not act for itself: it is public, or no operator added or approved it, or its operator did not
+    /// name this server for it.
+    #[error("this client may not get tokens of its own for this resource: ask the operator")]
+    NotForItself,
     /// A grant that does not exist here (TK-13).
-    #[error("only authorization_code and refresh_token are supported")]
+    #[error("this grant_type is not supported: see grant_types_supported of the metadata")]
     UnsupportedGrantType,
     /// The code was never issued, or is forgotten.
     #[error("unknown authorization code")]
@@ -72,6 +90,24 @@ pub enum TokenRefusal {
     /// Client, redirect URI or verifier are not those of the authorization request.
     #[error("client, redirect_uri or code_verifier do not match")]
     CodeMismatch,
+    /// The device code was never issued, or is forgotten.
+    #[error("unknown device code")]
+    UnknownDeviceCode,
+    /// The device code was redeemed before; what it made is revoked.
+    #[error("the device code was redeemed before")]
+    DeviceCodeRedeemed,
+    /// The person has not answered yet (RFC 8628 §3.5).
+    #[error("the person has not answered yet")]
+    DevicePending,
+    /// The same, and this poll came too soon (RFC 8628 §3.5).
+    #[error("poll less often: wait five seconds longer from now on")]
+    SlowDown,
+    /// The person denied (RFC 8628 §3.5).
+    #[error("the person denied the request")]
+    DeviceDenied,
+    /// Nobody answered in time (RFC 8628 §3.5).
+    #[error("the device code has expired: ask for a new one")]
+    DeviceExpired,
     /// The refresh token was never issued, or is forgotten.
     #[error("unknown refresh token")]
     UnknownRefreshToken,
@@ -109,10 +145,8 @@ impl TokenRefusal {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::ContentType | Self::ParametersInUrl | Self::Form(_) | Self::Repeated | Self::Missing(_) => {
-                ErrorCode::InvalidRequest
-            }
-            Self::ClientAuthentication => ErrorCode::InvalidClient,
+            Self::Call(refusal) => refusal.code(),
+            Self::GrantNotRegistered | Self::NotForItself => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::UnknownCode
             | Self::CodeRedeemed
@@ -120,11 +154,17 @@ impl TokenRefusal {
             | Self::CodeExpired
             | Self::CodeMismatch
             | Self::UnknownRefreshToken
+            | Self::UnknownDeviceCode
+            | Self::DeviceCodeRedeemed
             | Self::WrongClient
             | Self::Revoked
             | Self::Expired
             | Self::Replayed
             | Self::NoLongerAllowed => ErrorCode::InvalidGrant,
+            Self::DevicePending => ErrorCode::AuthorizationPending,
+            Self::SlowDown => ErrorCode::SlowDown,
+            Self::DeviceDenied => ErrorCode::AccessDenied,
+            Self::DeviceExpired => ErrorCode::ExpiredToken,
             Self::Resource => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
             Self::KeyMissing => ErrorCode::ServerError,
@@ -135,13 +175,21 @@ impl TokenRefusal {
     /// The HTTP status. With 503, add `Retry-After`.
     #[must_use]
     pub const fn status(&self) -> u16 {
-        self.code().status()
+        match self {
+            // RFC 8628 §3.5: as RFC 6749 §5.2 says of every error of this endpoint but one.
+            Self::DeviceDenied => 400,
+            Self::Call(refusal) => refusal.status(),
+            other => other.code().status(),
+        }
     }
 
     /// What the client is told. All refusals of a code (and all of a refresh token) read the same: which
     /// check failed is nobody's business who has the wrong one.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
+        if let Self::Call(refusal) = self {
+            return refusal.body();
+        }
         let description: Cow<'static, str> = match self {
             Self::UnknownCode
             | Self::CodeRedeemed
@@ -151,6 +199,8 @@ impl TokenRefusal {
                 "the authorization code is not valid for this request: start a new authorization".into()
             }
             Self::UnknownRefreshToken
+            | Self::UnknownDeviceCode
+            | Self::DeviceCodeRedeemed
             | Self::WrongClient
             | Self::Revoked
             | Self::Expired
@@ -167,6 +217,8 @@ impl TokenRefusal {
     #[must_use]
     pub const fn requirement(&self) -> Requirement {
         match self {
+            Self::Call(refusal) => refusal.requirement(),
+            Self::NotForItself => requirement::CLIENT_CREDENTIALS,
             Self::CodeMismatch => requirement::PKCE_REQUIRED,
             Self::Resource => requirement::ONE_RESOURCE,
             Self::Scope => requirement::SCOPE_GRANTED,
@@ -177,58 +229,42 @@ impl TokenRefusal {
     }
 }
 
-/// Reads a token request.
-pub fn parse(http: &HttpRequest<'_>) -> Result<GrantRequest, TokenRefusal> {
-    if !matches!(http.content_type, [only] if is_form(only)) {
-        return Err(TokenRefusal::ContentType);
-    }
-    if http.query.is_some_and(|query| !query.is_empty()) {
-        return Err(TokenRefusal::ParametersInUrl);
-    }
-    let form = Form::parse(http.body)?;
-    if form.repeated(&["resource"]).is_some() {
-        return Err(TokenRefusal::Repeated);
-    }
-    let credentials = ["client_secret", "client_assertion", "client_assertion_type"];
-    // An empty one counts as left out (RFC 6749 §3.2): some libraries send `client_secret=` for none.
-    if http.has_authorization || credentials.iter().any(|name| form.get(name).is_some()) {
-        return Err(TokenRefusal::ClientAuthentication);
-    }
+/// Reads a token request; a grant that is off does not exist.
+pub fn parse(http: &HttpRequest<'_>, grants: Grants) -> Result<TokenCall, TokenRefusal> {
+    let call::Call { form, presented } = call::read(http, &["resource"])?;
     let message = TokenRequest::read(&form);
-    let client = || {
-        message
-            .client_id
-            .as_deref()
-            .map(ClientId::new)
-            .ok_or(TokenRefusal::Missing("client_id"))
-    };
-    match message.grant_type.as_deref() {
-        Some("authorization_code") => Ok(GrantRequest::AuthorizationCode(authorization_code::Request {
-            code: message.code.clone().ok_or(TokenRefusal::Missing("code"))?,
-            client: client()?,
+    let client = presented.client_id().clone();
+    let missing = |name| TokenRefusal::Call(CallRefusal::Missing(name));
+    let grant = match message.grant_type.as_deref() {
+        Some("authorization_code") => GrantRequest::AuthorizationCode(authorization_code::Request {
+            code: message.code.ok_or(missing("code"))?,
+            client,
             redirect_uri: message.redirect_uri,
             code_verifier: message.code_verifier,
             resource: message.resource,
-        })),
-        Some("refresh_token") => Ok(GrantRequest::RefreshToken(refresh_token::Request {
-            refresh_token: message
-                .refresh_token
-                .clone()
-                .ok_or(TokenRefusal::Missing("refresh_token"))?,
-            client: client()?,
+        }),
+        Some("refresh_token") => GrantRequest::RefreshToken(refresh_token::Request {
+            refresh_token: message.refresh_token.ok_or(missing("refresh_token"))?,
+            client,
             scope: message.scope,
             resource: message.resource,
-        })),
-        Some(_) => Err(TokenRefusal::UnsupportedGrantType),
-        None => Err(TokenRefusal::Missing("grant_type")),
-    }
-}
-
-/// Whether a media type is the form one; parameters such as `charset` are ignored, a list of types is not
-/// a type.
-fn is_form(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    !content_type.contains(',') && essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        }),
+        Some("client_credentials") if grants.client_credentials => {
+            GrantRequest::ClientCredentials(client_credentials::Request {
+                scope: message.scope,
+                resource: message.resource,
+            })
+        }
+        Some(DEVICE_CODE) if grants.device => GrantRequest::DeviceCode(device_code::Request {
+            device_code: message.device_code.ok_or(missing("device_code"))?,
+            client,
+            resource: message.resource,
+            device: None,
+        }),
+        Some(_) => return Err(TokenRefusal::UnsupportedGrantType),
+        None => return Err(missing("grant_type")),
+    };
+    Ok(TokenCall { presented, grant })
 }
 
 #[cfg(test)]

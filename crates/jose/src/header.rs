@@ -21,8 +21,8 @@ pub enum HeaderError {
     /// Not a JSON object with unique keys (RFC 7515 §4).
     #[error("the header is not a JSON object with unique keys")]
     NotAnObject,
-    /// `alg` missing, not a string, or none of ES256, EdDSA, Ed25519, RS256 (RFC 8725 §3.1).
-    #[error("the algorithm is not one of ES256, EdDSA, Ed25519, RS256")]
+    /// `alg` missing, not a string, or none of ES256, EdDSA, Ed25519, RS256, PS256 (RFC 8725 §3.1).
+    #[error("the algorithm is not one of ES256, EdDSA, Ed25519, RS256, PS256")]
     Algorithm,
     /// `crit` in any form: there is no extension that we understand (RFC 7515 §4.1.11).
     #[error("the header names critical extensions")]

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents,
 };
 use doorward_types::digest::Digest;
 use doorward_types::id::KeyId;
@@ -22,6 +23,8 @@ pub enum Algorithm {
     EdDsa,
     /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3), only to verify.
     Rs256,
+    /// RSASSA-PSS with SHA-256 (RFC 7518 §3.5), only to verify, and only with a key that names it as its `alg`.
+    Ps256,
 }
 
 impl Algorithm {
@@ -32,6 +35,7 @@ impl Algorithm {
             "ES256" => Some(Self::Es256),
             "EdDSA" | "Ed25519" => Some(Self::EdDsa),
             "RS256" => Some(Self::Rs256),
+            "PS256" => Some(Self::Ps256),
             _ => None,
         }
     }
@@ -43,6 +47,7 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
             Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
         }
     }
 }
@@ -61,7 +66,9 @@ pub enum JwkError {
     #[error("the JWK is not for verifying signatures")]
     OtherUse,
     /// Its type, curve or `alg` is none that we verify, or they contradict each other.
-    #[error("the JWK is of a type that is not supported: EC P-256 (ES256), OKP Ed25519 (EdDSA), RSA (RS256)")]
+    #[error(
+        "the JWK is of a type that is not supported: EC P-256 (ES256), OKP Ed25519 (EdDSA), RSA (RS256, PS256)"
+    )]
     Unsupported,
     /// Its key material is not a valid public key of its type, or an RSA key outside 2048 to 8192 bits.
     #[error("the JWK's key material is not valid")]
@@ -75,7 +82,7 @@ pub enum JwkError {
 enum Material {
     P256 { x: String, y: String },
     Ed25519 { x: String },
-    Rsa { n: String, e: String },
+    Rsa { n: String, e: String, pss: bool },
 }
 
 /// A public key that verifies one algorithm. Valid by construction.
@@ -147,7 +154,8 @@ impl Jwk {
         match self.material {
             Material::P256 { .. } => Algorithm::Es256,
             Material::Ed25519 { .. } => Algorithm::EdDsa,
-            Material::Rsa { .. } => Algorithm::Rs256,
+            Material::Rsa { pss: false, .. } => Algorithm::Rs256,
+            Material::Rsa { pss: true, .. } => Algorithm::Ps256,
         }
     }
 
@@ -164,7 +172,7 @@ impl Jwk {
         let canonical = match &self.material {
             Material::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),
             Material::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
-            Material::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+            Material::Rsa { n, e, .. } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
         };
         Digest::of(canonical.as_bytes())
     }
@@ -207,7 +215,7 @@ impl Serialize for Jwk {
                     map.serialize_entry(name, value)?;
                 }
             }
-            Material::Rsa { n, e } => {
+            Material::Rsa { n, e, .. } => {
                 for (name, value) in [("kty", "RSA"), ("n", n), ("e", e)] {
                     map.serialize_entry(name, value)?;
                 }
@@ -269,11 +277,14 @@ fn read_material(object: &Map<String, Value>) -> Result<(Material, ParsedPublicK
         }
         ("RSA", None) => {
             let (n, e) = (required(object, "n")?, required(object, "e")?);
-            let key = rsa_key(n, e).ok_or(JwkError::Material)?;
+            // One key, one algorithm: without an `alg` it is the older one.
+            let pss = text(object, "alg")? == Some(Algorithm::Ps256.name());
+            let key = rsa_key(n, e, pss).ok_or(JwkError::Material)?;
             Ok((
                 Material::Rsa {
                     n: n.into(),
                     e: e.into(),
+                    pss,
                 },
                 key,
             ))
@@ -283,7 +294,7 @@ fn read_material(object: &Map<String, Value>) -> Result<(Material, ParsedPublicK
 }
 
 /// 2048 to 8192 bits, an odd exponent from 3 to 2^33, both without leading zero octets (RFC 7518 §6.3.1).
-fn rsa_key(n: &str, e: &str) -> Option<ParsedPublicKey> {
+fn rsa_key(n: &str, e: &str, pss: bool) -> Option<ParsedPublicKey> {
     if n.len() > 2048 || e.len() > 8 {
         return None;
     }
@@ -298,7 +309,12 @@ fn rsa_key(n: &str, e: &str) -> Option<ParsedPublicKey> {
     if exponent < 3 || exponent % 2 == 0 || exponent >= 1 << 33 || n.last()? % 2 == 0 {
         return None;
     }
+    let parameters = if pss {
+        &RSA_PSS_2048_8192_SHA256
+    } else {
+        &RSA_PKCS1_2048_8192_SHA256
+    };
     RsaPublicKeyComponents { n, e }
-        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .to_parsed_public_key(parameters)
         .ok()
 }

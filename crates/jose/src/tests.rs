@@ -3,7 +3,8 @@ use std::sync::LazyLock;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaKeyPair,
 };
 use serde_json::{Value, json};
 
@@ -42,6 +43,14 @@ fn rs256(message: &[u8]) -> Vec<u8> {
     let mut signature = vec![0; KEYS.rsa.public_modulus_len()];
     KEYS.rsa
         .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+        .unwrap();
+    signature
+}
+
+fn ps256(message: &[u8]) -> Vec<u8> {
+    let mut signature = vec![0; KEYS.rsa.public_modulus_len()];
+    KEYS.rsa
+        .sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature)
         .unwrap();
     signature
 }

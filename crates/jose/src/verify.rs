@@ -8,7 +8,7 @@ use crate::base64url;
 use crate::claims::Claims;
 use crate::header::{Header, HeaderError, MAX_HEADER};
 use crate::json::parse_object;
-use crate::jwk::Jwk;
+use crate::jwk::{Algorithm, Jwk};
 use crate::jwks::JwkSet;
 
 /// The longest token, in bytes.
@@ -100,6 +100,12 @@ impl<'a> UnverifiedJws<'a> {
     #[must_use]
     pub const fn key_id(&self) -> Option<&KeyId> {
         self.header.key_id.as_ref()
+    }
+
+    /// `alg`. Unverified: only good for choosing a key.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.header.algorithm
     }
 
     /// Verifies with the key of `keys` that has the token's `kid` and algorithm. A token without `kid` is

@@ -22,6 +22,8 @@ pub struct TokenRequest {
     pub code_verifier: Option<Secret>,
     /// `refresh_token`.
     pub refresh_token: Option<Secret>,
+    /// `device_code` (RFC 8628 §3.4).
+    pub device_code: Option<Secret>,
     /// `scope`.
     pub scope: Option<String>,
     /// `resource`, each one.
@@ -41,6 +43,7 @@ impl TokenRequest {
             redirect_uri: get("redirect_uri"),
             code_verifier: secret("code_verifier"),
             refresh_token: secret("refresh_token"),
+            device_code: secret("device_code"),
             scope: get("scope"),
             resource: form.all("resource").map(str::to_owned).collect(),
         }

@@ -4,6 +4,7 @@ use doorward_oauth::pkce::CodeChallenge;
 use doorward_records::account::User;
 use doorward_records::client::Client;
 use doorward_records::code::{Code, CodeState};
+use doorward_records::facts;
 use doorward_records::grant::{Family, Grant};
 use doorward_records::refresh::RefreshToken;
 use doorward_records::{Precondition, Unit, Write};
@@ -13,7 +14,7 @@ use doorward_types::random::Random;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 
-use super::{Allowed, Decided, check_resource, revoke};
+use super::{Allowed, Decided, check_resource, is_from_the_future, revoke};
 use crate::keys::RefreshKeys;
 use crate::settings::Settings;
 use crate::token::TokenRefusal;
@@ -72,6 +73,18 @@ pub struct CodeFacts {
     pub family: Option<Family>,
 }
 
+impl From<facts::CodeFacts> for CodeFacts {
+    fn from(facts: facts::CodeFacts) -> Self {
+        Self {
+            code: Some(facts.code),
+            client: facts.client,
+            user: facts.user,
+            grant: facts.grant,
+            family: facts.family,
+        }
+    }
+}
+
 /// Decides what presenting a code does.
 #[must_use]
 pub fn decide(
@@ -90,7 +103,7 @@ pub fn decide(
         CodeState::Redeemed { family } => return redeemed(settings, request, code, family, facts, now),
         CodeState::Open => {}
     }
-    if now >= code.expires {
+    if now >= code.expires || is_from_the_future(code.issued, now) {
         // Voided, so that it stays expired if the clock is set back.
         return Decided::refuse_and(
             TokenRefusal::CodeExpired,

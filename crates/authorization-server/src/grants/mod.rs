@@ -8,7 +8,7 @@
 //! | state | presented with | answer | next |
 //! |---|---|---|---|
 //! | – (unknown) | anything | `invalid_grant` | – |
-//! | open, expired | anything | `invalid_grant` | void |
+//! | open, expired or from a future that never came | anything | `invalid_grant` | void |
 //! | open | another resource | `invalid_target` | open, nothing counted |
 //! | open, misses < 4 | no full match | `invalid_grant` | open, one more miss |
 //! | open, misses = 4 | no full match | `invalid_grant` | void |
@@ -26,7 +26,7 @@
 //!
 //! | presented R | when | answer | next |
 //! |---|---|---|---|
-//! | unknown, another client's, family revoked or expired, no longer allowed | | `invalid_grant` | unharmed |
+//! | unknown, another client's, family revoked, expired or from a future that never came, no longer allowed | | `invalid_grant` | unharmed |
 //! | another resource / a wider scope | | `invalid_target` / `invalid_scope` | unharmed |
 //! | head | | S | R rotated now, S is the head |
 //! | rotated at t, S is the head | now < t + 30 s | S again | – |
@@ -39,6 +39,8 @@
 //! interleaving of two clients, a thief, retries, lost replies, restarts and time within stated bounds.
 
 pub mod authorization_code;
+pub mod client_credentials;
+pub mod device_code;
 pub mod refresh_token;
 
 use std::time::Duration;
@@ -73,7 +75,9 @@ pub struct Decided {
 }
 
 impl Decided {
-    fn refuse(refusal: TokenRefusal) -> Self {
+    /// A refusal that changes nothing.
+    #[must_use]
+    pub fn refuse(refusal: TokenRefusal) -> Self {
         Self {
             unit: Unit::default(),
             outcome: Err(refusal),
@@ -212,6 +216,12 @@ impl<'a> Allowed<'a> {
                 ClientStatus::Approved,
             ))
     }
+}
+
+/// Whether a row was made under a clock that turned out to be years ahead (FT-10): its end would come years late,
+/// so it is over. A minute is what clocks of one house differ by.
+fn is_from_the_future(made: UnixTime, now: UnixTime) -> bool {
+    made.since(now) > Duration::from_mins(1)
 }
 
 /// Whether the `resource` parameters of a token request name `resource` or nothing (RFC 8707 §2.2).

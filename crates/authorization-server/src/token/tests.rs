@@ -1,14 +1,24 @@
+use doorward_oauth::client_auth::Method;
+
 use super::*;
 
 const FORM: &[&str] = &["application/x-www-form-urlencoded"];
 
-fn post(body: &str) -> Result<GrantRequest, TokenRefusal> {
-    parse(&HttpRequest {
-        content_type: FORM,
-        has_authorization: false,
+fn http<'a>(content_type: &'a [&'a str], body: &'a str) -> HttpRequest<'a> {
+    HttpRequest {
+        content_type,
+        authorization: &[],
         query: None,
         body: body.as_bytes(),
-    })
+    }
+}
+
+fn read(http: &HttpRequest<'_>) -> Result<GrantRequest, TokenRefusal> {
+    parse(http, Grants::default()).map(|call| call.grant)
+}
+
+fn post(body: &str) -> Result<GrantRequest, TokenRefusal> {
+    read(&http(FORM, body))
 }
 
 const CODE: &str = "grant_type=authorization_code&code=dwc_x&client_id=c&code_verifier=v&redirect_uri=r";
@@ -39,16 +49,10 @@ fn tk_11_only_one_form_content_type() {
         ],
         &["application/x-www-form-urlencodedx"],
     ] {
-        let http = HttpRequest {
-            content_type,
-            has_authorization: false,
-            query: None,
-            body: CODE.as_bytes(),
-        };
-        let refused = parse(&http).unwrap_err();
+        let refused = read(&http(content_type, CODE)).unwrap_err();
         assert_eq!(
             (refused, refused.status()),
-            (TokenRefusal::ContentType, 400),
+            (CallRefusal::ContentType.into(), 400),
             "{content_type:?}"
         );
     }
@@ -56,13 +60,7 @@ fn tk_11_only_one_form_content_type() {
         "application/x-www-form-urlencoded;charset=UTF-8",
         "Application/X-WWW-Form-Urlencoded ; a=b",
     ] {
-        let http = HttpRequest {
-            content_type: &[content_type],
-            has_authorization: false,
-            query: None,
-            body: CODE.as_bytes(),
-        };
-        assert!(parse(&http).is_ok(), "{content_type}");
+        assert!(read(&http(&[content_type], CODE)).is_ok(), "{content_type}");
     }
 }
 
@@ -77,74 +75,93 @@ fn tk_12_repeated_parameters_and_parameters_in_the_url() {
         {
             assert_eq!(
                 post(&format!("{base}&{name}=x")).unwrap_err(),
-                TokenRefusal::Repeated,
+                CallRefusal::Repeated.into(),
                 "{name}"
             );
             assert_eq!(
                 post(&format!("{base}&{name}=")).unwrap_err(),
-                TokenRefusal::Repeated,
+                CallRefusal::Repeated.into(),
                 "{name}"
             );
         }
     }
-    let http = HttpRequest {
-        content_type: FORM,
-        has_authorization: false,
+    let with_query = HttpRequest {
         query: Some("client_id=c"),
-        body: CODE.as_bytes(),
+        ..http(FORM, CODE)
     };
-    let refused = parse(&http).unwrap_err();
+    let refused = read(&with_query).unwrap_err();
     assert_eq!(
         (refused, refused.code()),
-        (TokenRefusal::ParametersInUrl, ErrorCode::InvalidRequest)
+        (CallRefusal::ParametersInUrl.into(), ErrorCode::InvalidRequest)
     );
 }
 
 #[test]
-fn tk_13_other_grants_are_not_supported() {
+fn tk_13_other_grants_and_grants_that_are_off_are_not_supported() {
+    let off = Grants {
+        client_credentials: false,
+        device: false,
+    };
+    let jwt_bearer = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
     for grant in [
         "password",
         "client_credentials",
-        "urn:ietf:params:oauth:grant-type:device_code",
+        DEVICE_CODE,
         "Authorization_Code",
+        jwt_bearer,
+        exchange,
     ] {
-        let refused = post(&format!("grant_type={grant}&client_id=c&code=x")).unwrap_err();
-        assert_eq!(refused.code().as_str(), "unsupported_grant_type");
+        let body = format!(
+            "grant_type={}&client_id=c&code=x&device_code=y",
+            grant.replace(':', "%3A")
+        );
+        let refused = parse(&http(FORM, &body), off).unwrap_err();
+        assert_eq!(refused.code().as_str(), "unsupported_grant_type", "{grant}");
+    }
+    let on = Grants {
+        client_credentials: true,
+        device: true,
+    };
+    for (grant, more) in [("client_credentials", ""), (DEVICE_CODE, "&device_code=y")] {
+        let body = format!("grant_type={}&client_id=c{more}", grant.replace(':', "%3A"));
+        assert_eq!(parse(&http(FORM, &body), on).unwrap().grant.name(), grant);
     }
 }
 
 #[test]
 fn an_empty_secret_is_no_secret() {
-    assert!(post(&format!("{CODE}&client_secret=&client_assertion=")).is_ok());
+    let body = format!("{CODE}&client_secret=&client_assertion=");
+    let call = parse(&http(FORM, &body), Grants::default()).unwrap();
+    assert_eq!(call.presented.credential().method(), Method::None);
 }
 
 #[test]
-fn tk_09_a_public_client_that_authenticates_is_refused() {
-    for extra in [
-        "client_secret=s",
-        "client_assertion=a.b.c",
-        "client_assertion_type=x",
+fn tk_08_broken_credentials_are_refused_before_anything_is_looked_up() {
+    for (extra, code, status) in [
+        (
+            "client_assertion=a.b.c&client_assertion_type=x",
+            ErrorCode::InvalidClient,
+            401,
+        ),
+        ("client_assertion=a.b.c", ErrorCode::InvalidRequest, 400),
+        ("client_assertion_type=x", ErrorCode::InvalidRequest, 400),
     ] {
         let refused = post(&format!("{CODE}&{extra}")).unwrap_err();
-        assert_eq!(
-            (refused.code(), refused.status()),
-            (ErrorCode::InvalidClient, 401),
-            "{extra}"
-        );
+        assert_eq!((refused.code(), refused.status()), (code, status), "{extra}");
     }
-    let http = HttpRequest {
-        content_type: FORM,
-        has_authorization: true,
-        query: None,
-        body: CODE.as_bytes(),
+    let with_header = HttpRequest {
+        authorization: &["Bearer x"],
+        ..http(FORM, CODE)
     };
-    assert_eq!(parse(&http).unwrap_err(), TokenRefusal::ClientAuthentication);
+    assert_eq!(read(&with_header).unwrap_err().code(), ErrorCode::InvalidClient);
 }
 
 #[test]
 fn missing_parameters_are_named() {
     for (body, name) in [
-        ("", "grant_type"),
+        ("client_id=c", "grant_type"),
+        ("", "client_id"),
         ("grant_type=authorization_code&client_id=c", "code"),
         ("grant_type=authorization_code&code=x", "client_id"),
         ("grant_type=refresh_token&client_id=c", "refresh_token"),
@@ -153,7 +170,11 @@ fn missing_parameters_are_named() {
             "refresh_token",
         ),
     ] {
-        assert_eq!(post(body).unwrap_err(), TokenRefusal::Missing(name), "{body}");
+        assert_eq!(
+            post(body).unwrap_err(),
+            CallRefusal::Missing(name).into(),
+            "{body}"
+        );
     }
 }
 

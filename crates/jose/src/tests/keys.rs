@@ -102,7 +102,7 @@ fn keys_for_another_use_or_algorithm_are_refused() {
         (with(ec_jwk(), "alg", json!("ES384")), JwkError::Unsupported),
         (with(ec_jwk(), "alg", json!("ECDH-ES")), JwkError::Unsupported),
         (with(rsa_jwk(), "alg", json!("RSA-OAEP")), JwkError::Unsupported),
-        (with(rsa_jwk(), "alg", json!("PS256")), JwkError::Unsupported),
+        (with(rsa_jwk(), "alg", json!("PS384")), JwkError::Unsupported),
         (with(rsa_jwk(), "alg", json!("HS256")), JwkError::Unsupported),
         (with(ec_jwk(), "crv", json!("P-384")), JwkError::Unsupported),
         (with(ec_jwk(), "crv", json!("secp256k1")), JwkError::Unsupported),
@@ -253,4 +253,31 @@ fn what_is_signed_is_verified() {
     assert_eq!(verified.typ(), Some("at+jwt"));
     assert_eq!(key.sign("at+jwt", &["a"]), Err(SigningError::NotClaims));
     assert_eq!(key.sign("at+jwt", &"a"), Err(SigningError::NotClaims));
+}
+
+#[test]
+fn an_rsa_key_verifies_the_one_algorithm_that_it_names() {
+    let pss = Jwk::parse(with(rsa_jwk(), "alg", json!("PS256")).to_string().as_bytes()).unwrap();
+    let plain = Jwk::parse(rsa_jwk().to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (pss.algorithm(), plain.algorithm()),
+        (Algorithm::Ps256, Algorithm::Rs256)
+    );
+    let tokens = [
+        (forge(r#"{"alg":"PS256"}"#, "{}", ps256), &pss),
+        (forge(r#"{"alg":"RS256"}"#, "{}", rs256), &plain),
+    ];
+    for (token, right) in &tokens {
+        for key in [&pss, &plain] {
+            let verified = UnverifiedJws::parse(token).unwrap().verify(key);
+            assert_eq!(verified.is_ok(), key == *right);
+        }
+    }
+    // The same key, and the header of the other algorithm.
+    let crossed = forge(r#"{"alg":"PS256"}"#, "{}", rs256);
+    assert!(UnverifiedJws::parse(&crossed).unwrap().verify(&pss).is_err());
+    let published = serde_json::to_value(&pss).unwrap();
+    assert_eq!(published["alg"], "PS256");
+    assert_eq!(Jwk::parse(published.to_string().as_bytes()).unwrap(), pss);
+    assert_eq!(pss.thumbprint(), plain.thumbprint());
 }

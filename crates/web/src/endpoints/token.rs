@@ -1,23 +1,31 @@
-//! `POST /token` (RFC 6749 §3.2): codes and refresh tokens become access tokens.
+//! `POST /token` (RFC 6749 §3.2): codes, refresh tokens and clients' own credentials become access tokens.
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::Bytes;
+use doorward_authorization_server::call::CallRefusal;
+use doorward_authorization_server::client_auth::Authenticated;
 use doorward_authorization_server::grants::authorization_code::CodeFacts;
-use doorward_authorization_server::grants::{Decided, Issue, authorization_code, refresh_token};
+use doorward_authorization_server::grants::device_code::DeviceCodeFacts;
+use doorward_authorization_server::grants::{
+    Decided, Issue, authorization_code, client_credentials, device_code, refresh_token,
+};
+use doorward_authorization_server::keys::KeyRing;
 use doorward_authorization_server::mint;
-use doorward_authorization_server::token::{self, GrantRequest, HttpRequest, TokenRefusal};
+use doorward_authorization_server::token::{self, GrantRequest, TokenCall, TokenRefusal};
+use doorward_limits::Retry;
 use doorward_oauth::token::TokenResponse;
-use doorward_records::code::CodeState;
+use doorward_records::client::Client;
+use doorward_records::device::DeviceState;
+use doorward_records::facts::RefreshFacts;
 use doorward_storage::LoadError;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 
-use crate::body;
+use crate::client_auth;
 use crate::commit::{Attempts, Unavailable};
-use crate::endpoints::{bad_body, json, oauth_error};
+use crate::endpoints::call::{Incoming, log_refusal};
+use crate::endpoints::json;
 use crate::state::WebState;
+use crate::user_agent;
 
 /// Why there is no token.
 enum Refused {
@@ -27,127 +35,196 @@ enum Refused {
     Storage(Unavailable),
 }
 
-/// `POST /token`.
-pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = match body::read_any(Request::from_parts(parts.clone(), body)).await {
-        Ok(body) => body,
-        Err(error) => return bad_body(error, body::FORM),
-    };
-    match answer(&state, &parts, &body).await {
-        Ok(response) => json(StatusCode::OK, response.to_json().expose().to_owned()),
-        Err(Refused::Rule(refusal)) => {
-            let mut response = refuse(&refusal);
-            // RFC 6749 §5.2: who tried with the header is told the scheme.
-            if response.status() == StatusCode::UNAUTHORIZED && parts.headers.contains_key(AUTHORIZATION) {
-                let basic = HeaderValue::from_static("Basic realm=\"token\"");
-                response.headers_mut().insert(WWW_AUTHENTICATE, basic);
-            }
-            response
-        }
-        Err(Refused::Storage(error)) => {
-            error.log("token");
-            refuse(&TokenRefusal::Unavailable)
+impl From<TokenRefusal> for Refused {
+    fn from(refusal: TokenRefusal) -> Self {
+        Self::Rule(refusal)
+    }
+}
+
+impl From<client_auth::Refused> for Refused {
+    fn from(refused: client_auth::Refused) -> Self {
+        match refused {
+            client_auth::Refused::Rule(refusal) => Self::Rule(refusal.into()),
+            client_auth::Refused::Storage(error) => Self::Storage(error),
         }
     }
 }
 
-fn refuse(refusal: &TokenRefusal) -> Response {
-    tracing::info!(rule = refusal.requirement().id, reason = ?refusal, "token: refused");
-    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let body = refusal.body();
-    oauth_error(status, body.error, body.error_description)
+impl From<LoadError> for Refused {
+    fn from(error: LoadError) -> Self {
+        Self::Storage(error.into())
+    }
 }
 
-async fn answer(state: &WebState, parts: &Parts, body: &Bytes) -> Result<TokenResponse, Refused> {
-    let content_type = text_of(&parts.headers);
-    let request = token::parse(&HttpRequest {
-        content_type: &content_type,
-        has_authorization: parts.headers.contains_key(AUTHORIZATION),
-        query: parts.uri.query(),
-        body,
-    })
-    .map_err(Refused::Rule)?;
+impl From<Unavailable> for Refused {
+    fn from(error: Unavailable) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// `POST /token`.
+pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Response {
+    let incoming = match Incoming::read(request).await {
+        Ok(incoming) => incoming,
+        Err(response) => return response,
+    };
+    let mut call = match incoming.parse(|http| token::parse(http, state.settings().grants)) {
+        Ok(call) => call,
+        Err(refusal) => return refuse(&incoming, None, &refusal),
+    };
+    if let GrantRequest::DeviceCode(request) = &mut call.grant {
+        request.device = user_agent::describe(incoming.headers());
+    }
+    let client = Some(call.presented.client_id().as_str());
+    match answer(&state, &incoming, &call).await {
+        Ok(response) => json(StatusCode::OK, response.to_json().expose().to_owned()),
+        Err(Refused::Rule(refusal)) => refuse(&incoming, client, &refusal),
+        Err(Refused::Storage(error)) => {
+            error.log("token");
+            refuse(&incoming, client, &TokenRefusal::Unavailable)
+        }
+    }
+}
+
+fn refuse(incoming: &Incoming, client: Option<&str>, refusal: &TokenRefusal) -> Response {
+    log_refusal("token", client, refusal.requirement(), refusal);
+    let wait = match refusal {
+        TokenRefusal::Call(CallRefusal::TooMany(wait)) => Some(Retry(*wait)),
+        _ => None,
+    };
+    incoming.refuse(refusal.status(), refusal.body(), wait)
+}
+
+/// Loads, authenticates, decides and commits, again if rows changed in between; then signs.
+async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Result<TokenResponse, Refused> {
     let keys = state.keys();
     let mut attempts = Attempts::default();
     loop {
-        let Decided { unit, outcome } = match &request {
-            GrantRequest::AuthorizationCode(request) => {
-                let facts = code_facts(state, request).await.map_err(storage)?;
-                let (now, random) = (state.now(), state.random());
-                authorization_code::decide(state.settings(), keys.refresh(), request, &facts, now, random)
-            }
-            GrantRequest::RefreshToken(request) => {
-                let facts = state
-                    .store()
-                    .refresh_token(request.lookup())
-                    .await
-                    .map_err(storage)?;
-                let (now, random) = (state.now(), state.random());
-                refresh_token::decide(
-                    state.settings(),
-                    keys.refresh(),
-                    request,
-                    facts.as_ref(),
-                    now,
-                    random,
-                )
-            }
+        let facts = Facts::load(state, &call.grant).await?;
+        let caller =
+            client_auth::authenticate(state, incoming.peer(), &call.presented, facts.client()).await?;
+        call.grant.check_registered(&caller)?;
+        let Decided { unit, outcome } = decide(state, &keys, call, &facts, &caller);
+        // What harms must be as durable as what helps, a used assertion included.
+        let unit = caller.using_up(unit);
+        let revocation_sequence = match (unit.is_empty(), &facts) {
+            (true, Facts::Own { sequence }) => *sequence,
+            (true, _) if outcome.is_err() => 0,
+            _ => match attempts.commit(state.store(), unit).await? {
+                Some(committed) => committed.revocation_sequence,
+                None => continue,
+            },
         };
-        // What harms must be as durable as what helps; a refusal that changes nothing needs no commit.
-        if unit.is_empty() && outcome.is_err() {
-            return Err(Refused::Rule(outcome.err().unwrap_or(TokenRefusal::Unavailable)));
-        }
-        let Some(committed) = attempts
-            .commit(state.store(), unit)
-            .await
-            .map_err(Refused::Storage)?
-        else {
-            continue;
-        };
-        let issue = outcome.map_err(Refused::Rule)?;
-        log(&request, &issue);
-        return mint::mint(
-            &keys,
-            &state.settings().issuer,
-            &issue,
-            committed.revocation_sequence,
-        )
-        .map_err(|error| {
+        let issue = outcome?;
+        log(&call.grant, &issue);
+        return mint::mint(&keys, &state.settings().issuer, &issue, revocation_sequence).map_err(|error| {
             tracing::error!(%error, "token: not signed");
             Refused::Rule(TokenRefusal::KeyMissing)
         });
     }
 }
 
-fn storage(error: LoadError) -> Refused {
-    Refused::Storage(error.into())
+fn decide(
+    state: &WebState,
+    keys: &KeyRing,
+    call: &TokenCall,
+    facts: &Facts,
+    caller: &Authenticated,
+) -> Decided {
+    let (settings, now, random) = (state.settings(), state.now(), state.random());
+    let refresh_keys = keys.refresh();
+    match (&call.grant, facts) {
+        (GrantRequest::AuthorizationCode(request), Facts::Code(facts)) => {
+            authorization_code::decide(settings, refresh_keys, request, facts, now, random)
+        }
+        (GrantRequest::RefreshToken(request), Facts::Refresh(facts)) => {
+            refresh_token::decide(settings, refresh_keys, request, facts.as_deref(), now, random)
+        }
+        (GrantRequest::DeviceCode(request), Facts::Device(facts)) => {
+            device_code::decide(settings, refresh_keys, request, facts, now, random)
+        }
+        (GrantRequest::ClientCredentials(request), _) => {
+            client_credentials::decide(settings, request, caller, now, random)
+        }
+        // `Facts::load` gives each grant its own.
+        _ => Decided::refuse(TokenRefusal::Unavailable),
+    }
 }
 
-/// Every `Content-Type`; one that is no text reads as an empty one, which is refused.
-fn text_of(headers: &HeaderMap) -> Vec<&str> {
-    headers
-        .get_all(CONTENT_TYPE)
-        .iter()
-        .map(|value| value.to_str().unwrap_or_default())
-        .collect()
+/// What was loaded for a grant.
+enum Facts {
+    Code(Box<CodeFacts>),
+    Refresh(Option<Box<RefreshFacts>>),
+    Device(Box<DeviceCodeFacts>),
+    /// Nothing but the end of the revocation feed, read **before** the client is: whatever switches the client off
+    /// after it was looked at has a higher number, so the token that is signed without a commit is refused.
+    Own {
+        sequence: u64,
+    },
 }
 
-async fn code_facts(state: &WebState, request: &authorization_code::Request) -> Result<CodeFacts, LoadError> {
+impl Facts {
+    async fn load(state: &WebState, grant: &GrantRequest) -> Result<Self, LoadError> {
+        let store = state.store();
+        Ok(match grant {
+            GrantRequest::AuthorizationCode(request) => {
+                let facts = store.code_facts(request.lookup()).await?;
+                Self::Code(Box::new(facts.map(CodeFacts::from).unwrap_or_default()))
+            }
+            GrantRequest::RefreshToken(request) => {
+                Self::Refresh(store.refresh_token(request.lookup()).await?.map(Box::new))
+            }
+            GrantRequest::DeviceCode(request) => Self::Device(Box::new(device_facts(state, request).await?)),
+            GrantRequest::ClientCredentials(_) => Self::Own {
+                sequence: store.revocations_after(NO_ENTRY).await?.1,
+            },
+        })
+    }
+
+    /// The client that the facts name, so that it need not be loaded twice.
+    fn client(&self) -> Option<&Client> {
+        match self {
+            Self::Code(facts) => facts.client.as_ref(),
+            Self::Refresh(facts) => facts.as_ref()?.family.client.as_ref(),
+            Self::Device(facts) => facts.client.as_ref(),
+            Self::Own { .. } => None,
+        }
+    }
+}
+
+/// No entry of the feed has a higher number.
+const NO_ENTRY: u64 = i64::MAX.unsigned_abs();
+
+async fn device_facts(
+    state: &WebState,
+    request: &device_code::Request,
+) -> Result<DeviceCodeFacts, LoadError> {
     let store = state.store();
-    let Some(code) = store.code(request.lookup()).await? else {
-        return Ok(CodeFacts::default());
+    let Some(device) = store.device_authorization(request.lookup()).await? else {
+        return Ok(DeviceCodeFacts::default());
     };
-    let family = match code.state {
-        CodeState::Redeemed { family } => store.family(family).await?.map(|facts| facts.family),
-        CodeState::Open | CodeState::Void => None,
-    };
-    Ok(CodeFacts {
-        client: store.client(&code.client).await?,
-        user: store.user(code.user).await?,
-        grant: store.grant_by_id(code.grant).await?,
+    let client = store.client(&device.client).await?;
+    let (mut user, mut grant, mut family) = (None, None, None);
+    match &device.state {
+        DeviceState::Approved {
+            user: id,
+            grant: record,
+            ..
+        } => {
+            user = store.user(*id).await?;
+            grant = store.grant_by_id(*record).await?;
+        }
+        DeviceState::Redeemed { family: id } => {
+            family = store.family(*id).await?.map(|facts| facts.family);
+        }
+        DeviceState::Pending | DeviceState::Denied => {}
+    }
+    Ok(DeviceCodeFacts {
+        authorization: Some(device),
+        client,
+        user,
+        grant,
         family,
-        code: Some(code),
     })
 }
 
@@ -155,6 +232,8 @@ fn log(request: &GrantRequest, issue: &Issue) {
     let step = match request {
         GrantRequest::AuthorizationCode(_) => "token: code redeemed",
         GrantRequest::RefreshToken(_) => "token: refreshed",
+        GrantRequest::ClientCredentials(_) => "token: issued to the client itself",
+        GrantRequest::DeviceCode(_) => "token: device code redeemed",
     };
     let (client, resource) = (issue.client.as_str(), issue.resource.as_str());
     let (user, token) = (&issue.subject, issue.token);
