@@ -20,7 +20,7 @@ use doorward_types::scope::{Scope, ScopeSet};
 use doorward_types::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{has_redirect, metadata_digest, scopes_within};
+use crate::client::{has_redirect, may_use, metadata_digest, scopes_within};
 use crate::page::{PageProblem, Refusal};
 use crate::pending::{PendingRequest, UnjudgedRequest};
 use crate::settings::{Settings, known_scopes};
@@ -63,6 +63,8 @@ pub struct Browser {
 /// Why a request goes back to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
+    #[error("this client did not register for authorization codes: its operator can add authorization_code")]
+    NotForCodes,
     #[error("a parameter was sent more than once")]
     Repeated,
     #[error("request objects are not supported: send plain parameters")]
@@ -99,6 +101,7 @@ impl Problem {
             Self::RequestObject => ErrorCode::RequestNotSupported,
             Self::RequestUri => ErrorCode::RequestUriNotSupported,
             Self::ResponseType => ErrorCode::UnsupportedResponseType,
+            Self::NotForCodes => ErrorCode::UnauthorizedClient,
             Self::Resource => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
             Self::LoginRequired => ErrorCode::LoginRequired,
@@ -252,6 +255,9 @@ fn judge<'a>(
     if message.has_request_uri {
         return Err(Problem::RequestUri);
     }
+    if !client.metadata.registered("authorization_code") {
+        return Err(Problem::NotForCodes);
+    }
     match message.response_type.as_deref() {
         Some("code") => {}
         Some(_) => return Err(Problem::ResponseType),
@@ -267,6 +273,7 @@ fn judge<'a>(
     let challenge = challenge(message)?;
     let server = settings
         .requested_server(&message.resource)
+        .filter(|server| may_use(client, server))
         .ok_or(Problem::Resource)?;
     let offered = offered(server, client, message.scope.as_deref())?;
     let sign_in_again = prompt(message.prompt.as_deref(), browser)?;

@@ -280,6 +280,25 @@ fn r19_a21_az_07_one_resource_that_we_serve() {
 }
 
 #[test]
+fn az_07_r17_only_servers_that_the_client_may_use() {
+    let restricted = Client {
+        servers: Some(vec!["a".into()]),
+        ..client(&[REDIRECT])
+    };
+    let ask = |resource| ask_with(&two_servers(), &restricted, &[("resource", resource)], true);
+    assert!(ask("https://mcp.example.com/a/mcp").is_ok());
+    assert_eq!(redirected(ask("https://mcp.example.com/b/mcp")), "invalid_target");
+}
+
+#[test]
+fn r17_a_client_that_only_speaks_for_itself_gets_no_codes() {
+    let mut client = client(&[REDIRECT]);
+    client.metadata.grant_types = vec!["client_credentials".into()];
+    let refused = ask_with(&settings(), &client, &[], true);
+    assert_eq!(redirected(refused), "unauthorized_client");
+}
+
+#[test]
 fn az_08_request_objects_are_refused_and_unknown_parameters_ignored() {
     assert_eq!(
         redirected(ask(&[("request_uri", "https://canary.test/x")])),
