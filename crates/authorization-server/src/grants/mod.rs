@@ -59,6 +59,7 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
+use crate::client::may_use;
 use crate::settings::{Lifetimes, Settings, admits, known_scopes};
 use crate::token::TokenRefusal;
 
@@ -148,8 +149,8 @@ struct Allowed<'a> {
 }
 
 impl<'a> Allowed<'a> {
-    /// The account is enabled, the client approved, the consent stands, the server is configured and its
-    /// access rule admits the person, all as of now (RT-06).
+    /// The account is enabled, the client approved and allowed to use the server, the consent stands, the server
+    /// is configured and its access rule admits the person, all as of now (RT-06).
     fn check(
         settings: &'a Settings,
         user: Option<&'a User>,
@@ -164,7 +165,7 @@ impl<'a> Allowed<'a> {
             .ok_or(refused)?;
         let server = settings
             .server(resource)
-            .filter(|server| consent && admits(server, user))
+            .filter(|server| consent && admits(server, user) && may_use(client, server))
             .ok_or(refused)?;
         Ok(Self { user, client, server })
     }

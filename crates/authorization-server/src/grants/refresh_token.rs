@@ -10,7 +10,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 
-use super::{Allowed, Decided, check_resource, revoke};
+use super::{Allowed, Decided, check_resource, is_from_the_future, revoke};
 use crate::authorize::is_ignored;
 use crate::keys::RefreshKeys;
 use crate::settings::Settings;
@@ -114,7 +114,7 @@ fn check_alive(
     }
     let idle = family.last_used.plus(settings.lifetimes.refresh_idle);
     let absolute = family.created.plus(settings.lifetimes.refresh_absolute);
-    if now >= idle || now >= absolute {
+    if now >= idle || now >= absolute || is_from_the_future(family.created, now) {
         return Err(TokenRefusal::Expired);
     }
     Ok(())
@@ -156,6 +156,9 @@ fn successor(
     let (Some(rotated), Some(head)) = (token.rotated, facts.later.last()) else {
         return rotate(keys, request, token, now).map(Some);
     };
+    if is_from_the_future(rotated, now) {
+        return Ok(None);
+    }
     let still_head = Unit::default().given(Precondition::RefreshTokenRotatedIs(head.token, None));
     if now < rotated.plus(lifetimes.refresh_repeat) {
         return Ok(Some((recompute(keys, request, facts)?, still_head)));

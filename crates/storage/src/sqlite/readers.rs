@@ -19,8 +19,9 @@ use crate::store::LoadError;
 /// How many look-ups run at the same time.
 const CONNECTIONS: usize = 4;
 
-/// How long a look-up waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a look-up waits for its turn. With [`BUSY_TIMEOUT`], it stays under the five seconds within which callers
+/// are told that storage is unavailable.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Readers {
     turns: Arc<Semaphore>,

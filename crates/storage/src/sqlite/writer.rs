@@ -7,7 +7,7 @@
 use std::thread::JoinHandle;
 
 use doorward_records::Unit;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{ApplyError, apply};
@@ -88,9 +88,18 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
+fn run(#[cfg_attr(not(test), expect(unused_mut, reason = "tests meddle"))] mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(TOGETHER);
-    while waiting.blocking_recv_many(&mut jobs, TOGETHER) > 0 {
+    while let Some(first) = waiting.blocking_recv() {
+        jobs.push(first);
+        // Whoever is about to ask gets to, and shares the sync: on a busy machine that makes batches larger, on
+        // an idle one it costs nothing.
+        std::thread::yield_now();
+        while jobs.len() < TOGETHER
+            && let Ok(next) = waiting.try_recv()
+        {
+            jobs.push(next);
+        }
         let mut units = Vec::with_capacity(jobs.len());
         let mut replies = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
@@ -106,7 +115,7 @@ fn run(mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
         let outcomes = if units.is_empty() {
             Vec::new()
         } else {
-            transact(&mut connection, &units)
+            transact(&connection, &units)
         };
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             // A caller that went away is not told; what it asked for is done.
@@ -117,7 +126,7 @@ fn run(mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
 
 /// Applies `units` in one transaction. A conflict undoes only its own unit; whatever stops the transaction
 /// stops all of them.
-fn transact(connection: &mut Connection, units: &[Unit]) -> Vec<Outcome> {
+fn transact(connection: &Connection, units: &[Unit]) -> Vec<Outcome> {
     match try_transact(connection, units) {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -131,29 +140,46 @@ fn transact(connection: &mut Connection, units: &[Unit]) -> Vec<Outcome> {
     }
 }
 
-fn try_transact(connection: &mut Connection, units: &[Unit]) -> rusqlite::Result<Vec<Outcome>> {
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn try_transact(connection: &Connection, units: &[Unit]) -> rusqlite::Result<Vec<Outcome>> {
+    run_kept(connection, "BEGIN IMMEDIATE")?;
+    let transaction = Transaction(connection);
     let mut outcomes = Vec::with_capacity(units.len());
     for unit in units {
-        let savepoint = transaction.savepoint()?;
-        let applied = apply(&savepoint, unit).and_then(|()| Ok(query::revocation_sequence(&savepoint)?));
+        run_kept(connection, "SAVEPOINT unit")?;
+        let applied = apply(connection, unit).and_then(|()| Ok(query::revocation_sequence(connection)?));
         let outcome = match applied {
-            Ok(revocation_sequence) => {
-                savepoint.commit()?;
-                Ok(Committed { revocation_sequence })
-            }
+            Ok(revocation_sequence) => Ok(Committed { revocation_sequence }),
             Err(ApplyError::Failed(error)) => return Err(error),
             Err(refusal) => {
-                // Not left to the drop, which would swallow an error: the next units share the transaction.
-                savepoint.finish()?;
+                run_kept(connection, "ROLLBACK TO unit")?;
                 Err(match refusal {
                     ApplyError::Refused(why) => CommitError::Unavailable(why.into()),
                     _ => CommitError::Conflict,
                 })
             }
         };
+        run_kept(connection, "RELEASE unit")?;
         outcomes.push(outcome);
     }
-    transaction.commit()?;
+    run_kept(connection, "COMMIT")?;
+    drop(transaction);
     Ok(outcomes)
+}
+
+/// Runs a statement that stays prepared: parsing these was a good part of what a small unit cost.
+fn run_kept(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+/// Undoes what was not committed, however its end is reached. After some errors SQLite has undone it already.
+struct Transaction<'a>(&'a Connection);
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = run_kept(self.0, "ROLLBACK")
+        {
+            tracing::error!(why = describe(&error), "a transaction could not be undone");
+        }
+    }
 }

@@ -257,6 +257,28 @@ fn tk_06_a_code_expires_and_stays_expired_when_the_clock_goes_back() {
 }
 
 #[test]
+fn ft_10_a_code_from_a_future_that_never_came_is_over() {
+    let case = Case::new();
+    let facts = CodeFacts {
+        code: case.tables.code(case.code.code),
+        ..CodeFacts::default()
+    };
+    let years = Duration::from_hours(10 * 365 * 24);
+    let (settings, keys, request) = (&case.settings, &case.keys, case.request());
+    let at = |now| {
+        decide(settings, keys, &request, &facts, now, &case.random)
+            .outcome
+            .unwrap_err()
+    };
+    assert_eq!(at(NOW.minus(years)), TokenRefusal::CodeExpired);
+    assert_eq!(
+        at(NOW.minus(Duration::from_secs(59))),
+        TokenRefusal::NoLongerAllowed,
+        "clocks may differ by a minute"
+    );
+}
+
+#[test]
 fn tk_07_another_resource_neither_consumes_nor_counts() {
     let mut case = Case::new();
     for resource in [

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use doorward_policy::AccessRule;
 use doorward_records::account::User;
+use doorward_records::client::{Client, ClientStatus};
 use doorward_records::grant::{Evidence, Family, Grant};
 use doorward_records::model::Tables;
 use doorward_types::id::{FamilyId, GrantId, KeyId};
@@ -186,6 +187,43 @@ fn rt_01_a_replay_outside_the_grace_revokes_the_chain() {
 }
 
 #[test]
+fn ft_10_what_was_made_in_a_future_that_never_came_is_over() {
+    let mut case = Case::new();
+    let r1 = case.refresh(&r0(), 3600).unwrap();
+    assert_eq!(
+        case.refresh(&r0(), 0),
+        Err(TokenRefusal::Replayed),
+        "its grace would last until that hour comes"
+    );
+    assert_eq!(case.refresh(&r1, 0), Err(TokenRefusal::Revoked));
+
+    let case = Case::new();
+    let (facts, request) = (case.tables.refresh_token(r0().digest()), case.request(&r0()));
+    let at = |now| {
+        let decided = decide(
+            &case.settings,
+            &case.keys,
+            &request,
+            facts.as_ref(),
+            now,
+            &case.random,
+        );
+        assert!(
+            decided.outcome.is_ok() || decided.unit.is_empty(),
+            "and nothing is harmed"
+        );
+        decided.outcome.map(|_| ())
+    };
+    let years = Duration::from_hours(10 * 365 * 24);
+    assert_eq!(at(NOW.minus(years)), Err(TokenRefusal::Expired));
+    assert_eq!(
+        at(NOW.minus(Duration::from_secs(59))),
+        Ok(()),
+        "clocks may differ by a minute"
+    );
+}
+
+#[test]
 fn rt_02_within_thirty_seconds_every_superseded_token_leads_to_the_one_head() {
     let mut case = Case::new();
     let r1 = case.refresh(&r0(), 0).unwrap();
@@ -332,6 +370,24 @@ fn rt_06_r37_nothing_is_issued_when_it_is_no_longer_allowed() {
     refused(
         &|case| rows(case, Write::RevokeFamily(case.family.id)),
         TokenRefusal::Revoked,
+    );
+    refused(
+        &|case| {
+            let off = Write::SetClientStatus(case.family.client.clone(), ClientStatus::Disabled);
+            rows(case, off);
+        },
+        TokenRefusal::NoLongerAllowed,
+    );
+    refused(
+        &|case| {
+            let client = case.tables.client(&case.family.client).unwrap();
+            let elsewhere = Client {
+                servers: Some(vec!["elsewhere".into()]),
+                ..client
+            };
+            rows(case, Write::UpdateClient(elsewhere));
+        },
+        TokenRefusal::NoLongerAllowed,
     );
     refused(
         &|case| case.settings.servers[0].allow = AccessRule::parse(&["group:ops"]).unwrap(),
