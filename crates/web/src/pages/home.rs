@@ -15,11 +15,19 @@ pub(crate) struct ShownServer {
     pub(crate) url: String,
 }
 
+/// A client whose id everybody may know, as pages show it.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownClient {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
 #[derive(Template)]
 #[template(path = "home.html")]
 struct HomePage<'a> {
     chrome: &'a Chrome,
     servers: &'a [ShownServer],
+    clients: &'a [ShownClient],
 }
 
 /// Shows the start page.
@@ -30,6 +38,7 @@ pub(crate) async fn show(State(state): State<WebState>) -> Response {
         &HomePage {
             chrome: &site.chrome,
             servers: &site.servers,
+            clients: &site.clients,
         },
     )
 }
