@@ -1,4 +1,4 @@
-//! Style sheet and icon. The name holds a digest of the content, so they are cached for ever and a new
+//! Style sheet, icon and script. The name holds a digest of the content, so they are cached for ever and a new
 //! release is seen at once.
 
 use std::sync::LazyLock;
@@ -36,6 +36,21 @@ static ICON: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("door", "svg", "image/svg+xml", icon.to_owned())
 });
 
+static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    let script = include_str!("../static/passkey.js");
+    Asset::new(
+        "passkey",
+        "js",
+        "text/javascript; charset=utf-8",
+        script.to_owned(),
+    )
+});
+
+/// Path of the script that asks for passkeys.
+pub(crate) fn script_path() -> String {
+    format!("/static/{}", SCRIPT.name)
+}
+
 /// Path of the style sheet.
 pub(crate) fn style_path() -> String {
     format!("/static/{}", STYLE.name)
@@ -48,7 +63,9 @@ pub(crate) fn icon_path() -> String {
 
 /// The file of this name; `None` if there is none.
 pub(crate) fn serve(name: &str) -> Option<Response> {
-    let asset = [&*STYLE, &*ICON].into_iter().find(|asset| asset.name == name)?;
+    let asset = [&*STYLE, &*ICON, &*SCRIPT]
+        .into_iter()
+        .find(|asset| asset.name == name)?;
     let headers = [
         (CONTENT_TYPE, asset.content_type),
         (CACHE_CONTROL, "public, max-age=31536000, immutable"),

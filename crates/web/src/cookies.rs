@@ -1,4 +1,4 @@
-//! The two cookies: which browser began (pre-login), and who signed in (session).
+//! The cookies: which browser began (pre-login), who is signed in (session), and who signed in before (known).
 
 use std::time::Duration;
 
@@ -6,11 +6,17 @@ use doorward_types::secret::Secret;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
+use crate::known_browser::KnownBrowser;
+
+/// How long a browser is remembered after the last sign-in there.
+const KNOWN: Duration = Duration::from_hours(365 * 24);
+
 /// How our cookies are called and marked on this origin.
 #[derive(Clone, Debug)]
 pub(crate) struct CookieNames {
     session: String,
     prelogin: String,
+    known: String,
     secure: bool,
 }
 
@@ -21,6 +27,8 @@ pub(crate) struct Cookies {
     pub(crate) session: Option<Secret>,
     /// The pre-login cookie, likewise.
     pub(crate) prelogin: Option<Secret>,
+    /// Who signed in here before.
+    pub(crate) known: KnownBrowser,
 }
 
 impl CookieNames {
@@ -31,12 +39,14 @@ impl CookieNames {
             return Self {
                 session: "__Host-doorward_session".into(),
                 prelogin: "__Host-doorward_prelogin".into(),
+                known: "__Host-doorward_known".into(),
                 secure: true,
             };
         }
         Self {
             session: format!("doorward_session_{port}"),
             prelogin: format!("doorward_prelogin_{port}"),
+            known: format!("doorward_known_{port}"),
             secure: false,
         }
     }
@@ -54,6 +64,10 @@ impl CookieNames {
             let slot = match name {
                 name if name == self.session => &mut cookies.session,
                 name if name == self.prelogin => &mut cookies.prelogin,
+                name if name == self.known && cookies.known == KnownBrowser::default() => {
+                    cookies.known = KnownBrowser::read(value);
+                    continue;
+                }
                 _ => continue,
             };
             if slot.is_none() && is_ours(value) {
@@ -71,6 +85,11 @@ impl CookieNames {
     /// Sets the session cookie for as long as the session lives.
     pub(crate) fn set_session(&self, value: &Secret, lifetime: Duration) -> Option<HeaderValue> {
         self.set(&self.session, value.expose(), Some(lifetime))
+    }
+
+    /// Notes who signed in, for longer than any session.
+    pub(crate) fn set_known(&self, value: &Secret) -> Option<HeaderValue> {
+        self.set(&self.known, value.expose(), Some(KNOWN))
     }
 
     /// Takes the session cookie away.

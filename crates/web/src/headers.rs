@@ -16,11 +16,22 @@ use crate::state::WebState;
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
+/// The same for the pages that ask for a passkey, which takes a script: one file of ours, none in the page.
+const POLICY_WITH_SCRIPT: &str = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Marks an answer whose page loads our script.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scripted;
+
 /// Adds what a handler did not say itself: by default nothing is cached and no referrer is sent.
 pub(crate) async fn protect(State(state): State<WebState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let policy = match response.extensions_mut().remove::<Scripted>() {
+        Some(Scripted) => POLICY_WITH_SCRIPT,
+        None => POLICY,
+    };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     for (name, default) in [(REFERRER_POLICY, "no-referrer"), (CACHE_CONTROL, "no-store")] {

@@ -6,25 +6,35 @@
 
 mod assets;
 mod body;
+mod client_auth;
 mod commit;
 mod cookies;
 mod cors;
 mod csrf;
+mod documents;
 mod endpoints;
+mod guesses;
 mod headers;
+mod known_browser;
 mod origin;
 mod pages;
 mod passwords;
 mod redirect_view;
 mod router;
 mod sealed_request;
+mod sealed_step;
 mod session;
 mod state;
 mod text;
+mod throttle;
+mod trace;
+mod user_agent;
+mod when;
 
 pub use passwords::{Busy, PasswordPool};
 pub use router::router;
 pub use state::{WebParts, WebState};
+pub use throttle::Throttles;
 
 #[cfg(test)]
 mod tests;

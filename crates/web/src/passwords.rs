@@ -17,6 +17,8 @@ pub struct Busy;
 pub struct PasswordPool {
     workers: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    /// For browsers in which the owner signed in before: a flood of strangers does not take their places.
+    reserved: Arc<Semaphore>,
 }
 
 impl PasswordPool {
@@ -27,6 +29,7 @@ impl PasswordPool {
         Self {
             workers: Arc::new(Semaphore::new(workers)),
             admitted: Arc::new(Semaphore::new(workers.saturating_add(queue))),
+            reserved: Arc::new(Semaphore::new(workers.saturating_add(queue))),
         }
     }
 
@@ -35,7 +38,23 @@ impl PasswordPool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Busy)?;
+        self.run_admitted(&self.admitted, work).await
+    }
+
+    /// The same, for somebody whom strangers must not keep waiting outside.
+    pub(crate) async fn run_reserved<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        self.run_admitted(&self.reserved, work).await
+    }
+
+    async fn run_admitted<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let admitted = Arc::clone(places).try_acquire_owned().map_err(|_| Busy)?;
         let worker = Arc::clone(&self.workers)
             .acquire_owned()
             .await
@@ -73,9 +92,14 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(pool.run(|| 8).await, Err(Busy));
+        let reserved = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.run_reserved(|| 10).await }
+        });
         release.send(()).unwrap();
         assert_eq!(running.await.unwrap(), Ok(true));
         assert_eq!(waiting.await.unwrap(), Ok(7));
+        assert_eq!(reserved.await.unwrap(), Ok(10), "strangers do not take its place");
         assert_eq!(pool.run(|| 9).await, Ok(9));
     }
 }

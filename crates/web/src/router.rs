@@ -6,17 +6,23 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use crate::endpoints::{authorize, client_configuration, health, metadata, register, token};
-use crate::pages::{consent, home, login, logout, message, setup};
+use crate::endpoints::{
+    authorize, client_configuration, device_authorization, health, metadata, register, token,
+};
+use crate::pages::{
+    account, consent, device, home, login, login_code, login_passkey, logout, message, setup,
+};
 use crate::state::WebState;
-use crate::{assets, cors, endpoints, headers};
+use crate::{assets, cors, endpoints, headers, trace};
 
 /// Every route of this crate, with its headers. Also the routes that clients of revision 2025-03-26 call
 /// without having discovered them: `/authorize`, `/token`, `/register` on the origin (R12).
 pub fn router(state: WebState) -> Router {
     let issuer = &state.settings().issuer;
     let path = metadata::issuer_path(issuer);
-    let mut router = pages().merge(protocol(&state)).merge(metadata::routes(issuer));
+    let mut router = pages(&state)
+        .merge(protocol(&state))
+        .merge(metadata::routes(issuer));
     if !path.is_empty() {
         // An issuer with a path names its endpoints below it.
         router = router.nest(&path, protocol(&state));
@@ -24,14 +30,23 @@ pub fn router(state: WebState) -> Router {
     router
         .fallback(not_found)
         .layer(from_fn_with_state(state.clone(), headers::protect))
+        .layer(from_fn_with_state(state.clone(), trace::follow))
         .with_state(state)
 }
 
-fn pages() -> Router<WebState> {
-    Router::new()
+fn pages(state: &WebState) -> Router<WebState> {
+    let mut router = Router::new();
+    if state.settings().grants.device {
+        router = router.route("/device", get(device::get).post(device::post));
+    }
+    router
         .route("/", get(home::show))
         .route("/login", get(login::get).post(login::post))
         .route("/consent", post(consent::post))
+        .route("/account", get(account::get))
+        .route("/account/end", get(account::get_end).post(account::post_end))
+        .route("/login/code", post(login_code::post))
+        .route("/login/passkey", post(login_passkey::post))
         .route("/logout", post(logout::post))
         .route("/setup", get(setup::get).post(setup::post))
         .route("/static/{name}", get(static_file))
@@ -44,7 +59,11 @@ fn protocol(state: &WebState) -> Router<WebState> {
     let authorize = Router::new()
         .route("/authorize", get(authorize::get).post(authorize::post))
         .method_not_allowed_fallback(wrong_method);
-    let calls = Router::new()
+    let mut calls = Router::new();
+    if state.settings().grants.device {
+        calls = calls.route("/device_authorization", post(device_authorization::post));
+    }
+    let calls = calls
         .route("/token", post(token::post))
         .route("/register", post(register::post))
         .method_not_allowed_fallback(async || endpoints::wrong_method())

@@ -6,6 +6,8 @@ use arc_swap::ArcSwap;
 use doorward_authorization_server::keys::KeyRing;
 use doorward_authorization_server::settings::Settings;
 use doorward_limits::{Limiter, Network, PeerAddress, Quota, Retry};
+use doorward_outbound::Fetch;
+use doorward_recorder::Recorder;
 use doorward_seal::{Mac, MasterKey, Purpose, Sealer};
 use doorward_storage::Store;
 use doorward_types::random::Random;
@@ -13,11 +15,15 @@ use doorward_types::time::{Clock, UnixTime};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
+use crate::client_auth::Failures;
 use crate::cookies::{CookieNames, Cookies};
+use crate::documents::Documents;
+use crate::guesses::Guesses;
 use crate::pages::Chrome;
-use crate::pages::home::ShownServer;
+use crate::pages::home::{ShownClient, ShownServer};
 use crate::passwords::PasswordPool;
 use crate::text::{LONG, SHORT, shown};
+use crate::throttle::Throttles;
 use crate::{assets, csrf};
 
 /// Addresses whose registrations are counted; one costs about a hundred bytes.
@@ -46,6 +52,12 @@ pub struct WebParts {
     pub random: Arc<dyn Random>,
     /// Where passwords are checked.
     pub passwords: PasswordPool,
+    /// Writes down the steps of logins.
+    pub recorder: Recorder,
+    /// How often somebody may try to sign in.
+    pub throttles: Throttles,
+    /// Where documents of clients are read.
+    pub fetch: Arc<dyn Fetch>,
 }
 
 /// What every handler can reach. Cheap to clone.
@@ -59,9 +71,17 @@ struct Inner {
     keys: Arc<ArcSwap<KeyRing>>,
     sealer: Sealer,
     csrf: Mac,
+    sign_in: Sealer,
+    authenticators: Sealer,
+    known: Mac,
+    throttles: Throttles,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     passwords: PasswordPool,
+    recorder: Recorder,
+    documents: Documents,
+    guesses: Guesses,
+    client_failures: Failures,
     registrations: Limiter<Network>,
     /// Besides that, for all who come over loopback.
     local_registrations: Limiter<()>,
@@ -71,11 +91,14 @@ struct Inner {
 pub(crate) struct Site {
     pub(crate) chrome: Chrome,
     pub(crate) servers: Vec<ShownServer>,
+    pub(crate) clients: Vec<ShownClient>,
     pub(crate) oauth_metadata: String,
     pub(crate) openid_metadata: String,
     pub(crate) cookies: CookieNames,
     /// Our own origin, as browsers write it.
     pub(crate) origin: String,
+    /// Our host: the relying party of passkeys (WebAuthn §5.1.2).
+    pub(crate) rp_id: String,
     allowed_origins: Vec<String>,
     https: bool,
 }
@@ -95,16 +118,27 @@ impl WebState {
         let registrations = Limiter::new(quota(each, REMEMBERED_ADDRESSES), Arc::clone(clock));
         let local = quota(each.saturating_mul(LOCAL_FACTOR), 1);
         let local_registrations = Limiter::new(local, Arc::clone(clock));
+        // http is served on loopback only.
+        let on_loopback = parts.public_url.scheme() == "http";
+        let documents = Documents::new(parts.fetch, &parts.clock, on_loopback);
         Self(Arc::new(Inner {
             site,
+            documents,
+            guesses: Guesses::new(&parts.clock),
+            client_failures: Failures::new(&parts.clock),
             sealer: Sealer::new(&parts.master_key, Purpose::AuthorizationRequest),
             csrf: Mac::new(&parts.master_key, Purpose::Csrf),
+            sign_in: Sealer::new(&parts.master_key, Purpose::SignIn),
+            authenticators: Sealer::new(&parts.master_key, Purpose::Authenticator),
+            known: Mac::new(&parts.master_key, Purpose::Device),
+            throttles: parts.throttles,
             settings: parts.settings,
             store: parts.store,
             keys: parts.keys,
             clock: parts.clock,
             random: parts.random,
             passwords: parts.passwords,
+            recorder: parts.recorder,
             registrations,
             local_registrations,
         }))
@@ -130,6 +164,25 @@ impl WebState {
         &self.0.sealer
     }
 
+    /// For what waits between two steps of a sign-in.
+    pub(crate) fn sign_in_sealer(&self) -> &Sealer {
+        &self.0.sign_in
+    }
+
+    /// For second factors and passkeys at rest.
+    pub(crate) fn authenticator_sealer(&self) -> &Sealer {
+        &self.0.authenticators
+    }
+
+    /// Makes and checks the cookie of browsers in which somebody signed in before.
+    pub(crate) fn known_browsers(&self) -> &Mac {
+        &self.0.known
+    }
+
+    pub(crate) fn throttles(&self) -> &Throttles {
+        &self.0.throttles
+    }
+
     pub(crate) fn now(&self) -> UnixTime {
         self.0.clock.now()
     }
@@ -141,6 +194,23 @@ impl WebState {
     /// For work on another thread.
     pub(crate) fn shared_random(&self) -> Arc<dyn Random> {
         Arc::clone(&self.0.random)
+    }
+
+    pub(crate) fn client_failures(&self) -> &Failures {
+        &self.0.client_failures
+    }
+
+    /// How often user codes are typed and asked for.
+    pub(crate) fn guesses(&self) -> &Guesses {
+        &self.0.guesses
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.0.documents
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.0.recorder
     }
 
     pub(crate) fn passwords(&self) -> &PasswordPool {
@@ -187,6 +257,10 @@ impl Site {
             name: shown(server.name.as_str(), SHORT),
             url: shown(server.resource.as_str(), LONG),
         });
+        let clients = settings.registration.listed.iter().map(|client| ShownClient {
+            id: client.id.clone(),
+            name: shown(&client.name, SHORT),
+        });
         let metadata = settings.metadata();
         Self {
             chrome: Chrome {
@@ -195,10 +269,12 @@ impl Site {
                 host,
             },
             servers: servers.collect(),
+            clients: clients.collect(),
             oauth_metadata: serde_json::json!(metadata).to_string(),
             openid_metadata: serde_json::json!(metadata.openid()).to_string(),
             cookies: CookieNames::new(https, port),
             origin: public_url.origin().ascii_serialization(),
+            rp_id: public_url.host_str().unwrap_or_default().to_owned(),
             allowed_origins,
             https,
         }

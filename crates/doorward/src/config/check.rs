@@ -1,5 +1,6 @@
 //! Checks that concern more than one value.
 
+use doorward_limits::TrustedProxies;
 use url::Url;
 
 use super::Config;
@@ -25,6 +26,19 @@ pub(super) fn allowed_origins(parsed: &Parsed, problems: &mut Vec<Problem>) {
             });
         }
     }
+}
+
+/// Each entry is an address or a network.
+pub(super) fn trusted_proxies(parsed: &Parsed, problems: &mut Vec<Problem>) -> TrustedProxies {
+    let texts = || parsed.file.trusted_proxies.iter().flatten().map(String::as_str);
+    for (index, text) in texts().enumerate() {
+        if TrustedProxies::parse([text]).is_err() {
+            let place = parsed.place(&format!("trusted_proxies[{index}]"));
+            let message = format!("`{}` is neither an address nor a network", text.escape_debug());
+            problems.push(Problem::new(place, message).help("write it as `10.0.0.1` or `10.0.0.0/8`"));
+        }
+    }
+    TrustedProxies::parse(texts()).unwrap_or_default()
 }
 
 /// Hosts are hosts, schemes are schemes, the quota lets somebody in.
@@ -66,6 +80,11 @@ pub(super) fn registration(parsed: &Parsed, problems: &mut Vec<Problem>) {
             );
             problems.push(problem.help("write an app's own scheme, lower case, without `://`"));
         }
+    }
+    if registration.quota_per_address == Some(0) {
+        let place = parsed.place("registration.quota_per_address");
+        let problem = Problem::new(place, "`quota_per_address` must be at least 1");
+        problems.push(problem.help("to turn registration off, set `mode = \"off\"`"));
     }
     if registration.quota == Some(0) {
         let problem = Problem::new(parsed.place("registration.quota"), "`quota` must be at least 1");

@@ -8,7 +8,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::documents::{DocumentsFile, OutboundFile};
 use super::duration::Span;
+use super::keys::KeysFile;
+use super::secret::SecretFile;
 use super::size::Size;
 
 /// Doorward's configuration file.
@@ -30,13 +33,16 @@ pub(crate) struct ConfigFile {
     /// Origins of browser clients that may call the MCP endpoints, the token and the registration endpoint
     /// across origins. Default: none.
     pub(crate) allowed_origins: Option<Vec<String>>,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies in front of Doorward that say in `X-Forwarded-For` or
+    /// `Forwarded` who a request comes from; nobody else is believed. Each of them must set that header itself.
+    /// Default: none.
+    pub(crate) trusted_proxies: Option<Vec<String>>,
     /// Connections served at once; further ones get `503`. Default: half of what the limit on open descriptors
     /// leaves, at most 20,000.
     #[schemars(range(min = 1))]
     pub(crate) max_connections: Option<u32>,
     /// Connections at once from one address (IPv6: one /64 network); loopback is exempt, because a proxy that ends
-    /// TLS there speaks for everybody. Behind a proxy on another machine set it to `max_connections`. Default:
-    /// half of `max_connections`.
+    /// TLS there speaks for everybody, and so are `trusted_proxies`. Default: half of `max_connections`.
     #[schemars(range(min = 1))]
     pub(crate) max_connections_per_address: Option<u32>,
     /// Start commands also where this machine cannot keep the processes of different users apart. Then one
@@ -50,8 +56,24 @@ pub(crate) struct ConfigFile {
     pub(crate) lifetimes: LifetimesFile,
     /// How long Doorward waits for others.
     pub(crate) timeouts: TimeoutsFile,
+    /// When the keys rotate that sign access tokens and derive refresh tokens.
+    pub(crate) keys: KeysFile,
     /// Which clients may register themselves.
     pub(crate) registration: RegistrationFile,
+    /// Clients that are known by the URL of their metadata document.
+    pub(crate) client_metadata_documents: DocumentsFile,
+    /// How Doorward fetches documents.
+    pub(crate) outbound: OutboundFile,
+    /// Clients that need not register: they exist as long as the file names them.
+    pub(crate) clients: Vec<ClientFile>,
+}
+
+impl ConfigFile {
+    /// Every secret that it names.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretFile> {
+        let clients = self.clients.iter().filter_map(|client| client.secret.as_ref());
+        self.registration.token.iter().chain(clients)
+    }
 }
 
 /// Certificate files.
@@ -209,9 +231,15 @@ impl Timeouts {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RegistrationFile {
     /// `known-hosts`: loopback redirects, custom schemes of the list and `https` redirects to known hosts at
-    /// once, others after `doorward client approve`. `open`: everybody at once. `off`: nobody. Default: `open`
-    /// when `public_url` is loopback, else `known-hosts`.
+    /// once, others after `doorward client approve`. `open`: everybody at once. `token`: whoever sends `token`.
+    /// `off`: nobody. Default: `open` when `public_url` is loopback, else `known-hosts`.
     pub(crate) mode: Option<RegistrationMode>,
+    /// The initial access token (RFC 7591) of the mode `token`: `file:PATH`, `env:NAME`, or the token itself; at
+    /// least 20 characters.
+    pub(crate) token: Option<SecretFile>,
+    /// Whether clients may register to authenticate: `true` with a secret or with keys of their own, `false` not
+    /// at all. Default: with keys, and in the mode `token` with a secret too.
+    pub(crate) confidential: Option<bool>,
     /// Hosts to add to the list of known redirect hosts.
     pub(crate) known_hosts: Vec<String>,
     /// Hosts to take off the shipped list.
@@ -221,6 +249,50 @@ pub(crate) struct RegistrationFile {
     /// How many clients may be registered that nobody has approved a login for. Default: 10000.
     #[schemars(range(min = 1))]
     pub(crate) quota: Option<u64>,
+    /// How many new clients one address (IPv6: one /64 network) may register within ten minutes; all that come
+    /// over loopback together 20 times as many. Default: 100.
+    #[schemars(range(min = 1))]
+    pub(crate) quota_per_address: Option<u32>,
+}
+
+/// A client that need not register.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClientFile {
+    /// Its `client_id`: letters, digits, `.`, `_`, `~`, `-`.
+    pub(crate) id: String,
+    /// Its name, as people see it. Default: none.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// Where it may send people back to: `https`, loopback (any port), or an app's own scheme.
+    #[serde(default)]
+    pub(crate) redirect_uris: Vec<String>,
+    /// `authorization_code`, `refresh_token`, `client_credentials`,
+    /// `urn:ietf:params:oauth:grant-type:device_code`. Default: the first two if it has a redirect URI.
+    #[serde(default)]
+    pub(crate) grant_types: Vec<String>,
+    /// Its secret: `file:PATH`, `env:NAME`, or the secret itself; at least 32 characters.
+    #[serde(default)]
+    pub(crate) secret: Option<SecretFile>,
+    /// A file with its public keys, a JWK set; relative to the folder of this file. It then authenticates with
+    /// `private_key_jwt`.
+    #[serde(default)]
+    pub(crate) jwks: Option<PathBuf>,
+    /// The `https` URL of its public keys. It then authenticates with `private_key_jwt`.
+    #[serde(default)]
+    pub(crate) jwks_uri: Option<String>,
+    /// Scopes it may ask for. Default: all.
+    #[serde(default)]
+    pub(crate) scopes: Vec<String>,
+    /// Names of the servers it may get tokens for. Default: all.
+    #[serde(default)]
+    pub(crate) servers: Option<Vec<String>>,
+    /// Names of the servers whose tokens it may introspect (RFC 7662). Default: none.
+    #[serde(default)]
+    pub(crate) introspect: Vec<String>,
+    /// Whether the home page shows its id to everybody. Default: `false`.
+    #[serde(default)]
+    pub(crate) listed: bool,
 }
 
 /// The registration modes.
@@ -231,6 +303,8 @@ pub(crate) enum RegistrationMode {
     KnownHosts,
     /// Everybody.
     Open,
+    /// Whoever sends the initial access token.
+    Token,
     /// Nobody.
     Off,
 }

@@ -9,7 +9,9 @@ use super::file::{Lifetimes, Timeouts};
 use super::parse::{self, Parsed};
 use super::scalar::Switch;
 use super::source::{ConfigError, Place, Problem, Source};
-use super::{Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, server};
+use super::{
+    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, documents, clients, keys, server,
+};
 use crate::cli::{ConfigArgs, ServeArgs};
 use crate::log::{LogFormat, LogLevel};
 
@@ -148,9 +150,16 @@ impl Layers<'_> {
         });
         let servers = self.servers(&data.value, problems);
         check::allowed_origins(&self.parsed, problems);
+        let trusted_proxies = check::trusted_proxies(&self.parsed, problems);
         check::registration(&self.parsed, problems);
+        documents::check(&self.parsed, problems);
         check::lifetimes(&self.parsed, problems);
         check::timeouts(&self.parsed, problems);
+        keys::check(&self.parsed, problems);
+        let folder = self.folder.as_deref().unwrap_or(Path::new("."));
+        let around = self.around(folder, &data.value);
+        let initial_token = clients::initial_token(&self.parsed, &around, problems);
+        let clients = clients::from_file(&self.parsed, &around, &servers, problems);
         let (listen, public_url) = (listen?, public_url?);
         self.reachable(&listen, &public_url, problems);
         check::not_our_own_upstream(&self.parsed, &servers, &listen.value, &public_url.value, problems);
@@ -161,6 +170,7 @@ impl Layers<'_> {
             log_level: log_level?,
             log_format: log_format?,
             allowed_origins: file.allowed_origins.clone().unwrap_or_default(),
+            trusted_proxies,
             max_connections: max_connections?,
             max_connections_per_address: max_connections_per_address?,
             allow_insecure_shared_uid: allow_insecure_shared_uid?,
@@ -168,7 +178,14 @@ impl Layers<'_> {
             servers,
             lifetimes: Lifetimes::from_file(&file.lifetimes).ok()?,
             timeouts: Timeouts::from_file(file.timeouts),
+            keys: keys::Keys::from_file(file.keys),
             registration: file.registration.clone(),
+            documents: file.client_metadata_documents.clone(),
+            outbound_certificates: file.outbound.certificates.as_deref().map(|path| self.beside_file(path)),
+            initial_token,
+            clients,
+            client_files: file.clients.clone(),
+            secret_files: file.secrets().filter_map(|secret| secret.file(folder)).collect(),
             file: self.source.as_ref().map(|(path, _)| path.clone()),
             lines: self.lines(),
         };
@@ -343,12 +360,7 @@ impl Layers<'_> {
     fn servers(&self, data: &Path, problems: &mut Vec<Problem>) -> Vec<Server> {
         let timeouts = Timeouts::from_file(self.parsed.file.timeouts);
         let folder = self.folder.as_deref().unwrap_or(Path::new("."));
-        let strict = matches!(self.purpose, Purpose::Check | Purpose::Serve(_));
-        let mut around = Surroundings {
-            environment: strict.then_some(self.environment),
-            folder,
-            data,
-        };
+        let mut around = self.around(folder, data);
         let mut servers = server::from_file(&self.parsed, &timeouts, &around, problems);
         let Purpose::Serve(args) = self.purpose else {
             return servers;
@@ -366,6 +378,16 @@ impl Layers<'_> {
             None => {}
         }
         servers
+    }
+
+    /// What commands and secrets are read with: only what starts something needs variables and secrets.
+    fn around<'b>(&'b self, folder: &'b Path, data: &'b Path) -> Surroundings<'b> {
+        let strict = matches!(self.purpose, Purpose::Check | Purpose::Serve(_));
+        Surroundings {
+            environment: strict.then_some(self.environment),
+            folder,
+            data,
+        }
     }
 
     fn place(&self, key: &str, origin: &Origin) -> Place {

@@ -3,14 +3,18 @@
 
 pub(crate) mod address;
 mod check;
+pub(crate) mod clients;
 pub(crate) mod command;
+mod documents;
 pub(crate) mod duration;
 mod environment;
 pub(crate) mod file;
 mod forward;
+mod keys;
 mod layers;
 mod parse;
 pub(crate) mod scalar;
+pub(crate) mod secret;
 mod server;
 mod show;
 pub(crate) mod size;
@@ -23,9 +27,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use address::{Listen, PublicUrl};
+use clients::ConfiguredClient;
 pub(crate) use command::Command;
 pub(crate) use environment::Environment;
-use file::{ConfigFile, Lifetimes, RegistrationFile, Timeouts};
+use doorward_limits::TrustedProxies;
+use doorward_types::digest::Digest;
+use file::{ClientFile, ConfigFile, Lifetimes, RegistrationFile, Timeouts};
 use layers::Purpose;
 use scalar::{Count, Switch};
 pub(crate) use server::{Server, Upstream};
@@ -91,6 +98,8 @@ pub(crate) struct Config {
     pub(crate) log_format: Setting<LogFormat>,
     /// Origins of browser clients.
     pub(crate) allowed_origins: Vec<String>,
+    /// Proxies that are believed.
+    pub(crate) trusted_proxies: TrustedProxies,
     /// Most connections at once.
     pub(crate) max_connections: Setting<Option<Count>>,
     /// Most connections at once from one address.
@@ -105,8 +114,22 @@ pub(crate) struct Config {
     pub(crate) lifetimes: Lifetimes,
     /// How long we wait for others.
     pub(crate) timeouts: Timeouts,
+    /// When the keys rotate.
+    pub(crate) keys: keys::Keys,
     /// Who may register.
     pub(crate) registration: RegistrationFile,
+    /// Which clients may be known by a URL.
+    pub(crate) documents: documents::DocumentsFile,
+    /// Certificate authorities that are believed besides the public ones, PEM.
+    pub(crate) outbound_certificates: Option<PathBuf>,
+    /// Digest of the initial access token, where one is needed and was read.
+    pub(crate) initial_token: Option<Digest>,
+    /// The clients that the file defines; none for commands that start nothing.
+    pub(crate) clients: Vec<ConfiguredClient>,
+    /// The same as they are written.
+    client_files: Vec<ClientFile>,
+    /// Files that hold secrets.
+    secret_files: Vec<PathBuf>,
     /// The file, as named by the person.
     file: Option<PathBuf>,
     /// Lines of the keys that the file set, by key path.

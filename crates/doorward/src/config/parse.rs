@@ -46,7 +46,7 @@ impl Parsed {
 }
 
 /// Keys that a later release knows, and what to do until then. A value that asks for nothing passes.
-const LATER: [(&str, &str, &str); 11] = [
+const LATER: [(&str, &str, &str); 10] = [
     (
         "database",
         "",
@@ -58,11 +58,6 @@ const LATER: [(&str, &str, &str); 11] = [
         "give certificate files in `[tls]`, or end TLS in front of Doorward",
     ),
     ("admin_listen", "", "leave it out"),
-    (
-        "trusted_proxies",
-        "[]",
-        "leave it out: forwarded headers are never believed",
-    ),
     ("issuer_url", "", "leave it out: the issuer is `public_url`"),
     ("login", "", "use local accounts: `doorward user add NAME`"),
     (

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::file::RegistrationMode;
+use super::secret::SecretFile;
 use super::{Command, Config, Origin, Upstream};
 
 /// One line of `config show`.
@@ -45,6 +46,7 @@ impl Config {
                 &self.log_format.origin,
             ),
             self.in_file("allowed_origins", json!(self.allowed_origins)),
+            self.in_file("trusted_proxies", json!(self.trusted_proxies.to_string_list())),
             Shown {
                 key: "max_connections".into(),
                 value: json!(self.max_connections.value.map(|count| count.0)),
@@ -69,6 +71,9 @@ impl Config {
         for (key, span) in self.lifetimes.entries() {
             lines.push(self.in_file(&format!("lifetimes.{key}"), json!(span.to_string())));
         }
+        for (key, span) in self.keys.entries() {
+            lines.push(self.in_file(&format!("keys.{key}"), json!(span.to_string())));
+        }
         for (key, span) in self.timeouts.entries() {
             lines.push(self.in_file(&format!("timeouts.{key}"), json!(span.to_string())));
         }
@@ -81,6 +86,12 @@ impl Config {
         ));
         lines.push(self.in_file("registration.custom_schemes", json!(policy.custom_schemes)));
         lines.push(self.in_file("registration.quota", json!(self.registration_quota())));
+        lines.push(self.in_file("registration.quota_per_address", json!(policy.per_address)));
+        let token = self.registration.token.as_ref().map(SecretFile::shown);
+        lines.push(self.in_file("registration.token", json!(token)));
+        lines.push(self.in_file("registration.confidential", json!(self.registration.confidential)));
+        self.show_documents(&mut lines);
+        self.show_clients(&mut lines);
         lines
     }
 
@@ -97,6 +108,25 @@ impl Config {
     /// How many clients without a grant there may be.
     pub(crate) fn registration_quota(&self) -> u64 {
         self.registration.quota.unwrap_or(10_000)
+    }
+
+    fn show_clients(&self, lines: &mut Vec<Shown>) {
+        for (index, client) in self.client_files.iter().enumerate() {
+            let mut line = |name: &str, value: Value| {
+                lines.push(self.in_file(&format!("clients[{index}].{name}"), value));
+            };
+            line("id", json!(client.id));
+            line("name", json!(client.name));
+            line("redirect_uris", json!(client.redirect_uris));
+            line("grant_types", json!(client.grant_types));
+            line("secret", json!(client.secret.as_ref().map(SecretFile::shown)));
+            line("jwks", json!(client.jwks));
+            line("jwks_uri", json!(client.jwks_uri));
+            line("scopes", json!(client.scopes));
+            line("servers", json!(client.servers));
+            line("introspect", json!(client.introspect));
+            line("listed", json!(client.listed));
+        }
     }
 
     fn show_servers(&self, lines: &mut Vec<Shown>) {
@@ -183,6 +213,7 @@ impl RegistrationMode {
         match self {
             Self::KnownHosts => "known-hosts",
             Self::Open => "open",
+            Self::Token => "token",
             Self::Off => "off",
         }
     }

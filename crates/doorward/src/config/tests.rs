@@ -185,7 +185,6 @@ fn keys_of_later_releases_are_never_ignored() {
     insta::assert_snapshot!(problems(r#"
 database = "postgres://localhost/doorward"
 acme = true
-trusted_proxies = ["10.0.0.1"]
 
 [[servers]]
 name = "files"
@@ -214,36 +213,38 @@ mode = "external"
       | ^^^^
       = help: give certificate files in `[tls]`, or end TLS in front of Doorward
 
-    error: `trusted_proxies` is not in this release
-     --> doorward.toml:4:1
-      |
-    4 | trusted_proxies = ["10.0.0.1"]
-      | ^^^^^^^^^^^^^^^
-      = help: leave it out: forwarded headers are never believed
-
     error: `login` is not in this release
-      --> doorward.toml:13:3
+      --> doorward.toml:12:3
        |
-    13 | [[login.providers]]
+    12 | [[login.providers]]
        |   ^^^^^
       = help: use local accounts: `doorward user add NAME`
 
     error: `authorization_server` is not in this release
-      --> doorward.toml:16:2
+      --> doorward.toml:15:2
        |
-    16 | [authorization_server]
+    15 | [authorization_server]
        |  ^^^^^^^^^^^^^^^^^^^^
       = help: leave it out: Doorward issues the tokens itself
 
     error: `scopes` is not in this release
-      --> doorward.toml:10:10
+      --> doorward.toml:9:10
        |
-    10 | [servers.scopes."files:read"]
+    9 | [servers.scopes."files:read"]
        |          ^^^^^^
       = help: leave it out: the server has one scope, its own name, that covers everything
     "#);
     let harmless = "acme = false\ntrusted_proxies = []\n[authorization_server]\nmode = \"embedded\"\n";
     assert!(load_with(harmless, &[], ServeArgs::default()).is_ok());
+}
+
+#[test]
+fn proxies_are_addresses_or_networks() {
+    insta::assert_snapshot!(problems(r#"trusted_proxies = ["10.0.0.0/8", "proxy.internal", "::1"]
+"#), @"");
+    let good = "trusted_proxies = [\"127.0.0.1\", \"fd00::/8\"]\n";
+    let config = load_with(good, &[], ServeArgs::default()).unwrap();
+    assert!(!config.trusted_proxies.is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One connection: its socket, its TLS, its HTTP, and when it is given up.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub(super) struct Connection {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) place: Place,
     pub(super) caps: Caps,
+    pub(super) peer: IpAddr,
     /// Closed when every connection has ended.
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -83,7 +85,7 @@ impl Connection {
     async fn http(self, stream: impl Socket, spoken: Spoken) {
         let room = (self.place.asker(), self.caps);
         let wire = Wire::new(stream, Some(self.place));
-        let service = service(self.front, wire.seen(), room);
+        let service = service(self.front, wire.seen(), room, self.peer);
         converse(wire, spoken, service, self.stop).await;
         drop(self.alive);
     }
@@ -183,6 +185,7 @@ fn service(
     front: Arc<Front>,
     seen: Arc<Seen>,
     (asker, caps): (Asker, Caps),
+    peer: IpAddr,
 ) -> impl Service<
     http::Request<Incoming>,
     Response = Answer,
@@ -199,7 +202,7 @@ fn service(
             let response = match answering {
                 _ if misframed => front::misframed(),
                 None => front::busy(),
-                Some(_) => front.handle(request).await,
+                Some(_) => front.handle(request, peer).await,
             };
             Ok(response.map(|body| Told::new(body, answering)))
         }

@@ -1,8 +1,10 @@
 //! The first look at every request: is it meant for us, and whose is it?
 //!
 //! Paths are taken as they come: nothing is decoded or normalised, so what is judged here is what the
-//! gateway and the router judge (HD-08). Forwarded headers are not even read (HD-03).
+//! gateway and the router judge (HD-08). Forwarded headers say who asks, if a trusted proxy wrote them, and never
+//! what is asked for (HD-03).
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use doorward_gateway::Gateway;
+use doorward_limits::{PeerAddress, TrustedProxies};
 use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -41,6 +44,7 @@ pub(crate) struct Front {
 pub(crate) struct Serving {
     pub(crate) gateway: Gateway,
     pub(crate) web: axum::Router,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 impl Front {
@@ -64,8 +68,15 @@ impl Front {
         self.serving.store(Arc::new(serving));
     }
 
-    /// Answers one request.
-    pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<FrontBody> {
+    /// Answers one request that came over a connection from `connection`.
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        connection: IpAddr,
+    ) -> Response<FrontBody> {
+        let serving = self.serving.load_full();
+        let peer: PeerAddress = serving.trusted_proxies.peer(connection, request.headers());
+        request.extensions_mut().insert(peer);
         let path = request.uri().path();
         if let Some(refusal) = target_refusal(&request) {
             return refusal;
@@ -76,7 +87,7 @@ impl Front {
         // Probes come by address or service name.
         if matches!(path, "/healthz" | "/readyz") {
             let asks_ready = path == "/readyz" && request.method() == Method::GET;
-            let response = web(&self.serving.load_full(), request).await;
+            let response = web(&serving, request).await;
             return match self.last_reload.failure() {
                 Some(failed) if asks_ready && response.status() == StatusCode::OK => {
                     text(StatusCode::OK, format!("ready\n{RELOAD_FAILED}{failed}\n"))

@@ -1,12 +1,13 @@
 //! Sockets: taking the port, and who is let in.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use doorward_limits::TrustedProxies;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -42,6 +43,7 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConn
 pub(crate) struct Live {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) caps: Caps,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 /// The sockets that were taken.
@@ -181,7 +183,10 @@ impl Door {
 
     fn let_in(&self, stream: TcpStream, peer: SocketAddr, alive: &mpsc::Sender<()>) {
         let live = self.live.load();
-        let place = match self.admission.admit(peer.ip(), live.caps) {
+        // A proxy of ours speaks for everybody, as one on loopback does.
+        let is_proxy = live.trusted_proxies.trusts(peer.ip());
+        let counted = if is_proxy { Ipv4Addr::LOCALHOST.into() } else { peer.ip() };
+        let place = match self.admission.admit(counted, live.caps) {
             Ok(place) => place,
             Err(refused) => {
                 self.refusals.note(match refused {
@@ -196,6 +201,7 @@ impl Door {
             stop: self.stop.clone(),
             place,
             caps: live.caps,
+            peer: peer.ip(),
             alive: alive.clone(),
         };
         tokio::spawn(connection.run(stream, live.tls.clone().map(TlsAcceptor::from)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use doorward_authorization_server::settings::Lifetimes;
+use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
@@ -14,7 +15,7 @@ use super::compose::{Foundation, RunningServer, succeed};
 use super::front::Front;
 use super::limits::Caps;
 use super::listen::Live;
-use super::{Sources, children, tls};
+use super::{Sources, children, clients, tls};
 use crate::cli::ServeArgs;
 use crate::config::command::real;
 use crate::config::{Config, Environment, Setting};
@@ -99,11 +100,18 @@ impl Reloader {
         children::check(&config)?;
         children::check_isolation(&config)?;
         let next = self.foundation.compose(&config, &self.servers)?;
+        // The last that can fail, because it is the first that changes something.
+        let configured = clients::configure(&*self.foundation.store, &config, self.sources.clock.now());
+        Handle::current().block_on(configured)?;
 
         self.logging.set_level(config.log_level.value);
         super::warn_of(&config);
         let caps = Caps::of(&config, self.descriptors);
-        self.live.store(Arc::new(Live { tls, caps }));
+        self.live.store(Arc::new(Live {
+            tls,
+            caps,
+            trusted_proxies: config.trusted_proxies.clone(),
+        }));
         self.lifetimes.store(Arc::new(next.lifetimes));
         self.front.serve_with(next.serving);
         succeed(&self.servers, &next.servers);

@@ -1,6 +1,7 @@
 //! Reading a form that was posted to one of our pages.
 
 use axum::extract::Request;
+use doorward_limits::{Network, PeerAddress};
 use doorward_oauth::form::Form;
 use doorward_types::secret::Secret;
 
@@ -9,12 +10,16 @@ use crate::csrf::Bound;
 use crate::pages::message::Problem;
 use crate::session::{self, SignedIn};
 use crate::state::WebState;
-use crate::{body, origin};
+use crate::{body, origin, user_agent};
 
 /// A form from one of our own pages; whether it belongs to this browser is checked by one of the methods.
 pub(crate) struct Posted {
     pub(crate) form: Form,
     pub(crate) cookies: Cookies,
+    /// What the browser says it is.
+    pub(crate) device: Option<String>,
+    /// Where it comes from; `None` for loopback, where everybody may come through one proxy.
+    pub(crate) network: Option<Network>,
 }
 
 impl Posted {
@@ -22,11 +27,21 @@ impl Posted {
     pub(crate) async fn read(state: &WebState, request: Request) -> Result<Self, Problem> {
         origin::check_form(request.headers(), &state.site().origin)?;
         let cookies = state.cookies(request.headers());
+        let device = user_agent::describe(request.headers());
+        let peer = request.extensions().get::<PeerAddress>();
+        let network = peer
+            .map(|peer| peer.network())
+            .filter(|network| !network.is_loopback());
         let form = Form::parse(&body::read(request, body::FORM).await?)?;
         if form.repeated(&["scope"]).is_some() {
             return Err(Problem::unreadable("a field was sent twice"));
         }
-        Ok(Self { form, cookies })
+        Ok(Self {
+            form,
+            cookies,
+            device,
+            network,
+        })
     }
 
     /// A field as text; empty if it is missing.

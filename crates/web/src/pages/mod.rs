@@ -1,18 +1,24 @@
 //! Every page: server-rendered, without script, readable on a phone and by a screen reader.
 
+pub(crate) mod account;
 pub(crate) mod consent;
+pub(crate) mod device;
+pub(crate) mod entry;
 pub(crate) mod form;
 pub(crate) mod home;
 pub(crate) mod login;
+pub(crate) mod login_code;
+pub(crate) mod login_passkey;
 pub(crate) mod logout;
 pub(crate) mod message;
+pub(crate) mod next;
 mod resume;
 pub(crate) mod setup;
 
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 
 use crate::headers::FORM_REFERRER;
 
@@ -42,6 +48,24 @@ pub(crate) fn page(status: StatusCode, template: &impl Template) -> Response {
         html,
     )
         .into_response()
+}
+
+/// Sends the browser to a page of ours, by GET.
+pub(crate) fn see_other(path: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    match HeaderValue::try_from(path) {
+        Ok(path) => {
+            response.headers_mut().insert(LOCATION, path);
+        }
+        Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+    }
+    response
+}
+
+/// Lets a page load our one script: its policy says so, and no other page's does.
+pub(crate) fn with_script(mut response: Response) -> Response {
+    response.extensions_mut().insert(crate::headers::Scripted);
+    response
 }
 
 /// Renders a page with a form.

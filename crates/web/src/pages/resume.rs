@@ -63,14 +63,10 @@ pub(crate) async fn go_on(
         Waiting::Unjudged(unjudged) => unjudged,
     };
     let id = unjudged.request.client_id();
-    let client = state
-        .documents()
-        .for_person(state, id, signed_in.user.id)
-        .await?;
+    let client = state.documents().for_person(state, id, signed_in.user.id).await?;
     let (settings, now, random) = (state.settings(), state.now(), state.random());
     let session = &signed_in.session;
-    let decided =
-        authorize::decide_after_sign_in(settings, &unjudged, client.as_ref(), session, now, random);
+    let decided = authorize::decide_after_sign_in(settings, &unjudged, client.as_ref(), session, now, random);
     match decided {
         Ok(pending) => {
             accepted(&pending);
@@ -96,7 +92,7 @@ async fn login(
 ) -> Result<Response, Problem> {
     let pending = pending.bound_to(prelogin.cookie.digest());
     let form = login::Form {
-        problem: Some("This page was no longer up to date. Please sign in once more."),
+        problem: Some("This page was no longer up to date. Please sign in once more.".into()),
         username: posted.text("username").into(),
         ..login::Form::default()
     };
