@@ -99,11 +99,7 @@ impl Documents {
     /// The client of a program's request (token, revocation, …). What is not cached is not fetched: nobody signed
     /// in. A stale copy is renewed in the background of a short wait; while its source does not answer the last
     /// good copy holds for a day, and then the client is unknown.
-    pub(crate) async fn current(
-        &self,
-        state: &WebState,
-        id: &ClientId,
-    ) -> Result<Option<Client>, LoadError> {
+    pub(crate) async fn current(&self, state: &WebState, id: &ClientId) -> Result<Option<Client>, LoadError> {
         let cached = state.store().client(id).await?;
         let Some(client) = cached else {
             return Ok(None);

@@ -40,6 +40,7 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
         }
     };
     crate::serve::tls::check(&config)?;
+    crate::serve::outbound::roots(&config)?;
     crate::serve::children::check(&config)?;
     if output.format == Format::Json {
         return Ok(output.json(&json!({ "valid": true, "problems": [] }))?);

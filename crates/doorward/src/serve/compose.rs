@@ -6,23 +6,28 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use doorward_authorization_server::keys::{self, KeyRing};
-use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
+use doorward_authorization_server::settings::{
+    Lifetimes, ListedClient, RegistrationMode, RegistrationPolicy, Settings,
+};
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
+use doorward_recorder::{self as recorder, Recorder};
 use doorward_policy::{AccessRule, NoFurtherPolicy, ProtectedServer, ScopeDescription};
 use doorward_process::{Confinement, Supervisor};
-use doorward_resource_server::{JwtVerifier, JwtVerifierSettings, LocalKeys, RevocationSet};
+use doorward_resource_server::{FirstSeen, JwtVerifier, JwtVerifierSettings, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
 use doorward_storage::{CommitError, DataFolder, Store};
 use doorward_types::id::{ServerName, Tenant};
 use doorward_types::url::{Issuer, ResourceUri};
-use doorward_web::{PasswordPool, WebParts, WebState};
+use doorward_web::{PasswordPool, Throttles, WebParts, WebState};
 
 use super::Sources;
 use super::children::Children;
 use super::front::Serving;
+use super::outbound;
+use super::keys::KeyKeeper;
 use super::revocation::{FollowedStore, Follower};
+use crate::config::clients::{ConfiguredClient, custom_schemes};
 use crate::config::file::RegistrationMode as ConfiguredMode;
 use crate::config::{Config, Server, Upstream};
 use crate::error::CommandError;
@@ -36,15 +41,17 @@ const PASSWORD_QUEUE: usize = 64;
 pub(crate) struct Foundation {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) follower: Arc<Follower>,
+    pub(crate) keys: Arc<KeyKeeper>,
     pub(crate) revocations: Arc<RevocationSet>,
     pub(crate) supervisor: Arc<Supervisor>,
     sources: Sources,
     data: PathBuf,
     master_key: Arc<MasterKey>,
-    keys: Arc<ArcSwap<KeyRing>>,
     verifier: Arc<JwtVerifier>,
     session_sealer: Arc<Sealer>,
     passwords: PasswordPool,
+    pub(crate) recorder: Recorder,
+    throttles: Throttles,
 }
 
 /// What a configuration makes of it.
@@ -128,7 +135,8 @@ impl Foundation {
         let unreadable = |error: doorward_storage::LoadError| {
             CommandError::failed("the database cannot be read").because(&error)
         };
-        let keys = key_ring(&*database, folder.master_key(), sources).await?;
+        let (master, database_of_keys) = (Arc::clone(folder.master_key()), Arc::clone(&database));
+        let keys = Arc::new(KeyKeeper::start(database_of_keys, master, sources.clone()).await?);
         let revocations = Arc::new(RevocationSet::new());
         let clock = Arc::clone(&sources.clock);
         let follower = Follower::start(Arc::clone(&database), Arc::clone(&revocations), clock);
@@ -137,14 +145,18 @@ impl Foundation {
             inner: Arc::clone(&database),
             follower: Arc::clone(&follower),
         });
+        let (clock, random) = (Arc::clone(&sources.clock), Arc::clone(&sources.random));
+        let recorder = Recorder::start(folder.path(), recorder::Limits::default(), clock, random)
+            .map_err(|error| CommandError::failed("cannot start").because(&error))?;
         let verifier = JwtVerifier::new(JwtVerifierSettings {
             issuer: issuer(config)?,
             tenant: Tenant::default_tenant(),
-            keys: Arc::new(LocalKeys::new(keys.public().clone())),
+            keys: Arc::clone(&keys.verifying) as _,
             revocations: Arc::clone(&revocations) as _,
             clock: Arc::clone(&sources.clock),
             cache_capacity: TOKEN_CACHE,
-        });
+        })
+        .telling(first_use(&recorder));
         let supervisor = Supervisor::new()
             .map_err(|error| CommandError::failed("commands cannot be started").because(&error))?;
         Ok(Self {
@@ -155,10 +167,12 @@ impl Foundation {
             sources: sources.clone(),
             data: config.data.value.clone(),
             master_key: Arc::clone(folder.master_key()),
-            keys: Arc::new(ArcSwap::from_pointee(keys)),
+            keys,
             verifier: Arc::new(verifier),
             session_sealer: Arc::new(Sealer::new(folder.master_key(), Purpose::McpSession)),
             passwords: PasswordPool::new(cores(), PASSWORD_QUEUE),
+            recorder,
+            throttles: Throttles::new(&sources.clock),
         })
     }
 
@@ -182,14 +196,21 @@ impl Foundation {
                 .map_err(|error| CommandError::usage("`public_url` is not a URL").because(&error))?,
             allowed_origins: config.allowed_origins.clone(),
             store: Arc::clone(&self.store),
-            keys: Arc::clone(&self.keys),
+            keys: Arc::clone(&self.keys.ring),
             master_key: Arc::clone(&self.master_key),
             clock: Arc::clone(&self.sources.clock),
             random: Arc::clone(&self.sources.random),
             passwords: self.passwords.clone(),
+            fetch: outbound::fetcher(config, &self.sources.clock)?,
+            recorder: self.recorder.clone(),
+            throttles: self.throttles.clone(),
         }));
         Ok(Composition {
-            serving: Serving { gateway, web },
+            serving: Serving {
+                gateway,
+                web,
+                trusted_proxies: config.trusted_proxies.clone(),
+            },
             lifetimes,
             servers,
         })
@@ -265,6 +286,7 @@ impl Foundation {
             sealer: Arc::clone(&self.session_sealer),
             clock: Arc::clone(&self.sources.clock),
             random: Arc::clone(&self.sources.random),
+            recorder: self.recorder.clone(),
         };
         let servers = servers.iter().zip(&settings.servers).map(|(server, protected)| {
             let definition = &server.definition;
@@ -290,30 +312,26 @@ impl Foundation {
     }
 }
 
-fn count(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+/// The first call with a token is a step of the login that it came from.
+fn first_use(recorder: &Recorder) -> FirstSeen {
+    let recorder = recorder.clone();
+    Box::new(move |principal| {
+        let (token, family) = (*principal.token_id().as_uuid(), principal.family());
+        let path = url::Url::parse(principal.resource().as_str());
+        let mut fields = vec![
+            ("client", principal.client_id().to_string()),
+            ("scopes", principal.scopes().to_string()),
+            ("token", token.to_string()),
+            ("user", principal.subject().to_string()),
+        ];
+        fields.extend(family.map(|family| ("family", family.to_string())));
+        let issued = family.map_or(token, |family| *family.as_uuid());
+        recorder.first_use(issued, path.as_ref().map_or("/", url::Url::path), fields);
+    })
 }
 
-/// Opens the keys; makes them at the first start.
-async fn key_ring(store: &dyn Store, master: &MasterKey, sources: &Sources) -> Result<KeyRing, CommandError> {
-    let failed =
-        |error: &dyn std::error::Error| CommandError::failed("the keys cannot be used").because(error);
-    let tenant = Tenant::default_tenant();
-    let stored = store.keys().await.map_err(|error| failed(&error))?;
-    let missing = keys::missing(&stored, &tenant, master, sources.clock.now(), &*sources.random);
-    for unit in missing.map_err(|error| failed(&error))? {
-        match store.commit(unit).await {
-            // Another process made the key first, which is as good.
-            Ok(_) | Err(CommitError::Conflict) => {}
-            Err(error) => return Err(failed(&error)),
-        }
-    }
-    let stored = store.keys().await.map_err(|error| failed(&error))?;
-    KeyRing::open(&stored, master).map_err(|error| {
-        failed(&error).hint(
-            "put doorward.db and master.key back from one backup: with other keys every token would be void",
-        )
-    })
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn settings(config: &Config) -> Result<Settings, CommandError> {
@@ -328,6 +346,7 @@ fn settings(config: &Config) -> Result<Settings, CommandError> {
             .collect::<Result<_, _>>()?,
         lifetimes: lifetimes(config),
         registration: registration(config),
+        client_metadata_documents: config.document_policy(),
     })
 }
 
@@ -370,6 +389,8 @@ pub(crate) fn lifetimes(config: &Config) -> Lifetimes {
         setup_link: ours.setup_link.0,
         client_ungranted: ours.client_ungranted.0,
         client_unused: ours.client_unused.0,
+        key_rotation: config.keys.rotate_every.0,
+        key_publication: config.keys.publish_before.0,
     }
 }
 
@@ -378,6 +399,7 @@ pub(crate) fn registration(config: &Config) -> RegistrationPolicy {
     let mode = match config.registration_mode() {
         ConfiguredMode::KnownHosts => RegistrationMode::KnownHosts,
         ConfiguredMode::Open => RegistrationMode::Open,
+        ConfiguredMode::Token => RegistrationMode::Token,
         ConfiguredMode::Off => RegistrationMode::Off,
     };
     let shipped = RegistrationPolicy::new(mode);
@@ -388,16 +410,22 @@ pub(crate) fn registration(config: &Config) -> RegistrationPolicy {
         .filter(|host| !ours.unknown_hosts.contains(host))
         .chain(ours.known_hosts.iter().cloned())
         .collect();
-    let schemes: BTreeSet<String> = shipped
-        .custom_schemes
-        .into_iter()
-        .chain(ours.custom_schemes.iter().cloned())
-        .collect();
+    let schemes: BTreeSet<String> = custom_schemes(ours).into_iter().collect();
+    let defaults = RegistrationPolicy::new(mode);
+    let listed = config.clients.iter().filter(|entry| entry.listed);
+    let listed = listed.map(|ConfiguredClient { client, .. }| ListedClient {
+        id: client.id.as_str().into(),
+        name: client.metadata.client_name.clone().unwrap_or_else(|| client.id.to_string()),
+    });
     RegistrationPolicy {
         known_hosts: known.into_iter().collect(),
         custom_schemes: schemes.into_iter().collect(),
         ungranted_limit: config.registration_quota(),
-        ..RegistrationPolicy::new(mode)
+        per_address: ours.quota_per_address.unwrap_or(defaults.per_address),
+        initial_token: config.initial_token,
+        confidential: ours.confidential,
+        listed: listed.collect(),
+        ..defaults
     }
 }
 

@@ -1,13 +1,17 @@
 //! `doorward serve`: the composition of everything.
 
 pub(crate) mod children;
+mod clients;
+mod clock;
 mod compose;
 mod connection;
 mod first_run;
 mod front;
 mod host;
+mod keys;
 mod limits;
 mod listen;
+pub(crate) mod outbound;
 mod pace;
 pub(crate) mod reload;
 mod revocation;
@@ -23,11 +27,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use doorward_storage::DataFolder;
 use doorward_types::random::{Random, SystemRandom};
-use doorward_types::time::{Clock, SystemClock};
+use doorward_types::time::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{SERVE_EXAMPLES, ServeArgs};
+use crate::clock::{MachineClock, Mark, ServerClock};
 use crate::config::{Config, Environment};
 use crate::error::CommandError;
 use crate::log;
@@ -65,20 +70,22 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     ));
     children::check_isolation(&config)?;
     warn_of(&config);
-    let sources = Sources {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
-    };
-
     // The port first: a second server on the same data must fail before it touches anything.
     let listeners = listen::bind(&config).await?;
     let config = config.with_bound_port(listeners.port);
-    let folder = open_data(&config, &sources)?;
+    let folder = open_data(&config)?;
+    let mark = folder.clock_mark().and_then(Mark::from_bytes);
+    let clock = Arc::new(ServerClock::start(MachineClock, mark));
+    let sources = Sources {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        random: Arc::new(SystemRandom),
+    };
     if let Err(error) = crate::known_url::note(&config.data.value, &config.public_url.value) {
         tracing::warn!(%error, "links that other commands print need `--public-url`");
     }
     let foundation = Arc::new(Foundation::lay(&config, &folder, &sources).await?);
     let composition = foundation.compose(&config, &[])?;
+    clients::configure(&*foundation.store, &config, sources.clock.now()).await?;
     let (stopping, stop) = watch::channel(false);
     let lifetimes = Arc::new(ArcSwap::from_pointee(composition.lifetimes));
     let store: &dyn doorward_storage::Store = &*foundation.store;
@@ -101,13 +108,18 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let front = Arc::new(front);
     let descriptors = limits::raise_descriptor_limit();
     let caps = limits::Caps::of(&config, descriptors);
-    let live = Arc::new(ArcSwap::from_pointee(listen::Live { tls, caps }));
+    let live = Arc::new(ArcSwap::from_pointee(listen::Live {
+        tls,
+        caps,
+        trusted_proxies: config.trusted_proxies.clone(),
+    }));
     let upkeep = Upkeep {
         store: Arc::clone(&foundation.store),
         revocations: Arc::clone(&foundation.revocations),
         lifetimes: Arc::clone(&lifetimes),
         clock: Arc::clone(&sources.clock),
     };
+    let key_lifetimes = Arc::clone(&lifetimes);
     let reloader = Reloader {
         args,
         config,
@@ -124,6 +136,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let background = [
         tokio::spawn(Arc::clone(&foundation.follower).follow()),
         tokio::spawn(upkeep::run(upkeep, stop.clone())),
+        tokio::spawn(Arc::clone(&foundation.keys).run(key_lifetimes, stop.clone())),
+        tokio::spawn(clock::run(clock, Arc::clone(&foundation.store), stop.clone())),
         tokio::spawn(reloader.run(hangups, stopping.clone())),
     ];
     let serving = listen::serve(listeners, live, front, stop);
@@ -132,6 +146,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         task.abort();
     }
     foundation.supervisor.stop_all().await;
+    foundation.recorder.flush();
     tracing::info!("stopped");
     drop(logging);
     finished
@@ -144,7 +159,7 @@ fn warn_of(config: &Config) {
     }
 }
 
-fn open_data(config: &Config, sources: &Sources) -> Result<DataFolder, CommandError> {
-    DataFolder::open_or_create(&config.data.value, &*sources.random)
+fn open_data(config: &Config) -> Result<DataFolder, CommandError> {
+    DataFolder::open_or_create(&config.data.value, &SystemRandom)
         .map_err(|error| CommandError::failed("the data folder cannot be used").because(&error))
 }

@@ -60,7 +60,12 @@ async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Re
         }
         None => {
             let cached = state.store().client(request.client_id()).await?;
-            match standing(state.settings(), request.client_id(), cached.as_ref(), state.now()) {
+            match standing(
+                state.settings(),
+                request.client_id(),
+                cached.as_ref(),
+                state.now(),
+            ) {
                 Standing::AsLoaded => cached,
                 Standing::Refused(problem) => return Err(problem.into()),
                 Standing::Fetch(_) => {

@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use doorward_authorization_server::PageProblem;
 use doorward_authorization_server::consent::{self, Answer, ConsentFacts, ConsentView, Decided, Submission};
 use doorward_authorization_server::pending::{PendingRequest, Waiting};
-use doorward_authorization_server::PageProblem;
-use doorward_oauth::requirement;
 use doorward_oauth::error::ErrorCode;
+use doorward_oauth::requirement;
 use doorward_records::client::Client;
 use doorward_records::decision;
 use http::StatusCode;
@@ -96,7 +96,10 @@ pub(crate) fn show(
     );
     tracing::warn!(?client, %user, rule, "consent: not asked, the access rule does not admit this account");
     let chrome = page.chrome;
-    Ok(form_page(StatusCode::FORBIDDEN, &NotAdmittedPage { chrome, page }))
+    Ok(form_page(
+        StatusCode::FORBIDDEN,
+        &NotAdmittedPage { chrome, page },
+    ))
 }
 
 fn fill<'a>(

@@ -1,4 +1,5 @@
-//! Pages that only say something: what happened, what to do next, and a number that is also in the log.
+//! Pages that only say something: what happened, what to do next, and the id with which the operator
+//! finds out why (`doorward explain`).
 
 use std::borrow::Cow;
 
@@ -6,8 +7,8 @@ use askama::Template;
 use axum::response::Response;
 use doorward_authorization_server::PageProblem;
 use doorward_oauth::form::FormError;
+use doorward_oauth::requirement::{self, Requirement};
 use doorward_storage::LoadError;
-use doorward_types::random::{self, Random};
 use http::StatusCode;
 
 use crate::body::BodyError;
@@ -28,6 +29,7 @@ struct MessagePage<'a> {
     text: &'a str,
     next: &'a str,
     links_home: bool,
+    links_account: bool,
     reference: Option<String>,
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Problem {
     pub(crate) next: Cow<'static, str>,
     /// Whether to link to the start page.
     pub(crate) links_home: bool,
+    /// Whether to link to the account page.
+    pub(crate) links_account: bool,
     /// The rule that refused, for the log.
     pub(crate) rule: String,
 }
@@ -66,6 +70,7 @@ impl Problem {
             text: text.into(),
             next: next.into(),
             links_home: false,
+            links_account: false,
             rule: rule.into(),
         }
     }
@@ -77,7 +82,7 @@ impl Problem {
             "This form did not come from here",
             "The answer could not be matched to a page that this browser was shown, so nothing was done. Cookies may be turned off for this site.",
             START_AGAIN,
-            rule,
+            format!("{}: {}", requirement::CONSENT_FORGED.id, rule.into()),
         )
     }
 
@@ -114,10 +119,23 @@ impl Problem {
         )
     }
 
+    /// The id of the rule, if it begins with one, and the reason.
+    fn named(&self) -> (Option<&'static str>, &str) {
+        let named = self
+            .rule
+            .split_once(": ")
+            .and_then(|(id, reason)| Requirement::find(id).map(|rule| (rule.id, reason)));
+        match named {
+            Some((id, reason)) => (Some(id), reason),
+            None => (None, &self.rule),
+        }
+    }
+
     /// Logs the refusal and renders the page.
     pub(crate) fn respond(&self, state: &WebState) -> Response {
-        let reference = reference(state.random());
-        tracing::info!(reference, status = self.status.as_u16(), rule = ?self.rule, "refused");
+        let (rule, reason) = self.named();
+        tracing::info!(status = self.status.as_u16(), rule, reason, "refused");
+        let reference = doorward_recorder::current().map(|trace| trace.to_string());
         let mut response = page(
             self.status,
             &MessagePage {
@@ -127,7 +145,8 @@ impl Problem {
                 text: &self.text,
                 next: &self.next,
                 links_home: self.links_home,
-                reference: Some(reference),
+                links_account: self.links_account,
+                reference,
             },
         );
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -144,12 +163,17 @@ impl From<PageProblem> for Problem {
         let title = match problem {
             PageProblem::UnknownClient => "Unknown app",
             PageProblem::ClientPending(_) => "Not approved yet",
+            PageProblem::ClientDisabled => "This app is switched off",
+            PageProblem::DocumentsOff | PageProblem::DocumentHostDenied(_) => "This app is not allowed here",
+            PageProblem::DocumentUnread(_) => "This app could not be checked",
+            PageProblem::DocumentRefused(_) => "This app is not set up correctly",
             PageProblem::Unreadable(_)
             | PageProblem::AmbiguousClient
             | PageProblem::MissingClient
             | PageProblem::MissingRedirect
             | PageProblem::UnregisteredRedirect
-            | PageProblem::StateTooLong => "This request was stopped",
+            | PageProblem::StateTooLong
+            | PageProblem::DocumentAddress(_) => "This request was stopped",
             PageProblem::SetupLink => "This link does not work any more",
             _ => "This page is no longer valid",
         };
@@ -177,7 +201,7 @@ impl From<ForgedForm> for Problem {
 
 impl From<NotSealed> for Problem {
     fn from(error: NotSealed) -> Self {
-        Self::stale(error.to_string())
+        Self::stale(format!("{}: {error}", requirement::CONSENT_FORGED.id))
     }
 }
 
@@ -229,6 +253,7 @@ pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Res
             text,
             next,
             links_home: false,
+            links_account: false,
             reference: None,
         },
     )
@@ -260,12 +285,4 @@ pub(crate) fn wrong_method(state: &WebState) -> Response {
         "wrong method",
     )
     .respond(state)
-}
-
-/// Short enough to read out on the telephone: twelve hexadecimal digits.
-fn reference(random: &dyn Random) -> String {
-    random::bytes::<6>(random)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
