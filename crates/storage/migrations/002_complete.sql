@@ -108,3 +108,6 @@ CREATE TABLE device_authorizations (
 CREATE INDEX device_authorizations_of_client ON device_authorizations (client_id);
 CREATE INDEX device_authorizations_of_grant ON device_authorizations (grant_id);
 CREATE INDEX device_authorizations_by_end ON device_authorizations (expires);
+
+-- Tells copies of this database from other installations'.
+INSERT INTO meta (tenant, name, value) VALUES ('default', 'installation', randomblob(16));

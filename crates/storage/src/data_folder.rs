@@ -13,19 +13,28 @@
 //!
 //! A lost half is never replaced: a new key could not read the old database, and a new database would
 //! forget every revocation.
+//!
+//! A new master key takes its place the same way: it lies beside as `master.key.new`, one transaction seals everything
+//! under it and notes its id in the database, then it gets its name. Both halves of a restored backup, too.
 
+mod backup;
 mod files;
+mod in_use;
+mod restore;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use doorward_records::{Precondition, Unit, Write};
 use doorward_seal::{MasterKey, NotAMasterKey};
 use doorward_types::random::Random;
 use rusqlite::{Connection, OptionalExtension as _};
 
+pub use self::restore::{EPOCH, Restored, restore};
 use crate::sqlite::{OpenError, SqliteStore, open};
+use crate::store::{CommitError, Store as _};
 
 const DATABASE: &str = "doorward.db";
 const KEY: &str = "master.key";
@@ -34,6 +43,9 @@ const NEW_KEY: &str = "master.key.new";
 
 /// Name of the row that tells which master key a database belongs to.
 const KEY_ID: &str = "master_key_id";
+
+/// Name of the row that stays the same as long as a database is a copy of the same one.
+const INSTALLATION: &str = "installation";
 
 /// Why a data folder cannot be used. The texts are for the person who runs the program: they name files.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +101,35 @@ pub enum DataFolderError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Somebody else works on it.
+    #[error("{0} is in use: stop `doorward serve` on it first, then run this again")]
+    InUse(PathBuf),
+    /// Somebody works on it alone.
+    #[error("{0} is being restored, or gets a new master key: try again when that is done")]
+    BeingReplaced(PathBuf),
+    /// There is no such backup.
+    #[error("{0} is not there: name the file that `doorward data backup` wrote")]
+    BackupAbsent(PathBuf),
+    /// A backup never replaces another file.
+    #[error("{0} is there already: name another file")]
+    BackupExists(PathBuf),
+    /// A backup cannot be written or read.
+    #[error("the backup {path}: {why}")]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: OpenError,
+    },
+    /// The key that a backup was made under is not at hand.
+    #[error(
+        "the backup {0} does not hold its master key, and the folder does not have it either: \
+         name a copy of that master.key with --master-key"
+    )]
+    BackupKey(PathBuf),
+    /// The new master key was not put in place.
+    #[error("the master key was not replaced, and the one before stays in use: {0}")]
+    KeyNotReplaced(CommitError),
     /// The database cannot be opened.
     #[error("{path}: {why}")]
     Database {
@@ -116,6 +157,7 @@ impl DataFolder {
     /// empty one. Blocks: it reads and checks files.
     pub fn open_or_create(path: &Path, random: &dyn Random) -> Result<Self, DataFolderError> {
         files::make_folder(path)?;
+        let in_use = in_use::together(path)?;
         {
             let lock = files::lock(path)?;
             if settle(path)? == Found::Nothing {
@@ -123,14 +165,29 @@ impl DataFolder {
             }
             drop(lock);
         }
-        open_both(path)
+        open_both(path, in_use)
     }
 
     /// Opens the data folder at `path`; refuses if there is none. Blocks.
     pub fn open(path: &Path) -> Result<Self, DataFolderError> {
-        if files::is_absent(path)? {
+        Self::open_as(path, in_use::together)
+    }
+
+    /// The same for one who must be alone: refuses while any other process works on it, and keeps others out
+    /// until the store is dropped.
+    pub fn open_alone(path: &Path) -> Result<Self, DataFolderError> {
+        Self::open_as(path, in_use::alone)
+    }
+
+    fn open_as(
+        path: &Path,
+        take: fn(&Path) -> Result<std::fs::File, DataFolderError>,
+    ) -> Result<Self, DataFolderError> {
+        let has = |name| files::is_file(&path.join(name));
+        if files::is_absent(path)? || !(has(DATABASE)? || has(KEY)?) {
             return Err(DataFolderError::Absent(path.into()));
         }
+        let in_use = take(path)?;
         {
             let lock = files::lock(path)?;
             if settle(path)? == Found::Nothing {
@@ -138,7 +195,28 @@ impl DataFolder {
             }
             drop(lock);
         }
-        open_both(path)
+        open_both(path, in_use)
+    }
+
+    /// Puts `new` in the place of the master key. `resealed` is the unit that seals everything under it. To be called
+    /// on a folder that was opened alone. Killed at any point, the folder opens with the key that fits.
+    pub async fn replace_master_key(self, new: &MasterKey, resealed: Unit) -> Result<(), DataFolderError> {
+        files::remove_left_overs(&self.path, &[NEW_KEY])?;
+        files::write_new(&self.path.join(NEW_KEY), new.to_text().expose().as_bytes())?;
+        let unit = resealed
+            .given(Precondition::MetaIs {
+                name: KEY_ID.into(),
+                value: Some(self.master.id().to_vec()),
+            })
+            .then(Write::SetMeta {
+                name: KEY_ID.into(),
+                value: new.id().to_vec(),
+            });
+        if let Err(why) = self.store.commit(unit).await {
+            files::remove_left_overs(&self.path, &[NEW_KEY])?;
+            return Err(DataFolderError::KeyNotReplaced(why));
+        }
+        files::rename(&self.path, NEW_KEY, KEY)
     }
 
     /// Where it is.
@@ -178,7 +256,13 @@ fn settle(folder: &Path) -> Result<Found, DataFolderError> {
     let has_database = files::is_file(&folder.join(DATABASE))?;
     let has_key = files::is_file(&folder.join(KEY))?;
     match (has_database, has_key) {
-        (true, true) => Ok(Found::Both),
+        (true, true) => {
+            files::remove_left_overs(folder, &[NEW_DATABASE])?;
+            if files::is_file(&folder.join(NEW_KEY))? {
+                settle_keys(folder)?;
+            }
+            Ok(Found::Both)
+        }
         (false, true) => Err(DataFolderError::DatabaseMissing(folder.into())),
         (true, false) => {
             if !files::is_file(&folder.join(NEW_KEY))? {
@@ -197,6 +281,24 @@ fn settle(folder: &Path) -> Result<Found, DataFolderError> {
             files::remove_left_overs(folder, &[NEW_DATABASE, NEW_KEY])?;
             Ok(Found::Nothing)
         }
+    }
+}
+
+/// A new key lies beside the old one: the database says which of them it is sealed under.
+fn settle_keys(folder: &Path) -> Result<(), DataFolderError> {
+    let database = inspect(folder)?;
+    let fits = |name| -> Result<bool, DataFolderError> {
+        let Ok(master) = read_key(&folder.join(name)) else {
+            return Ok(false);
+        };
+        belongs(&database, &master).map_err(|why| database_error(folder, why.into()))
+    };
+    if fits(KEY)? {
+        files::remove_left_overs(folder, &[NEW_KEY])
+    } else if fits(NEW_KEY)? {
+        files::rename(folder, NEW_KEY, KEY)
+    } else {
+        Ok(())
     }
 }
 
@@ -220,7 +322,7 @@ fn create(folder: &Path, random: &dyn Random) -> Result<(), DataFolderError> {
     files::rename(folder, NEW_KEY, KEY)
 }
 
-fn open_both(folder: &Path) -> Result<DataFolder, DataFolderError> {
+fn open_both(folder: &Path, in_use: std::fs::File) -> Result<DataFolder, DataFolderError> {
     let database = folder.join(DATABASE);
     files::refuse_writable_by_others(folder)?;
     files::refuse_open_to_others(&folder.join(KEY))?;
@@ -232,7 +334,8 @@ fn open_both(folder: &Path) -> Result<DataFolder, DataFolderError> {
         return Err(DataFolderError::OtherKey(folder.into()));
     }
     let clock_mark = note(&connection, CLOCK_MARK).map_err(|why| database_error(folder, why.into()))?;
-    let store = SqliteStore::start(&database, connection).map_err(|why| database_error(folder, why))?;
+    let store =
+        SqliteStore::start(&database, connection, in_use).map_err(|why| database_error(folder, why))?;
     Ok(DataFolder {
         path: folder.into(),
         master: Arc::new(master),

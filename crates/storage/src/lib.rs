@@ -13,7 +13,7 @@ pub mod memory;
 pub mod sqlite;
 mod store;
 
-pub use data_folder::{CLOCK_MARK, DataFolder, DataFolderError};
+pub use data_folder::{CLOCK_MARK, DataFolder, DataFolderError, EPOCH, Restored, restore};
 pub use decorated::Decorated;
 pub use doorward_records::facts::{FamilyFacts, RefreshFacts};
 pub use sqlite::SqliteStore;

@@ -3,9 +3,10 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use doorward_types::secret::Secret;
+use doorward_types::time::UnixTime;
 use rustix::fs::{FlockOperation, flock};
 
 use super::DataFolderError;
@@ -96,20 +97,74 @@ pub(super) fn rename(folder: &Path, from: &str, to: &str) -> Done {
     sync(folder)
 }
 
-/// Removes what an interrupted creation left under one of `names`, and what SQLite put beside it.
-pub(super) fn remove_left_overs(folder: &Path, names: &[&str]) -> Done {
+/// Gives a finished file its name; refuses if something has it.
+pub(super) fn name_new(from: &Path, to: &Path) -> Done {
+    at(to, std::fs::hard_link(from, to))?;
+    at(from, std::fs::remove_file(from))?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync(parent.unwrap_or(Path::new(".")))
+}
+
+/// Copies a file to one that was not there, readable by this user only.
+pub(super) fn copy_new(from: &Path, to: &Path) -> Done {
+    let mut source = at(from, File::open(from))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut target = at(to, options.open(to))?;
+    at(to, std::io::copy(&mut source, &mut target))?;
+    at(to, target.sync_all())
+}
+
+/// Gives the files `names` of a folder, and what SQLite put beside them, a second name in a new folder inside it.
+pub(super) fn keep_aside(folder: &Path, names: &[&str], now: UnixTime) -> Done<PathBuf> {
+    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).collect();
+    let aside = folder.join(format!("before-restore-{stamp}"));
+    at(&aside, DirBuilder::new().mode(0o700).create(&aside))?;
     for name in names {
-        for suffix in ["", "-journal", "-wal", "-shm"] {
-            match std::fs::remove_file(folder.join(format!("{name}{suffix}"))) {
+        for suffix in ["", "-journal", "-wal"] {
+            let name = format!("{name}{suffix}");
+            match std::fs::hard_link(folder.join(&name), aside.join(&name)) {
                 Err(why) if why.kind() != ErrorKind::NotFound => {
-                    return Err(DataFolderError::Inaccessible {
-                        path: folder.into(),
-                        why,
-                    });
+                    copy_new(&folder.join(&name), &aside.join(&name))?
                 }
                 _ => {}
             }
         }
+    }
+    sync(&aside)?;
+    sync(folder)?;
+    Ok(aside)
+}
+
+/// Removes what SQLite put beside a database.
+pub(super) fn remove_log(database: &Path) -> Done {
+    ["-journal", "-wal", "-shm"]
+        .iter()
+        .try_for_each(|suffix| remove_with(database, suffix))
+}
+
+/// Removes a database with what SQLite put beside it; there may be none.
+pub(super) fn remove_with_log(database: &Path) -> Done {
+    remove_with(database, "")?;
+    remove_log(database)
+}
+
+fn remove_with(path: &Path, suffix: &str) -> Done {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    match std::fs::remove_file(&name) {
+        Err(why) if why.kind() != ErrorKind::NotFound => Err(DataFolderError::Inaccessible {
+            path: name.into(),
+            why,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what an interrupted creation left under one of `names`, and what SQLite put beside it.
+pub(super) fn remove_left_overs(folder: &Path, names: &[&str]) -> Done {
+    for name in names {
+        remove_with_log(&folder.join(name))?;
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ async fn makes_a_folder_that_only_its_owner_can_read() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["doorward.db", "master.key"]);
+    assert_eq!(names, ["doorward.db", "doorward.lock", "master.key"]);
     let folder = DataFolder::open(&path).unwrap();
     folder.store().commit(revoke()).await.unwrap();
     for entry in std::fs::read_dir(&path).unwrap() {
@@ -252,7 +252,7 @@ async fn ft_01_a_creation_that_was_killed_is_started_anew_or_finished() {
         let folder = DataFolder::open_or_create(&path, &SystemRandom).unwrap();
         assert!(!is_used(&folder).await);
         drop(folder);
-        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 3);
     }
 
     // Killed between the two names: the pair is complete.
@@ -261,7 +261,7 @@ async fn ft_01_a_creation_that_was_killed_is_started_anew_or_finished() {
     let folder = DataFolder::open_or_create(&path, &SystemRandom).unwrap();
     assert!(is_used(&folder).await);
     drop(folder);
-    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 3);
 
     // A left-over key that does not fit is no help for a lost one.
     let (path, other) = (outer.path().join("lost"), outer.path().join("other"));

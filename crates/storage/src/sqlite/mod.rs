@@ -44,17 +44,24 @@ pub struct SqliteStore {
     readers: Readers,
     watch: Arc<Mutex<Connection>>,
     writer: Writer,
+    /// Last: others are kept out, or told that they are not alone, until everything is closed.
+    _in_use: std::fs::File,
 }
 
 impl SqliteStore {
     /// Starts on the database at `path`, through a connection that [`open::inspect`] approved; applies
     /// migrations that are missing.
-    pub(crate) fn start(path: &Path, inspected: Connection) -> Result<Self, OpenError> {
+    pub(crate) fn start(
+        path: &Path,
+        inspected: Connection,
+        in_use: std::fs::File,
+    ) -> Result<Self, OpenError> {
         let writer = open::ready_writer(inspected)?;
         Ok(Self {
             readers: Readers::open(path)?,
             watch: Arc::new(Mutex::new(open::reader(path)?)),
             writer: Writer::start(writer).map_err(|_| OpenError::Failed("no thread can be started"))?,
+            _in_use: in_use,
         })
     }
 }

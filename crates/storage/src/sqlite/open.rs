@@ -27,6 +27,15 @@ pub enum OpenError {
     /// Another program's database, or an empty file.
     #[error("the file is empty or not a Doorward database: restore it from a backup")]
     NotOurs,
+    /// A backup was put in the place of a database.
+    #[error(
+        "the file is a backup: put it in place with `doorward data restore`, so that nothing which was revoked \
+         since is good again"
+    )]
+    IsABackup,
+    /// Something else was named as a backup.
+    #[error("the file is not a backup of Doorward: name the file that `doorward data backup` wrote")]
+    NotABackup,
     /// A later version migrated it.
     #[error(
         "the database has schema version {found}, this program knows versions up to {known}: run the newer \
@@ -93,6 +102,11 @@ pub(crate) fn initialise(
 
 /// Opens an existing database and makes sure that it is ours, known, writable and whole. Changes nothing.
 pub(crate) fn inspect(path: &Path) -> Result<Connection, OpenError> {
+    inspect_as(path, migrations::APPLICATION_ID)
+}
+
+/// The same for a file that is marked as `expected`.
+pub(crate) fn inspect_as(path: &Path, expected: i32) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(OpenError::SqliteTooOld(rusqlite::version()));
     }
@@ -101,7 +115,10 @@ pub(crate) fn inspect(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::ReadOnly);
     }
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if application != migrations::APPLICATION_ID {
+    if application == migrations::BACKUP_ID && expected != application {
+        return Err(OpenError::IsABackup);
+    }
+    if application != expected {
         return Err(OpenError::NotOurs);
     }
     let found = migrations::version(&connection)?;
@@ -127,6 +144,13 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
+}
+
+/// The same for one who has the time to wait for another process.
+pub(crate) fn reader_that_waits(path: &Path) -> Result<Connection, OpenError> {
+    let connection = reader(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 

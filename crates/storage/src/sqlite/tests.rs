@@ -28,7 +28,7 @@ impl Bench {
     }
 
     fn start(&self) -> SqliteStore {
-        SqliteStore::start(&self.path, open::inspect(&self.path).unwrap()).unwrap()
+        SqliteStore::start(&self.path, open::inspect(&self.path).unwrap(), nobody_else()).unwrap()
     }
 
     /// What another program sees.
@@ -56,7 +56,8 @@ async fn keeps_the_contract() {
             .join(format!("{}.db", made.fetch_add(1, Ordering::Relaxed)));
         std::fs::File::create(&path).unwrap();
         open::initialise(&path, |_| Ok(())).unwrap();
-        Arc::new(SqliteStore::start(&path, open::inspect(&path).unwrap()).unwrap()) as Arc<dyn Store>
+        Arc::new(SqliteStore::start(&path, open::inspect(&path).unwrap(), nobody_else()).unwrap())
+            as Arc<dyn Store>
     })
     .await;
 }
@@ -308,7 +309,7 @@ async fn a_copy_taken_without_a_clean_end_is_complete() {
         std::fs::copy(file.path(), crashed.path().join(file.file_name())).unwrap();
     }
     let path = crashed.path().join("test.db");
-    let restarted = SqliteStore::start(&path, open::inspect(&path).unwrap()).unwrap();
+    let restarted = SqliteStore::start(&path, open::inspect(&path).unwrap(), nobody_else()).unwrap();
     assert_eq!(restarted.revocations_after(0).await.unwrap().1, 1);
 }
 
@@ -373,4 +374,9 @@ async fn a_look_up_of_several_rows_sees_one_moment() {
     assert_eq!(store.refresh_token(digest("refresh", 0)).await.unwrap(), None);
     let gone = Unit::default().given(Precondition::UserExists(user_id(0)));
     assert!(matches!(store.commit(gone).await, Err(CommitError::Conflict)));
+}
+
+/// Stands for the lock that a data folder holds.
+fn nobody_else() -> std::fs::File {
+    std::fs::File::open("/dev/null").unwrap()
 }

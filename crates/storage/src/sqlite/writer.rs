@@ -88,7 +88,10 @@ impl Drop for Writer {
     }
 }
 
-fn run(#[cfg_attr(not(test), expect(unused_mut, reason = "tests meddle"))] mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
+fn run(
+    #[cfg_attr(not(test), expect(unused_mut, reason = "tests meddle"))] mut connection: Connection,
+    mut waiting: mpsc::Receiver<Job>,
+) {
     let mut jobs = Vec::with_capacity(TOGETHER);
     while let Some(first) = waiting.blocking_recv() {
         jobs.push(first);
