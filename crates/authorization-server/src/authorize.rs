@@ -222,6 +222,59 @@ pub fn decide_after_sign_in(
     })
 }
 
+/// Why a pushed request would be refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{description}")]
+pub struct Rejected {
+    /// The OAuth error code.
+    pub error: ErrorCode,
+    /// What is wrong with it, for people.
+    pub description: String,
+    /// The rule it enforces.
+    pub requirement: Requirement,
+}
+
+impl From<PageProblem> for Rejected {
+    fn from(problem: PageProblem) -> Self {
+        Self {
+            error: ErrorCode::InvalidRequest,
+            description: problem.to_string(),
+            requirement: problem.requirement(),
+        }
+    }
+}
+
+/// Judges a pushed request (RFC 9126 §2.1) by the rules of [`decide`], without a browser: whether somebody is signed
+/// in shows when it comes.
+pub fn check_pushed(settings: &Settings, request: &Request, client: &Client) -> Result<(), Rejected> {
+    let message = &request.message;
+    match client.status {
+        ClientStatus::Approved => {}
+        ClientStatus::Pending => return Err(PageProblem::ClientPending(client.id.clone()).into()),
+        ClientStatus::Disabled => return Err(PageProblem::ClientDisabled.into()),
+    }
+    redirect_uri(client, message)?;
+    if message
+        .state
+        .as_ref()
+        .is_some_and(|state| state.len() > MAX_STATE)
+    {
+        return Err(PageProblem::StateTooLong.into());
+    }
+    let nobody = Browser {
+        prelogin: Digest::from_bytes([0; 32]),
+        session: None,
+    };
+    match judge(settings, message, client, &nobody) {
+        Ok(_) | Err(Problem::LoginRequired) => Ok(()),
+        Err(problem) => Err(Rejected {
+            error: problem.code(),
+            description: problem.to_string(),
+            requirement: problem.requirement(),
+        }),
+    }
+}
+
 /// The registered redirect URI that the request names. It may be left out if there is exactly one and no
 /// port is missing from it (OAuth 2.1 draft 13 §4.1.1).
 fn redirect_uri<'a>(client: &'a Client, message: &'a AuthorizationRequest) -> Result<&'a str, PageProblem> {

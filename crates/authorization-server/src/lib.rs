@@ -20,7 +20,10 @@
 //! | POST `/device_authorization` | [`device::DeviceRequest::parse`] | client | [`device::start`] |
 //! | POST `/device` | [`device::Submission::parse`] | [`device::DeviceFacts`] | [`device::view`], [`device::answer`] |
 //! | POST `/account/end` | [`account::Ending::parse`] | [`account::AccountFacts`] | [`account::end`] |
-//! | POST `/token` | [`token::parse`] | [`CodeFacts`](grants::authorization_code::CodeFacts) or `RefreshFacts` | [`grants`] |
+//! | POST `/token` | [`token::parse`] | [`CodeFacts`](grants::authorization_code::CodeFacts), `RefreshFacts`, … and the client | [`client_auth::authenticate`], [`grants`] |
+//! | POST `/introspect` | [`introspect::parse`] | client, token | [`client_auth::authenticate`], [`introspect`] |
+//! | POST `/revoke` | [`revoke::parse`] | client, token | [`client_auth::authenticate`], [`revoke`] |
+//! | POST `/par` | [`par::parse`] | client | [`client_auth::authenticate`], [`par::decide`] |
 
 pub mod account;
 pub mod administer;
@@ -33,17 +36,21 @@ pub mod clients;
 pub mod consent;
 pub mod device;
 pub mod grants;
+pub mod introspect;
 pub mod keys;
 pub mod login;
 pub mod mint;
 pub mod page;
+pub mod par;
 pub mod passkey;
 pub mod password;
 pub mod pending;
 pub mod register;
+pub mod revoke;
 pub mod second_factor;
 pub mod settings;
 pub mod setup;
+pub mod sign_in_methods;
 pub mod sweep;
 pub mod token;
 pub mod totp;

@@ -58,6 +58,9 @@ pub enum PageProblem {
     /// `state` is longer than we send back.
     #[error("The app sent too long a state. This is an error in the app.")]
     StateTooLong,
+    /// The `request_uri` is not one of ours, is another client's, or was opened too late (RFC 9126 §4).
+    #[error("The app's request has expired or is not its own. Go back to the app and start again.")]
+    PushedRequest,
     /// The page was open for too long.
     #[error("This page is too old. Go back to the app and start again.")]
     Expired,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorward_oauth::metadata::AuthorizationServerMetadata;
+use doorward_oauth::metadata::{AuthorizationServerMetadata, Offer};
 use doorward_policy::ProtectedServer;
 use doorward_records::account::User;
 use doorward_types::digest::Digest;
@@ -10,6 +10,7 @@ use doorward_types::id::Tenant;
 use doorward_types::scope::ScopeSet;
 use doorward_types::url::{Issuer, ResourceUri};
 
+use crate::client_auth::SIGNING_ALGORITHMS;
 use crate::client_metadata::DocumentPolicy;
 
 /// Everything that the rules take from the configuration.
@@ -64,8 +65,13 @@ impl Settings {
             .servers
             .iter()
             .fold(none, |all, server| all.union(&server.default_scopes()));
-        let registration = self.registration.mode != RegistrationMode::Off;
-        AuthorizationServerMetadata::new(&self.issuer, scopes, registration)
+        let offer = Offer {
+            registration: self.registration.mode != RegistrationMode::Off,
+            client_credentials: self.grants.client_credentials,
+            device: self.grants.device,
+            client_metadata_documents: self.client_metadata_documents.enabled,
+        };
+        AuthorizationServerMetadata::new(&self.issuer, scopes, offer, SIGNING_ALGORITHMS)
     }
 
     /// The server that a request names (RFC 8707 §2): one `resource` must match one server; none means
@@ -275,6 +281,18 @@ mod tests {
         );
         settings.registration.mode = RegistrationMode::Off;
         assert_eq!(settings.metadata().registration_endpoint, None);
+        assert_eq!(document.device_authorization_endpoint, None);
+        settings.grants = Grants {
+            client_credentials: false,
+            device: true,
+        };
+        settings.client_metadata_documents.enabled = false;
+        let changed = settings.metadata();
+        assert!(document.client_id_metadata_document_supported);
+        assert!(!changed.client_id_metadata_document_supported);
+        assert!(changed.device_authorization_endpoint.is_some());
+        assert!(document.grant_types_supported.contains(&"client_credentials"));
+        assert!(!changed.grant_types_supported.contains(&"client_credentials"));
     }
 
     #[test]

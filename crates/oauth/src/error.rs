@@ -49,6 +49,8 @@ pub enum ErrorCode {
     InvalidRedirectUri,
     /// Client metadata cannot be registered (RFC 7591 §3.2.2).
     InvalidClientMetadata,
+    /// A token of this kind cannot be revoked (RFC 7009 §2.2.1).
+    UnsupportedTokenType,
     /// The bearer token is not good for this (RFC 6750 §3.1).
     InvalidToken,
 }
@@ -78,6 +80,7 @@ impl ErrorCode {
             Self::ExpiredToken => "expired_token",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::InvalidToken => "invalid_token",
         }
     }

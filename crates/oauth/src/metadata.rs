@@ -6,6 +6,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::url::Issuer;
 use serde::Serialize;
 
+use crate::client_auth::Method;
 use crate::pkce;
 use crate::resource::as_list;
 
@@ -31,16 +32,39 @@ pub struct AuthorizationServerMetadata {
     /// `query` only.
     pub response_modes_supported: [&'static str; 1],
     /// What the token endpoint accepts.
-    pub grant_types_supported: [&'static str; 2],
-    /// Public clients only, so far.
-    pub token_endpoint_auth_methods_supported: [&'static str; 1],
+    pub grant_types_supported: Vec<&'static str>,
+    /// How clients authenticate there.
+    pub token_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// What their assertions may be signed with; MCP's client-credentials extension requires it.
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// Where clients give up tokens (RFC 7009).
+    pub revocation_endpoint: String,
+    /// How clients authenticate there: as at the token endpoint.
+    pub revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// What their assertions may be signed with.
+    pub revocation_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// Where resource servers ask about tokens (RFC 7662).
+    pub introspection_endpoint: String,
+    /// How they authenticate there: without it nobody is told anything.
+    pub introspection_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// What their assertions may be signed with.
+    pub introspection_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// Where clients push authorization requests (RFC 9126).
+    pub pushed_authorization_request_endpoint: String,
+    /// Where devices without a browser ask for a code (RFC 8628); absent when that grant is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_authorization_endpoint: Option<String>,
+    /// Whether client ids may be URLs of metadata documents; absent when they may not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub client_id_metadata_document_supported: bool,
     /// S256 only; clients refuse a server that does not list it.
     pub code_challenge_methods_supported: [&'static str; 1],
     /// RFC 9207: every authorization response carries `iss`.
     pub authorization_response_iss_parameter_supported: bool,
     /// No request objects (OpenID Connect Discovery §3).
     pub request_parameter_supported: bool,
-    /// No request objects by reference; the default there would be `true` (OpenID Connect Discovery §3).
+    /// No request objects by reference; the default there would be `true` (OpenID Connect Discovery §3). A pushed
+    /// request's `request_uri` is none: RFC 9126 §5 has its own member.
     pub request_uri_parameter_supported: bool,
     /// Kinds of `sub`: the same for every client.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,21 +75,56 @@ pub struct AuthorizationServerMetadata {
     pub id_token_signing_alg_values_supported: Option<[&'static str; 1]>,
 }
 
+/// What of it can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Registration of clients (RFC 7591).
+    pub registration: bool,
+    /// Clients that act for themselves (RFC 6749 §4.4).
+    pub client_credentials: bool,
+    /// The device grant (RFC 8628).
+    pub device: bool,
+    /// Clients that are known by the URL of their metadata document.
+    pub client_metadata_documents: bool,
+}
+
 impl AuthorizationServerMetadata {
-    /// The RFC 8414 document of `issuer`.
+    /// The RFC 8414 document of `issuer`, whose assertions may be signed with `algorithms`.
     #[must_use]
-    pub fn new(issuer: &Issuer, scopes: ScopeSet, registration: bool) -> Self {
+    pub fn new(issuer: &Issuer, scopes: ScopeSet, offer: Offer, algorithms: &[&'static str]) -> Self {
+        let methods: Vec<&'static str> = Method::ALL.iter().map(|method| method.name()).collect();
+        let authenticating = methods
+            .iter()
+            .copied()
+            .filter(|method| *method != Method::None.name());
+        let mut grants = vec!["authorization_code", "refresh_token"];
+        if offer.client_credentials {
+            grants.push("client_credentials");
+        }
+        if offer.device {
+            grants.push("urn:ietf:params:oauth:grant-type:device_code");
+        }
         Self {
             issuer: issuer.clone(),
             authorization_endpoint: endpoint(issuer, "/authorize"),
             token_endpoint: endpoint(issuer, "/token"),
             jwks_uri: endpoint(issuer, "/.well-known/jwks.json"),
-            registration_endpoint: registration.then(|| endpoint(issuer, "/register")),
+            registration_endpoint: offer.registration.then(|| endpoint(issuer, "/register")),
             scopes_supported: scopes,
             response_types_supported: ["code"],
             response_modes_supported: ["query"],
-            grant_types_supported: ["authorization_code", "refresh_token"],
-            token_endpoint_auth_methods_supported: ["none"],
+            grant_types_supported: grants,
+            token_endpoint_auth_methods_supported: methods.clone(),
+            token_endpoint_auth_signing_alg_values_supported: algorithms.to_vec(),
+            revocation_endpoint: endpoint(issuer, "/revoke"),
+            revocation_endpoint_auth_methods_supported: methods.clone(),
+            revocation_endpoint_auth_signing_alg_values_supported: algorithms.to_vec(),
+            introspection_endpoint: endpoint(issuer, "/introspect"),
+            introspection_endpoint_auth_methods_supported: authenticating.collect(),
+            introspection_endpoint_auth_signing_alg_values_supported: algorithms.to_vec(),
+            pushed_authorization_request_endpoint: endpoint(issuer, "/par"),
+            device_authorization_endpoint: offer.device.then(|| endpoint(issuer, "/device_authorization")),
+            client_id_metadata_document_supported: offer.client_metadata_documents,
             code_challenge_methods_supported: [pkce::METHOD],
             authorization_response_iss_parameter_supported: true,
             request_parameter_supported: false,
@@ -96,8 +155,15 @@ mod tests {
 
     fn document() -> AuthorizationServerMetadata {
         let issuer = Issuer::parse("https://mcp.example.com/t/a").unwrap();
-        AuthorizationServerMetadata::new(&issuer, "notes files".parse().unwrap(), true)
+        AuthorizationServerMetadata::new(&issuer, "notes files".parse().unwrap(), ALL_ON, &["ES256"])
     }
+
+    const ALL_ON: Offer = Offer {
+        registration: true,
+        client_credentials: true,
+        device: true,
+        client_metadata_documents: true,
+    };
 
     #[test]
     fn a15_s7_az_11_the_rfc_8414_document() {
@@ -152,11 +218,46 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_endpoint_that_is_off_is_not_named() {
+    fn az_11_what_is_off_is_not_named() {
         let issuer = Issuer::parse("https://a.example/").unwrap();
-        let document = AuthorizationServerMetadata::new(&issuer, ScopeSet::empty(), false);
-        assert_eq!(document.registration_endpoint, None);
+        let off = Offer {
+            registration: false,
+            client_credentials: false,
+            device: false,
+            client_metadata_documents: false,
+        };
+        let document = AuthorizationServerMetadata::new(&issuer, ScopeSet::empty(), off, &["ES256"]);
         assert_eq!(document.token_endpoint, "https://a.example/token");
         assert_eq!(document.issuer.as_str(), "https://a.example/");
+        assert_eq!(
+            document.grant_types_supported,
+            ["authorization_code", "refresh_token"]
+        );
+        let json = serde_json::to_value(&document).unwrap();
+        for absent in [
+            "registration_endpoint",
+            "device_authorization_endpoint",
+            "client_id_metadata_document_supported",
+        ] {
+            assert!(json.get(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn c3_authentication_for_machine_clients_is_listed_with_its_algorithms() {
+        let document = document();
+        let methods = &document.token_endpoint_auth_methods_supported;
+        assert_eq!(methods[0], "none", "some clients take the first one");
+        assert!(methods.contains(&"private_key_jwt") && methods.contains(&"client_secret_basic"));
+        assert!(
+            !document
+                .token_endpoint_auth_signing_alg_values_supported
+                .is_empty()
+        );
+        assert!(
+            !document
+                .introspection_endpoint_auth_methods_supported
+                .contains(&"none")
+        );
     }
 }

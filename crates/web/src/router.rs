@@ -7,10 +7,11 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use crate::endpoints::{
-    authorize, client_configuration, device_authorization, health, metadata, register, token,
+    authorize, client_configuration, device_authorization, health, introspect, metadata, par, register,
+    revoke, token,
 };
 use crate::pages::{
-    account, consent, device, home, login, login_code, login_passkey, logout, message, setup,
+    account, consent, device, home, login, login_code, login_passkey, logout, message, security, setup,
 };
 use crate::state::WebState;
 use crate::{assets, cors, endpoints, headers, trace};
@@ -48,6 +49,14 @@ fn pages(state: &WebState) -> Router<WebState> {
         .route("/login/code", post(login_code::post))
         .route("/login/passkey", post(login_passkey::post))
         .route("/logout", post(logout::post))
+        .route("/security", get(security::get))
+        .route("/security/password", post(security::change_password))
+        .route("/security/app", post(security::begin_app))
+        .route("/security/app/confirm", post(security::confirm_app))
+        .route("/security/app/remove", post(security::remove_app))
+        .route("/security/codes", post(security::new_codes))
+        .route("/security/passkeys", post(security::add_passkey))
+        .route("/security/passkeys/remove", post(security::remove_passkey))
         .route("/setup", get(setup::get).post(setup::post))
         .route("/static/{name}", get(static_file))
         .route("/healthz", get(health::live))
@@ -65,6 +74,9 @@ fn protocol(state: &WebState) -> Router<WebState> {
     }
     let calls = calls
         .route("/token", post(token::post))
+        .route("/introspect", post(introspect::post))
+        .route("/revoke", post(revoke::post))
+        .route("/par", post(par::post))
         .route("/register", post(register::post))
         .method_not_allowed_fallback(async || endpoints::wrong_method())
         .layer(from_fn_with_state(state.clone(), cors::restricted));

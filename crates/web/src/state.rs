@@ -8,6 +8,7 @@ use doorward_authorization_server::settings::Settings;
 use doorward_limits::{Limiter, Network, PeerAddress, Quota, Retry};
 use doorward_outbound::Fetch;
 use doorward_recorder::Recorder;
+use doorward_resource_server::TokenVerifier;
 use doorward_seal::{Mac, MasterKey, Purpose, Sealer};
 use doorward_storage::Store;
 use doorward_types::random::Random;
@@ -56,6 +57,8 @@ pub struct WebParts {
     pub recorder: Recorder,
     /// How often somebody may try to sign in.
     pub throttles: Throttles,
+    /// Judges access tokens, for introspection.
+    pub verifier: Arc<dyn TokenVerifier>,
     /// Where documents of clients are read.
     pub fetch: Arc<dyn Fetch>,
 }
@@ -82,6 +85,7 @@ struct Inner {
     documents: Documents,
     guesses: Guesses,
     client_failures: Failures,
+    verifier: Arc<dyn TokenVerifier>,
     registrations: Limiter<Network>,
     /// Besides that, for all who come over loopback.
     local_registrations: Limiter<()>,
@@ -126,6 +130,7 @@ impl WebState {
             documents,
             guesses: Guesses::new(&parts.clock),
             client_failures: Failures::new(&parts.clock),
+            verifier: parts.verifier,
             sealer: Sealer::new(&parts.master_key, Purpose::AuthorizationRequest),
             csrf: Mac::new(&parts.master_key, Purpose::Csrf),
             sign_in: Sealer::new(&parts.master_key, Purpose::SignIn),
@@ -203,6 +208,10 @@ impl WebState {
     /// How often user codes are typed and asked for.
     pub(crate) fn guesses(&self) -> &Guesses {
         &self.0.guesses
+    }
+
+    pub(crate) fn verifier(&self) -> &dyn TokenVerifier {
+        &*self.0.verifier
     }
 
     pub(crate) fn documents(&self) -> &Documents {

@@ -235,7 +235,7 @@ fn check_resource(requested: &[String], resource: &ResourceUri) -> Result<(), To
 }
 
 /// Ends a chain: no refresh any more, and every access token of it refused at once.
-fn revoke(lifetimes: &Lifetimes, family: &Family, now: UnixTime) -> Unit {
+pub(crate) fn revoke(lifetimes: &Lifetimes, family: &Family, now: UnixTime) -> Unit {
     Unit::default()
         .given(Precondition::FamilyLive(family.id))
         .then(Write::RevokeFamily(family.id))

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::documents::{DocumentsFile, OutboundFile};
 use super::duration::Span;
+use super::grants::GrantsFile;
 use super::keys::KeysFile;
 use super::secret::SecretFile;
 use super::size::Size;
@@ -60,6 +61,8 @@ pub(crate) struct ConfigFile {
     pub(crate) keys: KeysFile,
     /// Which clients may register themselves.
     pub(crate) registration: RegistrationFile,
+    /// Which grants are on beside the code and refresh grants.
+    pub(crate) grants: GrantsFile,
     /// Clients that are known by the URL of their metadata document.
     pub(crate) client_metadata_documents: DocumentsFile,
     /// How Doorward fetches documents.
@@ -103,7 +106,8 @@ pub(crate) struct ServerFile {
     /// The built-in demo server.
     #[serde(default)]
     pub(crate) demo: bool,
-    /// Who may use it: `user:NAME`, `group:NAME`. Default: every local account.
+    /// Who may use it: `user:NAME`, `group:NAME`, and `client:ID` for clients that act for themselves. Default:
+    /// every local account, and every such client that an operator added or approved.
     #[serde(default)]
     pub(crate) allow: Option<Vec<String>>,
     /// Let calls without a token in. What they do is done by nobody in particular. Default: `false`.

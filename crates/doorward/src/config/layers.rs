@@ -10,7 +10,8 @@ use super::parse::{self, Parsed};
 use super::scalar::Switch;
 use super::source::{ConfigError, Place, Problem, Source};
 use super::{
-    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, documents, clients, keys, server,
+    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, clients, documents,
+    keys, server,
 };
 use crate::cli::{ConfigArgs, ServeArgs};
 use crate::log::{LogFormat, LogLevel};
@@ -180,8 +181,13 @@ impl Layers<'_> {
             timeouts: Timeouts::from_file(file.timeouts),
             keys: keys::Keys::from_file(file.keys),
             registration: file.registration.clone(),
+            grants: file.grants,
             documents: file.client_metadata_documents.clone(),
-            outbound_certificates: file.outbound.certificates.as_deref().map(|path| self.beside_file(path)),
+            outbound_certificates: file
+                .outbound
+                .certificates
+                .as_deref()
+                .map(|path| self.beside_file(path)),
             initial_token,
             clients,
             client_files: file.clients.clone(),

@@ -10,6 +10,7 @@ pub(crate) mod duration;
 mod environment;
 pub(crate) mod file;
 mod forward;
+mod grants;
 mod keys;
 mod layers;
 mod parse;
@@ -29,9 +30,9 @@ use std::path::{Path, PathBuf};
 pub(crate) use address::{Listen, PublicUrl};
 use clients::ConfiguredClient;
 pub(crate) use command::Command;
-pub(crate) use environment::Environment;
 use doorward_limits::TrustedProxies;
 use doorward_types::digest::Digest;
+pub(crate) use environment::Environment;
 use file::{ClientFile, ConfigFile, Lifetimes, RegistrationFile, Timeouts};
 use layers::Purpose;
 use scalar::{Count, Switch};
@@ -118,6 +119,8 @@ pub(crate) struct Config {
     pub(crate) keys: keys::Keys,
     /// Who may register.
     pub(crate) registration: RegistrationFile,
+    /// Which grants are on.
+    grants: grants::GrantsFile,
     /// Which clients may be known by a URL.
     pub(crate) documents: documents::DocumentsFile,
     /// Certificate authorities that are believed besides the public ones, PEM.

@@ -90,6 +90,7 @@ impl Config {
         let token = self.registration.token.as_ref().map(SecretFile::shown);
         lines.push(self.in_file("registration.token", json!(token)));
         lines.push(self.in_file("registration.confidential", json!(self.registration.confidential)));
+        self.show_grants(&mut lines);
         self.show_documents(&mut lines);
         self.show_clients(&mut lines);
         lines
@@ -186,7 +187,7 @@ impl Config {
         Shown { key, value, origin }
     }
 
-    fn in_file(&self, key: &str, value: Value) -> Shown {
+    pub(super) fn in_file(&self, key: &str, value: Value) -> Shown {
         let origin = self
             .lines
             .get(key)

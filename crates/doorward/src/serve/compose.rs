@@ -11,9 +11,9 @@ use doorward_authorization_server::settings::{
 };
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
-use doorward_recorder::{self as recorder, Recorder};
 use doorward_policy::{AccessRule, NoFurtherPolicy, ProtectedServer, ScopeDescription};
 use doorward_process::{Confinement, Supervisor};
+use doorward_recorder::{self as recorder, Recorder};
 use doorward_resource_server::{FirstSeen, JwtVerifier, JwtVerifierSettings, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
 use doorward_storage::{CommitError, DataFolder, Store};
@@ -24,8 +24,8 @@ use doorward_web::{PasswordPool, Throttles, WebParts, WebState};
 use super::Sources;
 use super::children::Children;
 use super::front::Serving;
-use super::outbound;
 use super::keys::KeyKeeper;
+use super::outbound;
 use super::revocation::{FollowedStore, Follower};
 use crate::config::clients::{ConfiguredClient, custom_schemes};
 use crate::config::file::RegistrationMode as ConfiguredMode;
@@ -201,6 +201,7 @@ impl Foundation {
             clock: Arc::clone(&self.sources.clock),
             random: Arc::clone(&self.sources.random),
             passwords: self.passwords.clone(),
+            verifier: Arc::clone(&self.verifier) as _,
             fetch: outbound::fetcher(config, &self.sources.clock)?,
             recorder: self.recorder.clone(),
             throttles: self.throttles.clone(),
@@ -346,6 +347,7 @@ fn settings(config: &Config) -> Result<Settings, CommandError> {
             .collect::<Result<_, _>>()?,
         lifetimes: lifetimes(config),
         registration: registration(config),
+        grants: config.grants(),
         client_metadata_documents: config.document_policy(),
     })
 }
@@ -415,7 +417,11 @@ pub(crate) fn registration(config: &Config) -> RegistrationPolicy {
     let listed = config.clients.iter().filter(|entry| entry.listed);
     let listed = listed.map(|ConfiguredClient { client, .. }| ListedClient {
         id: client.id.as_str().into(),
-        name: client.metadata.client_name.clone().unwrap_or_else(|| client.id.to_string()),
+        name: client
+            .metadata
+            .client_name
+            .clone()
+            .unwrap_or_else(|| client.id.to_string()),
     });
     RegistrationPolicy {
         known_hosts: known.into_iter().collect(),
@@ -425,6 +431,7 @@ pub(crate) fn registration(config: &Config) -> RegistrationPolicy {
         initial_token: config.initial_token,
         confidential: ours.confidential,
         listed: listed.collect(),
+        device_grant: config.grants().device,
         ..defaults
     }
 }

@@ -15,6 +15,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::body;
+use crate::endpoints::par;
 use crate::pages::message::Problem;
 use crate::pages::{consent, login};
 use crate::session::{self, PreLogin};
@@ -46,6 +47,7 @@ async fn answer(state: &WebState, headers: &HeaderMap, query: &str) -> Response 
 }
 
 async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Response, Problem> {
+    let query = &*par::resolve(state, query)?;
     let request = authorize::parse(query)?;
     let cookies = state.cookies(headers);
     let signed_in = session::current(state, &cookies).await?;

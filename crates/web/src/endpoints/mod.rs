@@ -1,11 +1,16 @@
 //! The endpoints that programs call: JSON in and out, no cookie, no page.
 
 pub(crate) mod authorize;
+pub(crate) mod call;
 pub(crate) mod client_configuration;
+pub(crate) mod device_authorization;
 pub(crate) mod health;
+pub(crate) mod introspect;
 pub(crate) mod jwks;
 pub(crate) mod metadata;
+pub(crate) mod par;
 pub(crate) mod register;
+pub(crate) mod revoke;
 pub(crate) mod token;
 
 use std::borrow::Cow;

@@ -18,6 +18,7 @@ use doorward_records::client::Client;
 use doorward_records::device::DeviceState;
 use doorward_records::facts::RefreshFacts;
 use doorward_storage::LoadError;
+use doorward_types::id::TraceId;
 use http::StatusCode;
 
 use crate::client_auth;
@@ -101,6 +102,7 @@ async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Resu
     let mut attempts = Attempts::default();
     loop {
         let facts = Facts::load(state, &call.grant).await?;
+        doorward_recorder::adopt(facts.trace());
         let caller =
             client_auth::authenticate(state, incoming.peer(), &call.presented, facts.client()).await?;
         call.grant.check_registered(&caller)?;
@@ -179,6 +181,16 @@ impl Facts {
                 sequence: store.revocations_after(NO_ENTRY).await?.1,
             },
         })
+    }
+
+    /// The login that the code or the token comes from.
+    fn trace(&self) -> Option<TraceId> {
+        match self {
+            Self::Code(facts) => facts.code.as_ref()?.trace,
+            Self::Refresh(facts) => facts.as_ref()?.family.family.trace,
+            Self::Device(facts) => facts.authorization.as_ref()?.trace,
+            Self::Own { .. } => None,
+        }
     }
 
     /// The client that the facts name, so that it need not be loaded twice.
