@@ -11,6 +11,7 @@ mod nginx;
 mod token;
 mod upstream;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -26,8 +27,14 @@ struct Arguments {
 enum Command {
     /// One tools/call with a warm token: direct, through nginx, through Doorward.
     Call(Plan),
-    /// Codes redeemed and refresh tokens rotated, on durable SQLite.
-    Token(Plan),
+    /// Client credentials, codes and rotated refresh tokens on durable SQLite, beside oidc-provider in memory.
+    Token {
+        #[command(flatten)]
+        plan: Plan,
+        /// The installed npm packages.
+        #[arg(long)]
+        packages: PathBuf,
+    },
     /// The MCP server behind the proxies: one fixed answer. Prints its port.
     Upstream,
 }
@@ -58,7 +65,7 @@ impl Plan {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Call(plan) => call::measure(&plan).await,
-        Command::Token(plan) => token::measure(&plan).await,
+        Command::Token { plan, packages } => token::measure(&plan, &packages).await,
         Command::Upstream => upstream::serve().await,
     }
 }

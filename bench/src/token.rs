@@ -1,31 +1,37 @@
-//! `bench token`: the token endpoint on durable SQLite, and the way to it.
+//! `bench token`: the token endpoint on durable SQLite, the way to it, and the certified reference for Node beside
+//! it, in memory.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+mod peer;
+mod talk;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use bytes::Bytes;
+use anyhow::{Context as _, Result};
 use doorward_testkit::browser::Browser;
 use doorward_testkit::oauth::{Approved, OAuthClient};
 use doorward_testkit::{Doorward, PASSWORD};
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Request, StatusCode};
-use http_body_util::Full;
-use serde_json::Value;
+use http::HeaderValue;
 use tokio::task::JoinSet;
 
 use crate::Plan;
 use crate::figures::{median, print};
-use crate::load::{self, Conversation, Outcome};
+use crate::load::{self, Outcome};
 use crate::machine::{self, Tree};
+use peer::Peer;
+use talk::{Credentials, Form, Redeem, Refresh, basic};
 
 /// Connections to the token endpoint; concurrent work is what group commit is for.
 const CONNECTIONS: usize = 32;
 /// Browsers that consent at once.
 const BROWSERS: usize = 4;
+/// Codes that the peer keeps at the same time: its memory is bounded too.
+const PEER_CODES: usize = 400;
+/// A service of ours: its id and secret.
+const SERVICE: &str = "bench-service";
 
-type Form = Vec<(String, String)>;
+/// What the budgets of PERFORMANCE ask of us against the peer, by CPU for one.
+const BUDGETS: [(&str, f64); 3] = [("client_credentials", 8.0), ("code", 4.0), ("refresh", 4.0)];
 
 /// One kind of work over the rounds.
 struct Work {
@@ -49,8 +55,11 @@ impl Work {
         }
     }
 
+    fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().map(figure))
+    }
+
     fn row(&self) -> Vec<String> {
-        let over = |figure: &dyn Fn(&Round) -> f64| median(self.rounds.iter().map(figure));
         let percentile = |which: &dyn Fn((f64, f64)) -> f64| {
             let figures: Vec<f64> = self
                 .rounds
@@ -64,20 +73,73 @@ impl Work {
                 format!("{:.0}", median(figures))
             }
         };
+        let cpu = |round: Option<&Round>| round.map_or_else(String::new, |round| format!("{:.0}", round.cpu));
         vec![
             self.name.to_owned(),
-            format!("{:.0}", over(&|round| round.cpu)),
+            format!("{:.0}", self.median(|round| round.cpu)),
             // The database grows from round to round; what it costs should not.
-            self.rounds
-                .first()
-                .map_or_else(String::new, |round| format!("{:.0}", round.cpu)),
-            self.rounds
-                .last()
-                .map_or_else(String::new, |round| format!("{:.0}", round.cpu)),
-            format!("{:.0}", over(&|round| round.per_second)),
+            cpu(self.rounds.first()),
+            cpu(self.rounds.last()),
+            format!("{:.0}", self.median(|round| round.per_second)),
             percentile(&|(half, _)| half),
             percentile(&|(_, most)| most),
         ]
+    }
+}
+
+/// A token endpoint, and what it takes to talk to it.
+struct Target {
+    process: Tree,
+    address: std::net::SocketAddr,
+    host: String,
+    client: String,
+    resource: String,
+    service: HeaderValue,
+}
+
+impl Target {
+    /// Redeems codes; hands back the refresh tokens.
+    async fn redeem(&self, codes: Vec<Form>) -> Result<(Round, Vec<String>)> {
+        let talk = Redeem::new(&self.host, codes);
+        let before = self.process.cpu()?;
+        let (outcome, ended) = load::run(self.address, vec![talk; CONNECTIONS]).await?;
+        let tokens = ended.into_iter().flat_map(|talk| talk.refresh_tokens).collect();
+        Ok((self.round(before, &outcome)?, tokens))
+    }
+
+    /// Refreshes, with one token on each connection, for `length`.
+    async fn refresh(&self, tokens: Vec<String>, length: Duration) -> Result<Round> {
+        let until = Instant::now() + length;
+        let talks = tokens.into_iter().take(CONNECTIONS).map(|token| Refresh {
+            host: self.host.clone(),
+            client: self.client.clone(),
+            resource: self.resource.clone(),
+            token,
+            until,
+        });
+        let before = self.process.cpu()?;
+        let (outcome, _) = load::run(self.address, talks.collect()).await?;
+        self.round(before, &outcome)
+    }
+
+    async fn client_credentials(&self, length: Duration) -> Result<Round> {
+        let talk = Credentials {
+            host: self.host.clone(),
+            resource: self.resource.clone(),
+            authorization: self.service.clone(),
+            until: Instant::now() + length,
+        };
+        let before = self.process.cpu()?;
+        let (outcome, _) = load::run(self.address, vec![talk; CONNECTIONS]).await?;
+        self.round(before, &outcome)
+    }
+
+    fn round(&self, before: f64, outcome: &Outcome) -> Result<Round> {
+        Ok(Round {
+            cpu: (self.process.cpu()? - before) / outcome.requests() as f64,
+            per_second: outcome.per_second(),
+            percentiles: Some((outcome.percentile(0.5), outcome.percentile(0.99))),
+        })
     }
 }
 
@@ -102,6 +164,37 @@ impl Bench {
             browser,
             resource,
         }
+    }
+
+    fn target(&self) -> Result<Target> {
+        Ok(Target {
+            process: self.process(),
+            address: self.doorward.address,
+            host: self.doorward.address.to_string(),
+            client: self.client.id.clone(),
+            resource: self.resource.clone(),
+            service: self.service()?,
+        })
+    }
+
+    /// A client that asks for tokens of its own.
+    fn service(&self) -> Result<HeaderValue> {
+        let added = self.doorward.command(&[
+            "client",
+            "add",
+            "--id",
+            SERVICE,
+            "--name",
+            "Bench",
+            "--grant",
+            "client_credentials",
+            "--auth",
+            "client_secret_basic",
+            "--format",
+            "json",
+        ]);
+        let added = added.ok().json();
+        basic(SERVICE, added["client_secret"].as_str().context("a secret")?)
     }
 
     fn process(&self) -> Tree {
@@ -143,162 +236,102 @@ impl Bench {
         Ok((self.round(before, begin.elapsed(), codes.len())?, codes))
     }
 
-    /// Redeems codes; hands back the refresh tokens.
-    async fn redeem(&self, codes: &[Approved]) -> Result<(Round, Vec<String>)> {
-        let forms = codes.iter().map(|code| self.client.code_form(code)).collect();
-        let queue = Arc::new(Mutex::new(forms));
-        let host = self.doorward.address.to_string();
-        let talk = Redeem {
-            host,
-            queue,
-            refresh_tokens: Vec::new(),
-        };
-        let before = self.process().cpu()?;
-        let (outcome, ended) = load::run(self.doorward.address, vec![talk; CONNECTIONS]).await?;
-        let tokens = ended.into_iter().flat_map(|talk| talk.refresh_tokens).collect();
-        Ok((self.round_of(before, &outcome)?, tokens))
-    }
-
-    /// Rotates refresh tokens, one chain on each connection, for `length`.
-    async fn refresh(&self, tokens: Vec<String>, length: Duration) -> Result<Round> {
-        let until = Instant::now() + length;
-        let talks = tokens.into_iter().take(CONNECTIONS).map(|token| Refresh {
-            host: self.doorward.address.to_string(),
-            client: self.client.clone(),
-            resource: self.resource.clone(),
-            token,
-            until,
-        });
-        let before = self.process().cpu()?;
-        let (outcome, _) = load::run(self.doorward.address, talks.collect()).await?;
-        self.round_of(before, &outcome)
-    }
-
     fn round(&self, before: f64, elapsed: Duration, times: usize) -> Result<Round> {
-        let cpu = (self.process().cpu()? - before) / times as f64;
         Ok(Round {
-            cpu,
+            cpu: (self.process().cpu()? - before) / times as f64,
             per_second: times as f64 / elapsed.as_secs_f64(),
             percentiles: None,
         })
     }
-
-    fn round_of(&self, before: f64, outcome: &Outcome) -> Result<Round> {
-        let round = self.round(before, outcome.elapsed, outcome.requests())?;
-        Ok(Round {
-            percentiles: Some((outcome.percentile(0.5), outcome.percentile(0.99))),
-            ..round
-        })
-    }
-}
-
-/// Redeems one code after the other, from a queue that all connections share.
-#[derive(Clone)]
-struct Redeem {
-    host: String,
-    queue: Arc<Mutex<VecDeque<Form>>>,
-    refresh_tokens: Vec<String>,
-}
-
-impl Conversation for Redeem {
-    fn next(&mut self) -> Option<Request<Full<Bytes>>> {
-        let form = self
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()?;
-        Some(token_request(&self.host, &form))
-    }
-
-    fn answered(&mut self, status: StatusCode, body: &Bytes) -> Result<()> {
-        self.refresh_tokens.push(refresh_token(status, body)?);
-        Ok(())
-    }
-}
-
-/// Follows one chain of refresh tokens.
-struct Refresh {
-    host: String,
-    client: OAuthClient,
-    resource: String,
-    token: String,
-    until: Instant,
-}
-
-impl Conversation for Refresh {
-    fn next(&mut self) -> Option<Request<Full<Bytes>>> {
-        let request = || token_request(&self.host, &self.client.refresh_form(&self.token, &self.resource));
-        (Instant::now() < self.until).then(request)
-    }
-
-    fn answered(&mut self, status: StatusCode, body: &Bytes) -> Result<()> {
-        self.token = refresh_token(status, body)?;
-        Ok(())
-    }
-}
-
-fn token_request(host: &str, form: &Form) -> Request<Full<Bytes>> {
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(form)
-        .finish();
-    let mut request = Request::new(Full::new(Bytes::from(body)));
-    *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = http::Uri::from_static("/token");
-    let host = http::HeaderValue::from_str(host).expect("an address is a header value");
-    request.headers_mut().insert(HOST, host);
-    let form = http::HeaderValue::from_static("application/x-www-form-urlencoded");
-    request.headers_mut().insert(CONTENT_TYPE, form);
-    request
-}
-
-fn refresh_token(status: StatusCode, body: &Bytes) -> Result<String> {
-    ensure!(
-        status == StatusCode::OK,
-        "{status}: {}",
-        String::from_utf8_lossy(body)
-    );
-    let answer: Value = serde_json::from_slice(body)?;
-    answer["refresh_token"]
-        .as_str()
-        .map(str::to_owned)
-        .context("a refresh token")
 }
 
 /// Measures and prints.
-pub(crate) async fn measure(plan: &Plan) -> Result<()> {
+pub(crate) async fn measure(plan: &Plan, packages: &Path) -> Result<()> {
     let bench = Bench::start().await;
+    let peer = Peer::start(packages, &plan.measured_core).await?;
+    let ours = bench.target()?;
+    let theirs = Target {
+        process: Tree(peer.pid()),
+        address: peer.address,
+        host: peer.host(),
+        client: "native".to_owned(),
+        resource: peer.resource(),
+        service: basic("service", &"s".repeat(43))?,
+    };
     let (sign_ins, consents) = if plan.quick { (5, 200) } else { (20, 1_000) };
-    let mut sign_in = Work::new("sign in with a password, consent, code");
-    let mut consent = Work::new("consent of a signed-in user, code (no argon2)");
-    let mut redeem = Work::new("code to tokens");
-    let mut refresh = Work::new("refresh, rotated");
+    let mut way = [
+        Work::new("sign in with a password, consent, code"),
+        Work::new("consent of a signed-in user, code (no argon2)"),
+    ];
+    let mut work = [
+        Work::new("client_credentials"),
+        Work::new("code to tokens"),
+        Work::new("refresh, rotated"),
+    ];
+    let mut reference = [
+        Work::new("  oidc-provider: client_credentials"),
+        Work::new("  oidc-provider: code to tokens"),
+        Work::new("  oidc-provider: refresh, not rotated"),
+    ];
     for _ in 0..plan.rounds() {
-        sign_in.rounds.push(bench.sign_in(sign_ins).await?);
+        way[0].rounds.push(bench.sign_in(sign_ins).await?);
         let (round, codes) = bench.consent(consents).await?;
-        consent.rounds.push(round);
-        let (round, tokens) = bench.redeem(&codes).await?;
-        redeem.rounds.push(round);
-        refresh.rounds.push(bench.refresh(tokens, plan.length()).await?);
+        way[1].rounds.push(round);
+        let forms = codes.iter().map(|code| bench.client.code_form(code)).collect();
+        measure_target(&ours, forms, plan.length(), &mut work).await?;
+        let forms = peer.codes(PEER_CODES).await?;
+        measure_target(&theirs, forms, plan.length(), &mut reference).await?;
     }
 
     println!("\ntoken endpoint, SQLite with synchronous=FULL, {CONNECTIONS} connections");
+    println!("beside it: oidc-provider {} on Node, in memory", peer.version);
     println!("medians of {} rounds; {}\n", plan.rounds(), machine::describe());
-    let rows: Vec<Vec<String>> = [sign_in, consent, redeem, refresh]
+    let pairs = work
         .iter()
-        .map(Work::row)
-        .collect();
+        .zip(&reference)
+        .flat_map(|(ours, theirs)| [ours, theirs]);
+    let rows: Vec<Vec<String>> = way.iter().chain(pairs).map(Work::row).collect();
+    let head = [
+        "",
+        "CPU µs each",
+        "first round",
+        "last round",
+        "each/s",
+        "p50 µs",
+        "p99 µs",
+    ];
+    print(&head, &rows);
+    println!();
+    let rows: Vec<Vec<String>> = work.iter().zip(&reference).zip(BUDGETS).map(ratio).collect();
     print(
-        &[
-            "",
-            "CPU µs each",
-            "first round",
-            "last round",
-            "each/s",
-            "p50 µs",
-            "p99 µs",
-        ],
+        &["against oidc-provider", "× by CPU", "× by rate", "budget", ""],
         &rows,
     );
     println!("\nRSS {:.1} MiB", bench.process().resident()?);
     Ok(())
+}
+
+async fn measure_target(
+    target: &Target,
+    codes: Vec<Form>,
+    length: Duration,
+    [credentials, redeem, refresh]: &mut [Work; 3],
+) -> Result<()> {
+    credentials.rounds.push(target.client_credentials(length).await?);
+    let (round, tokens) = target.redeem(codes).await?;
+    redeem.rounds.push(round);
+    refresh.rounds.push(target.refresh(tokens, length).await?);
+    Ok(())
+}
+
+fn ratio(((ours, theirs), (name, budget)): ((&Work, &Work), (&str, f64))) -> Vec<String> {
+    let by_cpu = theirs.median(|round| round.cpu) / ours.median(|round| round.cpu);
+    let by_rate = ours.median(|round| round.per_second) / theirs.median(|round| round.per_second);
+    vec![
+        name.to_owned(),
+        format!("{by_cpu:.1}"),
+        format!("{by_rate:.1}"),
+        format!("≥ {budget}"),
+        if by_cpu >= budget { "kept" } else { "missed" }.to_owned(),
+    ]
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use crate::packages;
 use crate::run::{self, cargo, program, step};
 use crate::tools::{self, Need};
 
@@ -19,7 +20,7 @@ const LOAD: &str = "1";
 pub(crate) enum What {
     /// One tools/call with a warm token: direct, through nginx, through Doorward.
     Call(Length),
-    /// Codes redeemed and refresh tokens rotated, on durable SQLite.
+    /// Client credentials, codes and rotated refresh tokens on durable SQLite, beside npm `oidc-provider` in memory.
     Token(Length),
 }
 
@@ -39,7 +40,14 @@ pub(crate) fn run(what: &What) -> Result<()> {
         What::Call(length) => ("call", length),
         What::Token(length) => ("token", length),
     };
-    tools::require(&[Need::Nginx], length.install)?;
+    let needs: &[Need] = match what {
+        What::Call(_) => &[Need::Nginx],
+        What::Token(_) => &[Need::Node],
+    };
+    tools::require(needs, length.install)?;
+    if matches!(what, What::Token(_)) {
+        packages::install()?;
+    }
     cargo(["build", "--release", "-p", "doorward", "-p", "doorward-bench"])?;
     let release = run::target().join("release");
     let folder = run::target().join("bench");
@@ -56,6 +64,9 @@ pub(crate) fn run(what: &What) -> Result<()> {
     bench
         .args(["--measured-core", MEASURED])
         .args(length.quick.then_some("--quick"));
+    if matches!(what, What::Token(_)) {
+        bench.arg("--packages").arg(packages::installed());
+    }
     bench
         .env("DOORWARD_BIN", pinned)
         .env("TMPDIR", scratch)

@@ -18,6 +18,11 @@ fn folder() -> PathBuf {
     run::target().join("e2e-clients")
 }
 
+/// The packages themselves.
+pub(crate) fn installed() -> PathBuf {
+    folder().join("node_modules")
+}
+
 /// Installs exactly what the lock file says, unless that is what is there.
 pub(crate) fn install() -> Result<()> {
     let source = run::root().join("e2e/clients");
