@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::client::ClientCommand;
 use crate::command::config::ConfigCommand;
+use crate::command::data::DataCommand;
+use crate::command::explain::ExplainArgs;
+use crate::command::grant::GrantCommand;
 use crate::command::key::KeyCommand;
 use crate::command::user::UserCommand;
 use crate::output::Format;
@@ -44,12 +47,34 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ClientCommand,
     },
+    /// What people allowed
+    Grant {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: GrantCommand,
+    },
     /// Keys that sign and derive tokens
     Key {
         #[command(flatten)]
         common: CommonArgs,
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// What happened in a login, step by step, and which rule ended it; exit 1 if nothing is known of it
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(flatten)]
+        args: ExplainArgs,
+    },
+    /// Backup and restore of the data folder
+    Data {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: DataCommand,
     },
     /// The configuration
     Config {
@@ -64,6 +89,16 @@ pub(crate) enum Command {
         common: CommonArgs,
     },
 }
+
+/// Where ids come from.
+pub(crate) const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  doorward explain 4bf92f3577b34da6a3ce929d0e0e4736
+      the id that somebody read on an error page
+  doorward explain 0198c0de-0000-7000-8000-000000000000
+      the decision_id in the answer to a refused call
+  doorward explain --last 20
+      the newest logins";
 
 /// Three ways to start, for `serve` without a word about what to protect.
 pub(crate) const SERVE_EXAMPLES: &str = "\

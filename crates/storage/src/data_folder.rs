@@ -22,6 +22,8 @@ mod files;
 mod in_use;
 mod restore;
 #[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};

@@ -1,13 +1,16 @@
-//! `doorward client …`: registered clients.
+//! `doorward client …`: clients, however they came to be known.
+
+mod add;
+mod show;
 
 use clap::Subcommand;
-use doorward_authorization_server::administer;
-use doorward_authorization_server::client::for_display;
-use doorward_records::client::{Client, ClientStatus};
-use doorward_records::grant::Grant;
+use doorward_authorization_server::clients;
+use doorward_records::Unit;
+use doorward_records::client::{Client, ClientOrigin, ClientStatus};
 use doorward_storage::{SqliteStore, Store as _};
 use doorward_types::id::ClientId;
-use serde_json::{Value, json};
+use doorward_types::random::SystemRandom;
+use serde_json::json;
 
 use super::{Context, commit, now, unreadable};
 use crate::error::CommandError;
@@ -16,15 +19,37 @@ use crate::serve::lifetimes;
 /// `doorward client …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// List the registered clients, newest first
+    /// Add a client that need not register; prints its id, and its secret once
+    Add(Box<add::AddArgs>),
+    /// List the clients, newest first
     List,
-    /// Show what a client registered and who allowed it what
+    /// Show a client, who allowed it what, and what to write into an MCP host
     Show {
         /// Its client id
         id: String,
     },
-    /// Let a client that waits for it start logins
+    /// Let a client that waits for it start logins; from then on it is not forgotten
     Approve {
+        /// Its client id
+        id: String,
+    },
+    /// Switch a client off: no login, no refresh, no call, within a second or two
+    Disable {
+        /// Its client id
+        id: String,
+    },
+    /// Switch a client on again; what it could use before stays revoked until people log in again
+    Enable {
+        /// Its client id
+        id: String,
+    },
+    /// End everything that was granted to a client, and keep the client: people are asked again
+    Revoke {
+        /// Its client id
+        id: String,
+    },
+    /// Give a client with a secret another one; the one before is void at once
+    RotateSecret {
         /// Its client id
         id: String,
     },
@@ -38,116 +63,129 @@ pub(crate) enum ClientCommand {
 /// Runs it.
 pub(crate) async fn run(command: ClientCommand, context: &mut Context) -> Result<(), CommandError> {
     match command {
-        ClientCommand::List => list(context).await,
-        ClientCommand::Show { id } => show(context, &id).await,
+        ClientCommand::Add(args) => add::run(*args, context).await,
+        ClientCommand::List => show::list(context).await,
+        ClientCommand::Show { id } => show::one(context, &id).await,
         ClientCommand::Approve { id } => approve(context, &id).await,
+        ClientCommand::Disable { id } => disable(context, &id).await,
+        ClientCommand::Enable { id } => enable(context, &id).await,
+        ClientCommand::Revoke { id } => revoke(context, &id).await,
+        ClientCommand::RotateSecret { id } => rotate_secret(context, &id).await,
         ClientCommand::Remove { id } => remove(context, &id).await,
     }
-}
-
-async fn list(context: &mut Context) -> Result<(), CommandError> {
-    let clients = context.store()?.clients().await.map_err(unreadable)?;
-    if context.is_json() {
-        return Ok(context
-            .output
-            .json(&clients.iter().map(shown).collect::<Vec<_>>())?);
-    }
-    if clients.is_empty() {
-        context
-            .output
-            .line("no clients yet: they register themselves when they first log in")?;
-    }
-    for client in clients {
-        let name = client_text(client.metadata.client_name.as_deref(), "(no name)");
-        let uris = client.metadata.redirect_uris.join(" ");
-        context.output.line(format!(
-            "{}  {:<8}  {name}  {uris}",
-            client.id,
-            status(client.status)
-        ))?;
-    }
-    Ok(())
-}
-
-async fn show(context: &mut Context, id: &str) -> Result<(), CommandError> {
-    let store = context.store()?;
-    let client = known(&store, id).await?;
-    let mut grants = Vec::new();
-    for grant in store.grants_of_client(&client.id).await.map_err(unreadable)? {
-        let user = store.user(grant.user).await.map_err(unreadable)?;
-        grants.push((
-            user.map_or_else(|| grant.user.to_string(), |user| user.username),
-            grant,
-        ));
-    }
-    if context.is_json() {
-        let grants: Vec<Value> = grants
-            .iter()
-            .map(|(user, grant)| shown_grant(user, grant))
-            .collect();
-        let mut value = shown(&client);
-        if let Some(object) = value.as_object_mut() {
-            object.insert("grants".into(), grants.into());
-        }
-        return Ok(context.output.json(&value)?);
-    }
-    let metadata = &client.metadata;
-    context.output.line(format!("id             {}", client.id))?;
-    context
-        .output
-        .line(format!("status         {}", status(client.status)))?;
-    context.output.line(format!(
-        "name           {}",
-        client_text(metadata.client_name.as_deref(), "-")
-    ))?;
-    context.output.line(format!(
-        "page           {}",
-        client_text(metadata.client_uri.as_deref(), "-")
-    ))?;
-    for uri in &metadata.redirect_uris {
-        context.output.line(format!("redirect       {uri}"))?;
-    }
-    context
-        .output
-        .line(format!("grant types    {}", metadata.grant_types.join(" ")))?;
-    context
-        .output
-        .line(format!("registered     {}", client.created))?;
-    context
-        .output
-        .line(format!("last used      {}", client.last_used))?;
-    for (user, grant) in grants {
-        context.output.line(format!(
-            "allowed by     {user}: {} for {} (back to {}, {})",
-            grant.scopes, grant.resource, grant.redirect_host, grant.updated
-        ))?;
-    }
-    Ok(())
 }
 
 async fn approve(context: &mut Context, id: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let client = known(&store, id).await?;
-    if client.status == ClientStatus::Pending {
-        let unit = administer::approve_client(&client, now());
-        commit(&store, unit).await?;
+    if client.status == ClientStatus::Disabled {
+        return Err(CommandError::no("this client is switched off, not waiting")
+            .hint("switch it on with `doorward client enable`"));
     }
-    told(context, &client, "approved")
+    let unit = clients::approve(&client, now());
+    done(context, &store, &client, unit, "approved").await
+}
+
+async fn disable(context: &mut Context, id: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let client = known(&store, id).await?;
+    let unit = clients::disable(&client, &lifetimes(&context.config), now());
+    done(
+        context,
+        &store,
+        &client,
+        unit,
+        "switched off, with everything that was granted to it",
+    )
+    .await
+}
+
+async fn enable(context: &mut Context, id: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let client = known(&store, id).await?;
+    if clients::is_withdrawn(&client) {
+        return Err(CommandError::no(
+            "this client is off because the configuration file does not name it any more",
+        )
+        .hint("put it back under `[[clients]]`, or add it with `doorward client add` under another id"));
+    }
+    if client.status != ClientStatus::Disabled {
+        return Err(CommandError::no("this client is not switched off").hint("see `doorward client list`"));
+    }
+    let unit = clients::enable(&client, now());
+    done(context, &store, &client, unit, "switched on").await
+}
+
+async fn revoke(context: &mut Context, id: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let client = known(&store, id).await?;
+    let grants = store.grants_of_client(&client.id).await.map_err(unreadable)?;
+    let unit = clients::revoke(&client, &grants, &lifetimes(&context.config), now());
+    done(
+        context,
+        &store,
+        &client,
+        unit,
+        "everything that was granted to it is revoked",
+    )
+    .await
+}
+
+async fn rotate_secret(context: &mut Context, id: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let client = known(&store, id).await?;
+    not_of_the_file(&client, "its secret is the one that the file names")?;
+    let Some((secret, unit)) = clients::rotate_secret(&client, &SystemRandom) else {
+        return Err(CommandError::no("this client has no secret")
+            .hint("add another one with `doorward client add --secret`"));
+    };
+    commit(&store, unit).await?;
+    if context.is_json() {
+        let told = json!({ "client_id": client.id, "client_secret": secret.expose() });
+        return Ok(context.output.json(&told)?);
+    }
+    context.output.line(format!(
+        "client {}: the secret before is void; the new one is shown only now",
+        client.id
+    ))?;
+    Ok(context.output.line(secret.expose())?)
 }
 
 async fn remove(context: &mut Context, id: &str) -> Result<(), CommandError> {
     let store = context.store()?;
     let client = known(&store, id).await?;
-    let unit = administer::remove_client(&client, &lifetimes(&context.config), now());
-    commit(&store, unit).await?;
-    told(
+    if !clients::is_withdrawn(&client) {
+        not_of_the_file(&client, "at its next start Doorward would make it again")?;
+    }
+    let unit = clients::remove(&client, &lifetimes(&context.config), now());
+    done(
         context,
+        &store,
         &client,
+        unit,
         "removed, with everything that was granted to it",
+    )
+    .await
+}
+
+fn not_of_the_file(client: &Client, why: &str) -> Result<(), CommandError> {
+    if client.origin != ClientOrigin::Configured {
+        return Ok(());
+    }
+    Err(
+        CommandError::no(format!("this client is defined in the configuration file: {why}"))
+            .hint("change `[[clients]]` in the file, then restart Doorward or send it SIGHUP"),
     )
 }
 
-fn told(context: &mut Context, client: &Client, what: &str) -> Result<(), CommandError> {
+async fn done(
+    context: &mut Context,
+    store: &SqliteStore,
+    client: &Client,
+    unit: Unit,
+    what: &str,
+) -> Result<(), CommandError> {
+    commit(store, unit).await?;
     if context.is_json() {
         return Ok(context
             .output
@@ -161,39 +199,5 @@ async fn known(store: &SqliteStore, id: &str) -> Result<Client, CommandError> {
     found.ok_or_else(|| {
         CommandError::no(format!("there is no client `{}`", id.escape_debug()))
             .hint("see `doorward client list`")
-    })
-}
-
-/// What a client says of itself, made safe for a terminal.
-fn client_text(text: Option<&str>, absent: &str) -> String {
-    text.map_or_else(|| absent.to_owned(), for_display)
-}
-
-const fn status(status: ClientStatus) -> &'static str {
-    match status {
-        ClientStatus::Approved => "approved",
-        ClientStatus::Pending => "pending",
-    }
-}
-
-fn shown(client: &Client) -> Value {
-    json!({
-        "client_id": client.id,
-        "status": client.status,
-        "origin": client.origin,
-        "metadata": client.metadata,
-        "created": client.created.to_string(),
-        "last_used": client.last_used.to_string(),
-    })
-}
-
-fn shown_grant(user: &str, grant: &Grant) -> Value {
-    json!({
-        "user": user,
-        "resource": grant.resource,
-        "redirect_host": grant.redirect_host,
-        "scopes": grant.scopes,
-        "created": grant.created.to_string(),
-        "updated": grant.updated.to_string(),
     })
 }

@@ -2,6 +2,9 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod data;
+pub(crate) mod explain;
+pub(crate) mod grant;
 mod health;
 pub(crate) mod key;
 pub(crate) mod user;
@@ -9,11 +12,12 @@ pub(crate) mod user;
 use std::sync::Arc;
 
 use doorward_records::Unit;
-use doorward_storage::{CommitError, DataFolder, LoadError, SqliteStore, Store as _};
+use doorward_storage::{CommitError, DataFolder, DataFolderError, LoadError, SqliteStore, Store as _};
 use doorward_types::random::SystemRandom;
-use doorward_types::time::{Clock as _, SystemClock, UnixTime};
+use doorward_types::time::UnixTime;
 
 use crate::cli::{Command, CommonArgs};
+use crate::clock;
 use crate::config::{Config, Environment};
 use crate::error::CommandError;
 use crate::output::{Format, Output};
@@ -47,15 +51,31 @@ impl Context {
     }
 
     /// Opens the data folder; makes it if there is none.
+    fn folder(&self) -> Result<DataFolder, CommandError> {
+        let folder = DataFolder::open_or_create(&self.config.data.value, &SystemRandom);
+        remembered(folder)
+    }
+
+    /// Opens the data folder; refuses if there is none.
+    fn existing_folder(&self) -> Result<DataFolder, CommandError> {
+        remembered(DataFolder::open(&self.config.data.value))
+    }
+
+    /// Opens the data folder; makes it if there is none.
     fn store(&self) -> Result<Arc<SqliteStore>, CommandError> {
-        let folder = DataFolder::open_or_create(&self.config.data.value, &SystemRandom)
-            .map_err(|error| CommandError::failed("the data folder cannot be used").because(&error))?;
-        Ok(folder.store())
+        Ok(self.folder()?.store())
     }
 
     fn is_json(&self) -> bool {
         self.output.format == Format::Json
     }
+}
+
+fn remembered(folder: Result<DataFolder, DataFolderError>) -> Result<DataFolder, CommandError> {
+    let folder =
+        folder.map_err(|error| CommandError::failed("the data folder cannot be used").because(&error))?;
+    clock::remember(folder.clock_mark());
+    Ok(folder)
 }
 
 /// Runs a command.
@@ -64,14 +84,18 @@ pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
         Command::Serve(args) => crate::serve::run(*args).await,
         Command::User { common, command } => user::run(command, &mut Context::new(&common)?).await,
         Command::Client { common, command } => client::run(command, &mut Context::new(&common)?).await,
+        Command::Grant { common, command } => grant::run(command, &mut Context::new(&common)?).await,
         Command::Key { common, command } => key::run(&command, &mut Context::new(&common)?).await,
+        Command::Explain { common, args } => explain::run(&args, &mut Context::new(&common)?),
+        Command::Data { common, command } => data::run(&command, &mut Context::new(&common)?).await,
         Command::Config { common, command } => config::run(&command, &common),
         Command::Health { common } => health::run(&mut Context::to_ask(&common)?).await,
     }
 }
 
+/// The present, which is not before what a server on the same data knew. To be asked after [`Context::store`].
 fn now() -> UnixTime {
-    SystemClock.now()
+    clock::present_for_command()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]

@@ -51,6 +51,11 @@ pub(crate) enum UserCommand {
         /// Whose
         name: String,
     },
+    /// End everything that is signed in with an account, browsers and apps; the account stays
+    Revoke {
+        /// Whose
+        name: String,
+    },
     /// Let an account in again; what it could use before stays revoked until it logs in again
     Enable {
         /// Whose
@@ -86,6 +91,7 @@ pub(crate) async fn run(command: UserCommand, context: &mut Context) -> Result<(
         UserCommand::List => list(context).await,
         UserCommand::Passwd { name, password_stdin } => passwd(context, &name, password_stdin).await,
         UserCommand::Disable { name } => disable(context, &name).await,
+        UserCommand::Revoke { name } => revoke(context, &name).await,
         UserCommand::Enable { name } => enable(context, &name).await,
         UserCommand::Remove { name } => remove(context, &name).await,
     }
@@ -147,7 +153,7 @@ async fn passwd(context: &mut Context, name: &str, password_stdin: bool) -> Resu
     told(
         context,
         &user,
-        "has a new password; every browser is signed out. Apps stay connected: `doorward user disable`, then `enable`, ends them",
+        "has a new password; every browser is signed out. Apps stay connected: `doorward user revoke` ends them",
         None,
     )
 }
@@ -161,6 +167,20 @@ async fn disable(context: &mut Context, name: &str) -> Result<(), CommandError> 
         context,
         &user,
         "disabled: no sign-in, no refresh, and calls end within seconds",
+        None,
+    )
+}
+
+/// The kill switch: who can still sign in starts from nothing.
+async fn revoke(context: &mut Context, name: &str) -> Result<(), CommandError> {
+    let store = context.store()?;
+    let user = known(&store, name).await?;
+    let unit = administer::revoke_user(&user, &lifetimes(&context.config), now());
+    commit(&store, unit).await?;
+    told(
+        context,
+        &user,
+        "everything that was signed in ends within seconds: every browser, every app. The account and its password stay",
         None,
     )
 }
@@ -270,7 +290,8 @@ fn told(context: &mut Context, user: &User, what: &str, link: Option<Link>) -> R
     Ok(())
 }
 
-async fn known(store: &SqliteStore, name: &str) -> Result<User, CommandError> {
+/// The account with this name.
+pub(super) async fn known(store: &SqliteStore, name: &str) -> Result<User, CommandError> {
     let found = store.user_by_name(name).await.map_err(unreadable)?;
     found.ok_or_else(|| {
         CommandError::no(format!("there is no user `{}`", name.escape_debug()))

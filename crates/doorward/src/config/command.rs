@@ -274,7 +274,8 @@ impl Config {
     /// What no command may read: the data folder, and the files that hold a key or a value meant for one command alone.
     pub(crate) fn hidden_from_commands(&self) -> Vec<PathBuf> {
         let key = self.tls.as_ref().map(|tls| tls.key.as_path());
-        let files = self.file.as_deref().into_iter().chain(key);
+        let secrets = self.secret_files.iter().map(PathBuf::as_path);
+        let files = self.file.as_deref().into_iter().chain(key).chain(secrets);
         std::iter::once(self.data.value.as_path())
             .chain(files)
             // A key that is renewed lies elsewhere, and its link leads there; the one in use is still a secret.

@@ -84,13 +84,17 @@ fn names_env(path: &str) -> bool {
 /// A line that sets a secret is shown up to the equals sign: error messages end up in logs and tickets.
 fn without_secret(line: &str) -> String {
     match line.split_once('=') {
-        Some((key, value))
-            if names_a_secret(key) && !value.trim_start_matches([' ', '"', '\'']).starts_with("env:") =>
-        {
+        Some((key, value)) if names_a_secret(key) && !is_reference(value) => {
             format!("{key}= …")
         }
         _ => line.into(),
     }
+}
+
+/// Whether a value says where a secret is and not what it is.
+fn is_reference(value: &str) -> bool {
+    let value = value.trim_start_matches([' ', '"', '\'']);
+    value.starts_with("env:") || value.starts_with("file:")
 }
 
 fn names_a_secret(key: &str) -> bool {

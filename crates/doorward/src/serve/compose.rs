@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
 use doorward_authorization_server::settings::{
     Lifetimes, ListedClient, RegistrationMode, RegistrationPolicy, Settings,
 };
@@ -16,7 +15,7 @@ use doorward_process::{Confinement, Supervisor};
 use doorward_recorder::{self as recorder, Recorder};
 use doorward_resource_server::{FirstSeen, JwtVerifier, JwtVerifierSettings, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
-use doorward_storage::{CommitError, DataFolder, Store};
+use doorward_storage::{DataFolder, Store};
 use doorward_types::id::{ServerName, Tenant};
 use doorward_types::url::{Issuer, ResourceUri};
 use doorward_web::{PasswordPool, Throttles, WebParts, WebState};

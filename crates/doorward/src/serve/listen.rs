@@ -185,7 +185,11 @@ impl Door {
         let live = self.live.load();
         // A proxy of ours speaks for everybody, as one on loopback does.
         let is_proxy = live.trusted_proxies.trusts(peer.ip());
-        let counted = if is_proxy { Ipv4Addr::LOCALHOST.into() } else { peer.ip() };
+        let counted = if is_proxy {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            peer.ip()
+        };
         let place = match self.admission.admit(counted, live.caps) {
             Ok(place) => place,
             Err(refused) => {

@@ -11,7 +11,8 @@ use crate::error::CommandError;
 /// The certificate authorities that are believed: the public ones, and those of `[outbound]`.
 pub(crate) fn roots(config: &Config) -> Result<TlsRoots, CommandError> {
     let Some(path) = &config.outbound_certificates else {
-        return TlsRoots::new(&[]).map_err(|error| CommandError::failed("TLS cannot be used").because(&error));
+        return TlsRoots::new(&[])
+            .map_err(|error| CommandError::failed("TLS cannot be used").because(&error));
     };
     let unusable = |error: &dyn std::error::Error| {
         CommandError::usage(format!(

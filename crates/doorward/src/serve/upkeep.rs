@@ -30,7 +30,7 @@ pub(crate) async fn run(upkeep: Upkeep, mut stop: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stop.wait_for(|stopped| *stopped) => return,
         }
-        let now = upkeep.clock.now();
+        let now = upkeep.clock.certain();
         upkeep.revocations.prune(now);
         match upkeep
             .store

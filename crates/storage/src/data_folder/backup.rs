@@ -40,7 +40,7 @@ impl DataFolder {
     }
 
     fn copy_to(&self, partial: &Path, key: Option<&MasterKey>, now: UnixTime) -> Result<(), OpenError> {
-        let source = open::reader_that_waits(&self.path.join(DATABASE))?;
+        let source = open::copier(&self.path.join(DATABASE))?;
         let target = partial
             .to_str()
             .ok_or(OpenError::Failed("its name is not text"))?;

@@ -55,6 +55,22 @@ pub fn restore(
     files::make_folder(path)?;
     let _alone = in_use::alone(path)?;
     let _lock = files::lock(path)?;
+    files::remove_left_overs(path, &[NEW_DATABASE])?;
+    let restored = replace(path, file, key, now, random);
+    if restored.is_err() {
+        // It may hold a master key.
+        files::remove_left_overs(path, &[NEW_DATABASE])?;
+    }
+    restored
+}
+
+fn replace(
+    path: &Path,
+    file: &Path,
+    key: Option<MasterKey>,
+    now: UnixTime,
+    random: &dyn Random,
+) -> Result<Restored, DataFolderError> {
     let mut restored = Restored {
         taken: None,
         users: 0,
@@ -64,7 +80,6 @@ pub fn restore(
     };
     let has_database = files::is_file(&path.join(DATABASE))?;
     let has_key = files::is_file(&path.join(KEY))?;
-    files::remove_left_overs(path, &[NEW_DATABASE])?;
     let new_database = path.join(NEW_DATABASE);
     files::copy_new(file, &new_database)?;
     let of_backup = |why| DataFolderError::Backup {
@@ -113,6 +128,8 @@ fn rewrite(
     restored: &mut Restored,
 ) -> Result<bool, OpenError> {
     let mut connection = open::ready_writer(connection)?;
+    // What is deleted is overwritten: the master key that a backup may hold does not stay in a free page.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     let attached = match present {
         Some(present) => attach(&connection, present)?,
         None => false,

@@ -147,11 +147,9 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// The same for one who has the time to wait for another process.
-pub(crate) fn reader_that_waits(path: &Path) -> Result<Connection, OpenError> {
-    let connection = reader(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
+/// A connection to copy from (`VACUUM INTO` counts as a write, although it leaves this database as it is).
+pub(crate) fn copier(path: &Path) -> Result<Connection, OpenError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
