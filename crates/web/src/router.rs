@@ -58,6 +58,7 @@ fn pages(state: &WebState) -> Router<WebState> {
         .route("/security/passkeys", post(security::add_passkey))
         .route("/security/passkeys/remove", post(security::remove_passkey))
         .route("/setup", get(setup::get).post(setup::post))
+        .route("/setup/passkey", post(setup::post_passkey))
         .route("/static/{name}", get(static_file))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))

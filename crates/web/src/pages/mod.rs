@@ -13,6 +13,7 @@ pub(crate) mod logout;
 pub(crate) mod message;
 pub(crate) mod next;
 mod resume;
+pub(crate) mod security;
 pub(crate) mod setup;
 
 use askama::Template;
