@@ -8,6 +8,8 @@
 pub mod browser;
 pub mod canary;
 pub mod command;
+pub mod dns;
+pub mod documents;
 mod disk;
 pub mod everything;
 pub mod forge;
@@ -19,6 +21,7 @@ pub mod leak;
 pub mod mcp;
 pub mod measure;
 pub mod multiplex;
+pub mod namespace;
 pub mod oauth;
 pub mod port;
 pub mod raw;
