@@ -46,8 +46,10 @@ pub enum Credential {
     /// Not at all: a public client.
     #[default]
     None,
-    /// With the secret of this digest.
+    /// With the secret of this digest, in a header.
     Secret(Digest),
+    /// With the secret of this digest, in the body: as MCP's client-credentials extension has it.
+    SecretInBody(Digest),
     /// With a key of this JWK set.
     Keys(Value),
     /// With a key of the set at this address.
@@ -98,7 +100,9 @@ pub enum DefinitionProblem {
     #[error("authorization_code needs a redirect URI")]
     NoRedirect,
     /// Neither a grant nor introspection.
-    #[error("this client could do nothing: give it a redirect URI, client_credentials, or a server to introspect for")]
+    #[error(
+        "this client could do nothing: give it a redirect URI, client_credentials, or a server to introspect for"
+    )]
     Nothing,
     /// Something that only a client can have that proves who it is.
     #[error("{0} needs a client that authenticates: give it a secret, jwks or jwks_uri")]
@@ -122,7 +126,11 @@ pub fn judge(
     custom_schemes: &[String],
 ) -> Result<Client, DefinitionProblem> {
     check_id(&definition.id)?;
-    if definition.name.as_ref().is_some_and(|name| name.chars().count() > 200) {
+    if definition
+        .name
+        .as_ref()
+        .is_some_and(|name| name.chars().count() > 200)
+    {
         return Err(DefinitionProblem::Name);
     }
     if definition.redirect_uris.len() > MAX_REDIRECT_URIS {
@@ -150,7 +158,10 @@ pub fn judge(
         return Err(DefinitionProblem::Nothing);
     }
     let scope = definition.scope.clone().filter(|scope| !scope.is_empty());
-    if scope.as_ref().is_some_and(|scope| scope.parse::<ScopeSet>().is_err()) {
+    if scope
+        .as_ref()
+        .is_some_and(|scope| scope.parse::<ScopeSet>().is_err())
+    {
         return Err(DefinitionProblem::Scope);
     }
     let response_types = registered("authorization_code").then(|| "code".to_owned());
@@ -180,6 +191,7 @@ fn credential(credential: &Credential) -> Result<Proof, KeyProblem> {
     Ok(match credential {
         Credential::None => ("none", None, None, None),
         Credential::Secret(digest) => ("client_secret_basic", Some(*digest), None, None),
+        Credential::SecretInBody(digest) => ("client_secret_post", Some(*digest), None, None),
         Credential::Keys(keys) => ("private_key_jwt", None, Some(key_set(keys)?), None),
         Credential::KeysAt(uri) => ("private_key_jwt", None, None, Some(key_address(uri)?)),
     })
@@ -190,7 +202,11 @@ fn check_id(id: &str) -> Result<(), DefinitionProblem> {
     let plain = !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(good);
     // A client's tokens carry its id as `sub`, where a person's carry a UUID (RFC 9068 §5).
     let mistaken = id.starts_with("dcr_") || id.starts_with("dcc_") || id.parse::<UserId>().is_ok();
-    if plain && !mistaken { Ok(()) } else { Err(DefinitionProblem::Id) }
+    if plain && !mistaken {
+        Ok(())
+    } else {
+        Err(DefinitionProblem::Id)
+    }
 }
 
 fn grant_types(definition: &Definition) -> Result<Vec<String>, DefinitionProblem> {
@@ -201,7 +217,9 @@ fn grant_types(definition: &Definition) -> Result<Vec<String>, DefinitionProblem
     if !asked.iter().all(|grant| GRANT_TYPES.contains(&grant.as_str())) {
         return Err(DefinitionProblem::GrantType);
     }
-    let known = GRANT_TYPES.into_iter().filter(|known| asked.iter().any(|grant| grant == known));
+    let known = GRANT_TYPES
+        .into_iter()
+        .filter(|known| asked.iter().any(|grant| grant == known));
     let known: Vec<String> = known.map(str::to_owned).collect();
     if known.iter().map(String::as_str).eq(["refresh_token"]) {
         return Err(DefinitionProblem::GrantType);
@@ -291,7 +309,9 @@ pub fn revoke(client: &Client, grants: &[Grant], lifetimes: &Lifetimes, now: Uni
     let unit = Unit::default().given(Precondition::ClientExists(client.id.clone()));
     let unit = end(unit, client, lifetimes, now);
     // With them go the codes that nobody has redeemed yet.
-    grants.iter().fold(unit, |unit, grant| unit.then(Write::DeleteGrant(grant.id)))
+    grants
+        .iter()
+        .fold(unit, |unit, grant| unit.then(Write::DeleteGrant(grant.id)))
 }
 
 /// Removes a client with every consent it was given. If it registers again it starts from nothing.
@@ -364,7 +384,11 @@ pub fn configure(
             changes.switched_off.push(known.id.clone());
         }
         let next = Client {
-            status: if switched_off { ClientStatus::Disabled } else { ClientStatus::Approved },
+            status: if switched_off {
+                ClientStatus::Disabled
+            } else {
+                ClientStatus::Approved
+            },
             created: known.created,
             last_used: known.last_used,
             approved: known.approved.or(Some(now)),

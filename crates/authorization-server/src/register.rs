@@ -195,7 +195,7 @@ pub fn parse(
         }
         RegistrationMode::KnownHosts | RegistrationMode::Open => {}
     }
-    let judged = metadata::judge(policy, read(body)?, None)?;
+    let judged = metadata::judge(settings, read(body)?, None)?;
     let public = judged.metadata.token_endpoint_auth_method == "none";
     Ok(Registration {
         id: public.then(|| content_id(&settings.tenant, &judged.metadata)),

@@ -201,8 +201,6 @@ pub struct RegistrationPolicy {
     /// [`RegistrationMode::Token`] with a secret too. Elsewhere a secret would go to every client whose library
     /// names `client_secret_post` without being asked, and every one of its logins would be a new client.
     pub confidential: Option<bool>,
-    /// Whether clients can have the device grant (RFC 8628).
-    pub device_grant: bool,
     /// Clients that everybody may know of: the home page shows their ids.
     pub listed: Vec<ListedClient>,
 }
@@ -230,7 +228,6 @@ impl RegistrationPolicy {
             per_address_time: Duration::from_mins(10),
             initial_token: None,
             confidential: None,
-            device_grant: false,
             listed: Vec::new(),
         }
     }

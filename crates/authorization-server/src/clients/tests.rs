@@ -30,14 +30,21 @@ fn tables(clients: &[Client]) -> Tables {
 
 fn feed(tables: &Tables) -> Vec<Revoked> {
     let entries = tables.revocations_after(0).0;
-    assert!(entries.iter().all(|entry| entry.expires >= NOW.plus(KEPT_AT_LEAST)));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.expires >= NOW.plus(KEPT_AT_LEAST))
+    );
     entries.into_iter().map(|entry| entry.revoked).collect()
 }
 
 #[test]
 fn r17_a_definition_becomes_a_client() {
     let client = judge(&app("ide"), ClientOrigin::Operator, &[]).unwrap();
-    assert_eq!(client.metadata.grant_types, ["authorization_code", "refresh_token"]);
+    assert_eq!(
+        client.metadata.grant_types,
+        ["authorization_code", "refresh_token"]
+    );
     assert_eq!(client.metadata.token_endpoint_auth_method, "none");
     assert_eq!((client.servers, client.secret), (None, None));
 
@@ -61,8 +68,23 @@ fn r17_a_definition_becomes_a_client() {
 fn r17_definitions_that_could_be_mistaken_or_do_nothing_are_refused() {
     let uuid = "0198c0de-0000-7000-8000-000000000000";
     let long = "a".repeat(MAX_ID + 1);
-    for id in ["", "a b", "client:x", "https://c.test/x", "dcr_x", "dcc_x", "\u{e4}", "a/b", uuid, &long] {
-        assert_eq!(judge(&app(id), ClientOrigin::Operator, &[]).unwrap_err(), DefinitionProblem::Id, "{id}");
+    for id in [
+        "",
+        "a b",
+        "client:x",
+        "https://c.test/x",
+        "dcr_x",
+        "dcc_x",
+        "\u{e4}",
+        "a/b",
+        uuid,
+        &long,
+    ] {
+        assert_eq!(
+            judge(&app(id), ClientOrigin::Operator, &[]).unwrap_err(),
+            DefinitionProblem::Id,
+            "{id}"
+        );
     }
     let with = |change: &dyn Fn(&mut Definition)| {
         let mut definition = app("c");
@@ -75,14 +97,26 @@ fn r17_definitions_that_could_be_mistaken_or_do_nothing_are_refused() {
         DefinitionProblem::Redirect(_)
     ));
     assert_eq!(with(&|d| d.redirect_uris.clear()), DefinitionProblem::Nothing);
-    assert_eq!(with(&|d| d.grant_types = grants(&["password"])), DefinitionProblem::GrantType);
-    assert_eq!(with(&|d| d.grant_types = grants(&["refresh_token"])), DefinitionProblem::GrantType);
+    assert_eq!(
+        with(&|d| d.grant_types = grants(&["password"])),
+        DefinitionProblem::GrantType
+    );
+    assert_eq!(
+        with(&|d| d.grant_types = grants(&["refresh_token"])),
+        DefinitionProblem::GrantType
+    );
     assert_eq!(
         with(&|d| d.grant_types = grants(&["client_credentials"])),
         DefinitionProblem::Public("client_credentials")
     );
-    assert_eq!(with(&|d| d.introspects = vec!["files".into()]), DefinitionProblem::Public("introspection"));
-    assert_eq!(with(&|d| d.scope = Some("a  \"b".into())), DefinitionProblem::Scope);
+    assert_eq!(
+        with(&|d| d.introspects = vec!["files".into()]),
+        DefinitionProblem::Public("introspection")
+    );
+    assert_eq!(
+        with(&|d| d.scope = Some("a  \"b".into())),
+        DefinitionProblem::Scope
+    );
     assert_eq!(
         with(&|d| d.credential = Credential::KeysAt("http://c.test/jwks".into())),
         KeyProblem::Address.into()
@@ -113,8 +147,12 @@ fn r17_an_approved_client_is_never_forgotten() {
     tables.apply(&approve(&client, NOW)).unwrap();
     assert!(tables.apply(&approve(&client, NOW)).is_err(), "it changed since");
     let years = NOW.plus(Duration::from_hours(24 * 365 * 3));
-    tables.apply(&crate::sweep::unit(&Lifetimes::default(), years)).unwrap();
-    let kept = tables.client(&client.id).expect("still there after three unused years");
+    tables
+        .apply(&crate::sweep::unit(&Lifetimes::default(), years))
+        .unwrap();
+    let kept = tables
+        .client(&client.id)
+        .expect("still there after three unused years");
     assert_eq!(kept.status, ClientStatus::Approved);
 }
 
@@ -122,11 +160,15 @@ fn r17_an_approved_client_is_never_forgotten() {
 fn r35_rt_06_switching_off_ends_what_is_out_and_lasts() {
     let client = fixture::client(&["http://127.0.0.1/cb"]);
     let mut tables = tables(std::slice::from_ref(&client));
-    tables.apply(&disable(&client, &Lifetimes::default(), NOW)).unwrap();
+    tables
+        .apply(&disable(&client, &Lifetimes::default(), NOW))
+        .unwrap();
     assert_eq!(tables.client(&client.id).unwrap().status, ClientStatus::Disabled);
     assert_eq!(feed(&tables), [Revoked::Client(client.id.clone())]);
     let years = NOW.plus(Duration::from_hours(24 * 365 * 3));
-    tables.apply(&crate::sweep::unit(&Lifetimes::default(), years)).unwrap();
+    tables
+        .apply(&crate::sweep::unit(&Lifetimes::default(), years))
+        .unwrap();
     let disabled = tables.client(&client.id).expect("the memory is the point");
     tables.apply(&enable(&disabled, years)).unwrap();
     assert_eq!(tables.client(&client.id).unwrap().status, ClientStatus::Approved);
@@ -136,7 +178,9 @@ fn r35_rt_06_switching_off_ends_what_is_out_and_lasts() {
 fn rt_06_removing_and_revoking_tell_the_feed() {
     let client = fixture::client(&["http://127.0.0.1/cb"]);
     let mut tables = tables(std::slice::from_ref(&client));
-    tables.apply(&revoke(&client, &[], &Lifetimes::default(), NOW)).unwrap();
+    tables
+        .apply(&revoke(&client, &[], &Lifetimes::default(), NOW))
+        .unwrap();
     assert_eq!(tables.client(&client.id), Some(client.clone()), "it stays");
     let unit = remove(&client, &Lifetimes::default(), NOW);
     tables.apply(&unit).unwrap();
@@ -149,13 +193,24 @@ fn rt_06_removing_and_revoking_tell_the_feed() {
 #[test]
 fn r17_a_secret_is_replaced_at_once() {
     let random = CountingRandom::default();
-    let client = judge(&Definition { credential: secret(), ..app("c") }, ClientOrigin::Operator, &[]).unwrap();
+    let client = judge(
+        &Definition {
+            credential: secret(),
+            ..app("c")
+        },
+        ClientOrigin::Operator,
+        &[],
+    )
+    .unwrap();
     let mut tables = tables(std::slice::from_ref(&client));
     let (told, unit) = rotate_secret(&client, &random).unwrap();
     tables.apply(&unit).unwrap();
     assert_eq!(tables.client(&client.id).unwrap().secret, Some(told.digest()));
     assert_ne!(client.secret, Some(told.digest()));
-    assert_eq!(rotate_secret(&fixture::client(&["http://localhost/cb"]), &random), None);
+    assert_eq!(
+        rotate_secret(&fixture::client(&["http://localhost/cb"]), &random),
+        None
+    );
 }
 
 /// What the file says is what there is: each step is a file, and what the client is after it.
@@ -170,7 +225,13 @@ fn r17_r35_clients_of_the_file_follow_it_but_not_out_of_the_kill_switch() {
         for unit in &changes.units {
             tables.apply(unit).unwrap();
         }
-        let again = configure(&tables.clients(), file.iter().map(configured).collect(), &lifetimes, NOW).unwrap();
+        let again = configure(
+            &tables.clients(),
+            file.iter().map(configured).collect(),
+            &lifetimes,
+            NOW,
+        )
+        .unwrap();
         assert_eq!(again.units, [], "the same file changes nothing");
         (changes.switched_off.len(), changes.withdrawn.len())
     };
@@ -178,10 +239,17 @@ fn r17_r35_clients_of_the_file_follow_it_but_not_out_of_the_kill_switch() {
 
     assert_eq!(read(&mut tables, &[app("ide")]), (0, 0));
     assert_eq!(status(&tables), ClientStatus::Approved);
-    let renamed = Definition { name: Some("IDE".into()), credential: secret(), ..app("ide") };
+    let renamed = Definition {
+        name: Some("IDE".into()),
+        credential: secret(),
+        ..app("ide")
+    };
     read(&mut tables, &[renamed]);
     let row = tables.client(&id).unwrap();
-    assert_eq!((row.metadata.client_name.as_deref(), row.secret.is_some()), (Some("IDE"), true));
+    assert_eq!(
+        (row.metadata.client_name.as_deref(), row.secret.is_some()),
+        (Some("IDE"), true)
+    );
     assert_eq!(feed(&tables), []);
 
     assert_eq!(read(&mut tables, &[]), (0, 1));
@@ -189,14 +257,22 @@ fn r17_r35_clients_of_the_file_follow_it_but_not_out_of_the_kill_switch() {
     assert_eq!(feed(&tables), [Revoked::Client(id.clone())]);
     assert!(is_withdrawn(&tables.client(&id).unwrap()));
     assert_eq!(read(&mut tables, &[app("ide")]), (0, 0));
-    assert_eq!(status(&tables), ClientStatus::Approved, "back in the file, back in use");
+    assert_eq!(
+        status(&tables),
+        ClientStatus::Approved,
+        "back in the file, back in use"
+    );
 
     let switch_off = |tables: &mut Tables| {
         let unit = disable(&tables.client(&id).unwrap(), &lifetimes, NOW);
         tables.apply(&unit).unwrap();
     };
     switch_off(&mut tables);
-    assert_eq!(read(&mut tables, &[app("ide")]), (1, 0), "a start does not undo the kill switch");
+    assert_eq!(
+        read(&mut tables, &[app("ide")]),
+        (1, 0),
+        "a start does not undo the kill switch"
+    );
     assert_eq!(status(&tables), ClientStatus::Disabled);
     read(&mut tables, &[]);
     assert_eq!(read(&mut tables, &[app("ide")]), (1, 0), "nor does a way round");
@@ -208,13 +284,22 @@ fn r17_r35_clients_of_the_file_follow_it_but_not_out_of_the_kill_switch() {
 
     read(&mut tables, &[]);
     switch_off(&mut tables);
-    assert_eq!(read(&mut tables, &[app("ide")]), (1, 0), "switched off while it was out of the file");
+    assert_eq!(
+        read(&mut tables, &[app("ide")]),
+        (1, 0),
+        "switched off while it was out of the file"
+    );
     assert_eq!(status(&tables), ClientStatus::Disabled);
 }
 
 #[test]
 fn r17_the_file_takes_no_client_of_another_origin_over() {
     let operators = judge(&app("ide"), ClientOrigin::Operator, &[]).unwrap();
-    let refused = configure(&[operators], vec![configured(&app("ide"))], &Lifetimes::default(), NOW);
+    let refused = configure(
+        &[operators],
+        vec![configured(&app("ide"))],
+        &Lifetimes::default(),
+        NOW,
+    );
     assert_eq!(refused.unwrap_err(), IdTaken(ClientId::new("ide")));
 }

@@ -151,7 +151,7 @@ pub fn replace(
         return Err(ManagementRefusal::Secret);
     }
     let method = client.metadata.token_endpoint_auth_method.as_str();
-    let judged = judge(&settings.registration, request, Some(method))?;
+    let judged = judge(settings, request, Some(method))?;
     let status = match judged.status {
         ClientStatus::Pending
             if client.status == ClientStatus::Approved && asks_no_more(&judged.metadata, client) =>

@@ -8,7 +8,7 @@ use doorward_types::scope::ScopeSet;
 use serde_json::Value;
 
 use super::{MAX_REDIRECT_URIS, RegistrationRefusal};
-use crate::settings::{RegistrationMode, RegistrationPolicy};
+use crate::settings::{Grants, RegistrationMode, RegistrationPolicy, Settings};
 
 /// The longest other text of a client, in bytes.
 const MAX_TEXT: usize = 1000;
@@ -33,10 +33,11 @@ pub(super) struct Judged {
 
 /// Judges a request. `existing` is the authentication method of the registration that it replaces, if any.
 pub(super) fn judge(
-    policy: &RegistrationPolicy,
+    settings: &Settings,
     request: RegistrationRequest,
     existing: Option<&str>,
 ) -> Result<Judged, RegistrationRefusal> {
+    let policy = &settings.registration;
     let sent = request.redirect_uris.clone().unwrap_or_default();
     if sent.len() > MAX_REDIRECT_URIS {
         return Err(RegistrationRefusal::RedirectCount);
@@ -45,7 +46,7 @@ pub(super) fn judge(
         .iter()
         .map(|uri| RedirectUri::parse(uri, &policy.custom_schemes))
         .collect::<Result<_, _>>()?;
-    let metadata = metadata(policy, request, &redirects, existing)?;
+    let metadata = metadata(settings, request, &redirects, existing)?;
     Ok(Judged {
         status: status(policy, &metadata, &redirects),
         metadata,
@@ -54,13 +55,17 @@ pub(super) fn judge(
 }
 
 fn metadata(
-    policy: &RegistrationPolicy,
+    settings: &Settings,
     request: RegistrationRequest,
     redirects: &[RedirectUri],
     existing: Option<&str>,
 ) -> Result<ClientMetadata, RegistrationRefusal> {
-    let method = method(policy, request.token_endpoint_auth_method.as_deref(), existing)?;
-    let grant_types = grant_types(policy, request.grant_types.as_deref(), method)?;
+    let method = method(
+        &settings.registration,
+        request.token_endpoint_auth_method.as_deref(),
+        existing,
+    )?;
+    let grant_types = grant_types(settings.grants, request.grant_types.as_deref(), method)?;
     let with_code = grant_types.iter().any(|grant| grant == "authorization_code");
     let asks_for_code = |types: &Vec<String>| types.iter().any(|kind| kind == "code");
     if with_code && !request.response_types.as_ref().is_none_or(asks_for_code) {
@@ -127,7 +132,7 @@ fn method(
 
 /// The grants among the asked ones that this client can have.
 fn grant_types(
-    policy: &RegistrationPolicy,
+    on: Grants,
     asked: Option<&[String]>,
     method: &str,
 ) -> Result<Vec<String>, RegistrationRefusal> {
@@ -138,9 +143,9 @@ fn grant_types(
         .into_iter()
         .filter(|grant| asked.iter().any(|asked| asked == grant))
         // A token for whoever knows a public id would be a token for everybody (RFC 6749 §4.4).
-        .filter(|grant| *grant != CLIENT_CREDENTIALS || method != "none")
+        .filter(|grant| *grant != CLIENT_CREDENTIALS || (on.client_credentials && method != "none"))
         // Clients list it on the off chance: the id of one that did must not depend on it while it is off.
-        .filter(|grant| *grant != DEVICE || policy.device_grant)
+        .filter(|grant| *grant != DEVICE || on.device)
         .map(str::to_owned)
         .collect();
     // A refresh token needs another grant to come from.

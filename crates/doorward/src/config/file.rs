@@ -278,6 +278,10 @@ pub(crate) struct ClientFile {
     /// Its secret: `file:PATH`, `env:NAME`, or the secret itself; at least 32 characters.
     #[serde(default)]
     pub(crate) secret: Option<SecretFile>,
+    /// It sends the secret in the body (`client_secret_post`) and not in a header (`client_secret_basic`). Default:
+    /// `false`.
+    #[serde(default)]
+    pub(crate) secret_in_body: bool,
     /// A file with its public keys, a JWK set; relative to the folder of this file. It then authenticates with
     /// `private_key_jwt`.
     #[serde(default)]

@@ -121,6 +121,7 @@ impl Config {
             line("redirect_uris", json!(client.redirect_uris));
             line("grant_types", json!(client.grant_types));
             line("secret", json!(client.secret.as_ref().map(SecretFile::shown)));
+            line("secret_in_body", json!(client.secret_in_body));
             line("jwks", json!(client.jwks));
             line("jwks_uri", json!(client.jwks_uri));
             line("scopes", json!(client.scopes));

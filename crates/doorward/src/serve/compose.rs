@@ -430,7 +430,6 @@ pub(crate) fn registration(config: &Config) -> RegistrationPolicy {
         initial_token: config.initial_token,
         confidential: ours.confidential,
         listed: listed.collect(),
-        device_grant: config.grants().device,
         ..defaults
     }
 }
