@@ -303,4 +303,45 @@ mod tests {
             assert!(host.chars().all(plain) && host.contains('.'), "{host}");
         }
     }
+
+    #[test]
+    fn r17_each_shipped_host_names_where_its_vendor_says_so() {
+        let text = include_str!("../data/known_redirect_hosts.txt");
+        let mut source = None;
+        for line in text.lines() {
+            match line.strip_prefix("# source: ") {
+                Some(url) => source = Some(url),
+                None if line.is_empty() => source = None,
+                None if line.starts_with('#') => {}
+                None => assert!(source.is_some_and(|url| url.starts_with("https://")), "{line}"),
+            }
+        }
+    }
+
+    #[test]
+    fn r17_the_redirects_of_clients_that_many_people_use_need_no_hand() {
+        use doorward_oauth::redirect::{RedirectKind, RedirectUri};
+        let policy = RegistrationPolicy::default();
+        for uri in [
+            "https://claude.ai/api/mcp/auth_callback",
+            "https://claude.com/api/mcp/auth_callback",
+            "https://chatgpt.com/connector_platform_oauth_redirect",
+            "https://chatgpt.com/connector/oauth/abc123",
+            "https://vscode.dev/redirect",
+            "https://insiders.vscode.dev/redirect",
+            "http://127.0.0.1:33418",
+            "http://127.0.0.1:33418/",
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "cursor://anysphere.cursor-retrieval/oauth/user-test/callback",
+            "https://www.cursor.com/agents/mcp/oauth/callback",
+            "http://localhost:8787/callback",
+        ] {
+            let parsed = RedirectUri::parse(uri, &policy.custom_schemes).unwrap();
+            let known = match parsed.kind() {
+                RedirectKind::Web(host) => policy.known_hosts.contains(host),
+                RedirectKind::Loopback | RedirectKind::CustomScheme(_) => true,
+            };
+            assert!(known, "{uri}");
+        }
+    }
 }

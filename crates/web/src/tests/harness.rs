@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
+use doorward_authorization_server::client_metadata::DocumentPolicy;
 use doorward_authorization_server::keys;
 use doorward_authorization_server::password;
 use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
@@ -27,6 +28,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+use super::documents::Sites;
 use crate::{PasswordPool, Throttles, WebParts, WebState, router};
 
 pub(super) const PASSWORD: &str = "correct horse battery";
@@ -40,6 +42,7 @@ pub(super) struct Site {
     pub(super) store: Arc<MemoryStore>,
     pub(super) clock: Arc<FixedClock>,
     pub(super) origin: String,
+    pub(super) fetch: Arc<Sites>,
 }
 
 /// What a test varies.
@@ -111,6 +114,7 @@ impl Site {
         let public_url: url::Url = setup.issuer.parse().unwrap();
         let clock = Arc::new(FixedClock::new(NOW));
         let recorder = Recorder::without_file(Arc::clone(&clock) as Arc<_>, Arc::clone(&random) as Arc<_>);
+        let fetch = Arc::new(Sites::default());
         let state = WebState::new(WebParts {
             settings,
             public_url: public_url.clone(),
@@ -121,6 +125,7 @@ impl Site {
             clock: Arc::clone(&clock) as Arc<_>,
             random,
             passwords: PasswordPool::new(2, 8),
+            fetch: Arc::clone(&fetch) as Arc<_>,
             recorder,
             throttles: Throttles::new(&(Arc::clone(&clock) as Arc<_>)),
         });
@@ -129,6 +134,7 @@ impl Site {
             store,
             clock,
             origin: public_url.origin().ascii_serialization(),
+            fetch,
         }
     }
 

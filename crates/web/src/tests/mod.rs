@@ -1,5 +1,7 @@
+mod account;
 mod authorize;
 mod contended;
+mod documents;
 mod flow;
 mod forms;
 mod harness;
