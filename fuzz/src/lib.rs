@@ -3,7 +3,9 @@
 pub mod envelope;
 pub mod framing;
 pub mod headers;
+pub mod registration;
 pub mod sse;
+pub mod user_code;
 
 #[path = "../../testkit/src/upstream/readings.rs"]
 mod readings;

@@ -49,3 +49,13 @@ fn event_streams_are_read_the_same_wherever_they_are_split() {
 fn lines_of_a_process_keep_everything_but_the_identifiers() {
     replay("framing", targets::framing::check);
 }
+
+#[test]
+fn ex_06_what_is_typed_as_a_code_is_one_code_or_none() {
+    replay("user_code", targets::user_code::check);
+}
+
+#[test]
+fn rg_01_rg_05_registrations_that_are_accepted_are_safe() {
+    replay("registration", targets::registration::check);
+}
