@@ -106,6 +106,12 @@ pub(crate) fn program() -> PathBuf {
     node_of(&packages())
 }
 
+/// The text of a file of an installed package.
+pub(crate) fn file(path: &str) -> String {
+    let file = packages().join(path);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
 /// The version of an installed package.
 pub(crate) fn version(package: &str) -> String {
     let file = packages().join(package).join("package.json");
