@@ -1,5 +1,7 @@
 //! `doorward user …`: local accounts.
 
+mod change;
+
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -38,6 +40,27 @@ pub(crate) enum UserCommand {
     },
     /// List the accounts
     List,
+    /// Show one account: groups, how it signs in, where it is signed in, what is connected
+    Show {
+        /// Whose
+        name: String,
+    },
+    /// Put an account into groups, or take it out of them; takes effect at once, for tokens that are out there too
+    Groups {
+        /// Whose
+        name: String,
+        /// A group to be in; may be repeated
+        #[arg(long = "add", value_name = "G")]
+        add: Vec<String>,
+        /// A group to be in no longer; may be repeated
+        #[arg(long = "remove", value_name = "G")]
+        remove: Vec<String>,
+    },
+    /// Take away authenticator app, recovery codes and passkeys of somebody who lost them
+    ResetSecondFactor {
+        /// Whose
+        name: String,
+    },
     /// Set a password, or print a one-time link to set it
     Passwd {
         /// Whose
@@ -89,6 +112,9 @@ pub(crate) async fn run(command: UserCommand, context: &mut Context) -> Result<(
             add(context, new, password_stdin).await
         }
         UserCommand::List => list(context).await,
+        UserCommand::Show { name } => change::show(context, &name).await,
+        UserCommand::Groups { name, add, remove } => change::groups(context, &name, &add, &remove).await,
+        UserCommand::ResetSecondFactor { name } => change::reset_second_factor(context, &name).await,
         UserCommand::Passwd { name, password_stdin } => passwd(context, &name, password_stdin).await,
         UserCommand::Disable { name } => disable(context, &name).await,
         UserCommand::Revoke { name } => revoke(context, &name).await,
@@ -103,13 +129,7 @@ async fn add(context: &mut Context, mut new: NewUser, password_stdin: bool) -> R
             .because(&problem)
             .hint("use up to 64 lower-case letters, digits, `.`, `_`, `-`, `+` and `@`, beginning with a letter or digit")
     })?;
-    for group in &new.groups {
-        administer::check_group(group).map_err(|problem| {
-            CommandError::usage(format!("`{}` cannot be a group", group.escape_debug()))
-                .because(&problem)
-                .hint("use up to 64 letters, digits, `.`, `_`, `-`, `+`, `@` and `/`, beginning with a letter or digit")
-        })?;
-    }
+    change::check_groups(&new.groups)?;
     if password_stdin {
         new.password_hash = Some(hashed(password_from_stdin(&new.username)?).await?);
     }
