@@ -300,6 +300,10 @@ impl JwtVerifier {
         if is_expired(verified.principal.expires(), now) {
             return Err(TokenRefusal::Expired);
         }
+        // It was minted under a clock that turned out to be ahead (FT-10).
+        if verified.principal.issued() > now.plus(LEEWAY) {
+            return Err(TokenRefusal::NotYetValid);
+        }
         // Read before asking, see `Revocations::generation`.
         let generation = self.settings.revocations.generation();
         if !verified.was_judged_under(generation) {
