@@ -1,5 +1,7 @@
 //! RG: dynamic registration.
 
+use std::time::{Duration, Instant};
+
 use doorward_testkit::canary::Canary;
 use doorward_testkit::http::Destination;
 use doorward_testkit::oauth::{OAuthClient, Pkce};
@@ -292,4 +294,104 @@ async fn on_a_public_server_unknown_redirect_hosts_wait_for_approval() {
     assert_eq!(site.get(&url).send().await.status, 200);
     let tokens = unknown.login("alice", PASSWORD, "https://gw.test/mcp").await;
     assert_eq!(tokens.claims()["iss"], "https://gw.test");
+}
+
+/// So many different registrations within a minute: the catalogue's number with `--full`.
+fn flood() -> usize {
+    if std::env::var_os("DOORWARD_FULL").is_some() {
+        20_000
+    } else {
+        400
+    }
+}
+
+/// Registers as if from `address`, through a proxy that is believed.
+async fn register_from(doorward: &Doorward, address: &str, metadata: &Value) -> Reply {
+    let request = doorward.post("/register").header("X-Forwarded-For", address);
+    request.json(metadata).send().await
+}
+
+#[tokio::test]
+async fn rg_04_a_flood_of_registrations_from_one_address_is_its_own_problem() {
+    let up = doorward_testkit::upstream::Upstream::start();
+    let config = format!(
+        "trusted_proxies = [\"127.0.0.1\"]\n[[servers]]\nname = \"mcp\"\npath = \"/mcp\"\nupstream = \"{}\"\n",
+        up.url()
+    );
+    let builder = Doorward::builder().config(&config).user("alice", PASSWORD);
+    let doorward = builder.start().await;
+    let native = OAuthClient::native(&doorward).await;
+    let begun = Instant::now();
+    let (mut taken, mut told) = (0, 0);
+    let mut number = 0;
+    while number < flood() && begun.elapsed() < Duration::from_secs(60) {
+        let batch = (number..number + 20).map(|number| {
+            let doorward = &doorward;
+            async move {
+                let metadata = with_redirect(&format!("https://c1.test/cb{number}"));
+                register_from(doorward, "203.0.113.7", &metadata).await
+            }
+        });
+        for reply in futures_util::future::join_all(batch).await {
+            match reply.status {
+                201 => taken += 1,
+                429 => {
+                    told += 1;
+                    let after = reply.header("Retry-After").expect("when to come back");
+                    assert!((1..=600).contains(&after.parse::<u64>().unwrap()), "{after}");
+                }
+                other => panic!("{other}: {}", reply.text()),
+            }
+        }
+        number += 20;
+    }
+    // A hundred, and what came back of them in the time that it took: one every six seconds.
+    assert!((100..=111).contains(&taken), "{taken} of {number}");
+    assert_eq!(told, number - taken);
+    let listed = doorward
+        .command(&["client", "list", "--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(
+        listed.as_array().unwrap().len(),
+        taken + 1,
+        "the store holds no more"
+    );
+
+    let known = with_redirect("https://c1.test/cb0");
+    let again = register_from(&doorward, "203.0.113.7", &known).await;
+    assert_eq!(again.status, 201, "registering again is free: {}", again.text());
+    let new = with_redirect("https://c2.test/cb");
+    for (address, status) in [("203.0.113.7", 429), ("203.0.113.8", 201), ("2001:db8::1", 201)] {
+        let mut own = new.clone();
+        own["client_name"] = json!(address);
+        let reply = register_from(&doorward, address, &own).await;
+        assert_eq!(reply.status, status, "{address}: {}", reply.text());
+    }
+    let tokens = native.login("alice", PASSWORD, &doorward.url("/mcp")).await;
+    assert_eq!(tokens.claims()["aud"], doorward.url("/mcp"));
+}
+
+#[tokio::test]
+async fn rg_04_clients_that_nobody_allowed_anything_are_limited_in_number() {
+    let up = doorward_testkit::upstream::Upstream::start();
+    let config = format!(
+        "[[servers]]\nname = \"mcp\"\npath = \"/mcp\"\nupstream = \"{}\"\n[registration]\nquota = 20\n",
+        up.url()
+    );
+    let builder = Doorward::builder().config(&config).user("alice", PASSWORD);
+    let doorward = builder.start().await;
+    let used = OAuthClient::native(&doorward).await;
+    let tokens = used.login("alice", PASSWORD, &doorward.url("/mcp")).await;
+    for number in 0..20 {
+        let metadata = with_redirect(&format!("https://c1.test/cb{number}"));
+        let reply = doorward.post("/register").json(&metadata).send().await;
+        assert_eq!(reply.status, 201, "{number}: {}", reply.text());
+    }
+    let metadata = with_redirect("https://c1.test/cb20");
+    let reply = doorward.post("/register").json(&metadata).send().await;
+    assert_eq!(reply.status, 429, "{}", reply.text());
+    assert!(reply.header("Retry-After").is_some());
+    let refreshed = used.refresh(tokens.refresh(), &doorward.url("/mcp")).await;
+    assert_eq!(refreshed.status, 200, "a client that is used does not make room");
 }

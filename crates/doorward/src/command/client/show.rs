@@ -121,7 +121,7 @@ fn host_lines(config: &Config, client: &Client, secret: Option<&Secret>) -> Valu
             .as_ref()
             .is_none_or(|names| names.iter().any(|known| known == name))
     };
-    let origin = config.public_url.value.as_str();
+    let origin = crate::known_url::public_url(config);
     let server = config.servers.iter().find(|server| usable(&server.name));
     // A server that was started by flags is called `mcp` and lives at `/mcp`.
     let (name, path) = server.map_or(("mcp", "/mcp"), |server| {
