@@ -167,7 +167,8 @@ impl TokenRefusal {
             Self::DeviceExpired => ErrorCode::ExpiredToken,
             Self::Resource => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
-            Self::KeyMissing => ErrorCode::ServerError,
+            // It was revoked: what it derived is as dead as what was revoked itself.
+            Self::KeyMissing => ErrorCode::InvalidGrant,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
         }
     }
@@ -205,6 +206,7 @@ impl TokenRefusal {
             | Self::Revoked
             | Self::Expired
             | Self::Replayed
+            | Self::KeyMissing
             | Self::NoLongerAllowed => {
                 "this grant is not valid for this client (any more): start a new authorization".into()
             }

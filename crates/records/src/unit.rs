@@ -164,6 +164,8 @@ pub enum Write {
     RevokeFamiliesOfGrant(GrantId),
     /// Marks every family under a client's consent records revoked.
     RevokeFamiliesOfClient(ClientId),
+    /// Marks every family revoked that has a refresh token whose successor this key derives.
+    RevokeFamiliesOfKey(KeyId),
     /// Narrows or restores nothing: sets the widest scope of a family (used when policy tightened).
     SetFamilyScopes(FamilyId, ScopeSet),
     /// Adds a refresh token.

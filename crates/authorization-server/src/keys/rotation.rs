@@ -142,6 +142,10 @@ pub fn revoke(
     let mut unit = Unit::default()
         .given(Precondition::KeyHasState(id.clone(), key.state))
         .then(Write::DeleteKey(id.clone()));
+    if key.purpose == KeyPurpose::RefreshToken {
+        // Whoever has it can follow every chain that it derives.
+        unit = unit.then(Write::RevokeFamiliesOfKey(id.clone()));
+    }
     if key.state == KeyState::Active {
         unit = match with_state(stored, key.purpose, KeyState::Next) {
             Some(next) => unit

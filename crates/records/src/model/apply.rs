@@ -203,6 +203,19 @@ impl Tables {
                 self.revoke_families_under(|grant| grant.id == *id);
                 Ok(())
             }
+            Write::RevokeFamiliesOfKey(key) => {
+                let of_key = |token: &&RefreshToken| token.key == *key;
+                let families: Vec<FamilyId> = self
+                    .refresh_tokens
+                    .values()
+                    .filter(of_key)
+                    .map(|token| token.family)
+                    .collect();
+                for family in self.families.values_mut() {
+                    family.revoked |= families.contains(&family.id);
+                }
+                Ok(())
+            }
             Write::RevokeFamiliesOfClient(client) => {
                 self.revoke_families_under(|grant| grant.client == *client);
                 Ok(())

@@ -175,10 +175,15 @@ pub(super) async fn kill_switches_reach_every_chain(store: &dyn Store) {
         all.iter().map(|facts| facts.families.len()).collect::<Vec<_>>()
     };
     assert_eq!(live().await, [2, 1]);
+    // Only family 0 has a refresh token, and its successor is derived by key 1.
+    done(store, vec![Write::RevokeFamiliesOfKey(key_id(0))]).await;
+    assert_eq!(live().await, [2, 1]);
+    done(store, vec![Write::RevokeFamiliesOfKey(key_id(1))]).await;
+    assert_eq!(live().await, [1, 1]);
     done(store, vec![Write::RevokeFamiliesOfGrant(grant_id(1))]).await;
-    assert_eq!(live().await, [2, 0]);
+    assert_eq!(live().await, [1, 0]);
     done(store, vec![Write::RevokeFamiliesOfClient(client_id(1))]).await;
-    assert_eq!(live().await, [2, 0]);
+    assert_eq!(live().await, [1, 0]);
     done(store, vec![Write::RevokeFamiliesOfClient(client_id(0))]).await;
     assert_eq!(live().await, [0, 0]);
 }

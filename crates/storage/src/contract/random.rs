@@ -472,7 +472,8 @@ impl Dice {
 
     fn write_chain(&mut self, tables: &Tables) -> Write {
         let n = self.id();
-        match self.roll(20) {
+        match self.roll(21) {
+            20 => Write::RevokeFamiliesOfKey(key_id(n)),
             16 => Write::RevokeFamiliesOf(user_id(n)),
             17 => Write::RevokeFamiliesOfGrant(grant_id(n)),
             18 => Write::RevokeFamiliesOfClient(client_id(n)),

@@ -162,6 +162,11 @@ fn write_token(c: &Connection, write: &Write) -> Applied {
             "UPDATE families SET revoked = 1 WHERE grant_id = ?1",
             [uuid(id.as_uuid())],
         ),
+        Write::RevokeFamiliesOfKey(key) => {
+            let sql = "UPDATE families SET revoked = 1 \
+                       WHERE id IN (SELECT family_id FROM refresh_tokens WHERE key_id = ?1)";
+            any(c, sql, [key.as_str()])
+        }
         Write::RevokeFamiliesOfClient(client) => {
             let sql = "UPDATE families SET revoked = 1 \
                        WHERE grant_id IN (SELECT id FROM grants WHERE client_id = ?1)";
