@@ -28,6 +28,37 @@ pub(super) fn allowed_origins(parsed: &Parsed, problems: &mut Vec<Problem>) {
     }
 }
 
+/// The issuer's path is written in the one form that clients compare, and leaves the servers their addresses.
+pub(super) fn issuer_path(parsed: &Parsed, servers: &[Server], problems: &mut Vec<Problem>) -> String {
+    let path = parsed.file.issuer_path.clone().unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-');
+    let canonical =
+        |segment: &str| !segment.is_empty() && !matches!(segment, "." | "..") && segment.bytes().all(plain);
+    let mut problem = |message: String, help: &str| {
+        problems.push(Problem::new(parsed.place("issuer_path"), message).help(help));
+    };
+    let mut segments = path.split('/');
+    if path.is_empty() {
+        return path;
+    }
+    if segments.next() != Some("") || !segments.all(canonical) || path.starts_with("/.well-known") {
+        let message = format!("`{}` is not a path for an issuer", path.escape_debug());
+        problem(message, "write it as `/company`, without a slash at the end");
+    }
+    for server in servers {
+        if server.path == path
+            || server
+                .path
+                .strip_prefix(&path)
+                .is_some_and(|rest| rest.starts_with('/'))
+        {
+            let message = format!("the server `{}` lies under the path of the issuer", server.name);
+            problem(message, "give one of them another path");
+        }
+    }
+    path
+}
+
 /// Each entry is an address or a network.
 pub(super) fn trusted_proxies(parsed: &Parsed, problems: &mut Vec<Problem>) -> TrustedProxies {
     let texts = || parsed.file.trusted_proxies.iter().flatten().map(String::as_str);

@@ -23,6 +23,10 @@ pub(crate) struct ConfigFile {
     /// The URL under which people and clients reach Doorward: an origin without a path. `https`, or `http` on
     /// a loopback host. Default: `http://localhost:PORT` with the port of `listen`.
     pub(crate) public_url: Option<String>,
+    /// A path that makes the issuer, with `public_url` before it (RFC 8414 §3.1), such as `/company`. Default: none,
+    /// the issuer is `public_url`.
+    #[schemars(regex(pattern = "^(/[A-Za-z0-9._~-]+)+$"))]
+    pub(crate) issuer_path: Option<String>,
     /// Where to listen: `IP:PORT`, or `localhost:PORT` for `127.0.0.1` and `[::1]`. Default: `localhost:8080`.
     pub(crate) listen: Option<String>,
     /// The data folder; relative to the folder of this file. Default: `doorward-data` in the working directory.

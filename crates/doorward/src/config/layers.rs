@@ -152,6 +152,7 @@ impl Layers<'_> {
         let servers = self.servers(&data.value, problems);
         check::allowed_origins(&self.parsed, problems);
         let trusted_proxies = check::trusted_proxies(&self.parsed, problems);
+        let issuer_path = check::issuer_path(&self.parsed, &servers, problems);
         check::registration(&self.parsed, problems);
         documents::check(&self.parsed, problems);
         check::lifetimes(&self.parsed, problems);
@@ -166,6 +167,7 @@ impl Layers<'_> {
         check::not_our_own_upstream(&self.parsed, &servers, &listen.value, &public_url.value, problems);
         let config = Config {
             public_url,
+            issuer_path,
             listen,
             data,
             log_level: log_level?,

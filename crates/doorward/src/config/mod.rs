@@ -87,8 +87,10 @@ pub(crate) struct Tls {
 /// The configuration in effect.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The origin people use; the issuer.
+    /// The origin people use.
     pub(crate) public_url: Setting<PublicUrl>,
+    /// What follows it in the issuer; may be empty.
+    pub(crate) issuer_path: String,
     /// Where to listen.
     pub(crate) listen: Setting<Listen>,
     /// The data folder.

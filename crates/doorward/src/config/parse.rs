@@ -58,7 +58,11 @@ const LATER: [(&str, &str, &str); 10] = [
         "give certificate files in `[tls]`, or end TLS in front of Doorward",
     ),
     ("admin_listen", "", "leave it out"),
-    ("issuer_url", "", "leave it out: the issuer is `public_url`"),
+    (
+        "issuer_url",
+        "",
+        "leave it out: the issuer is `public_url` with `issuer_path`",
+    ),
     ("login", "", "use local accounts: `doorward user add NAME`"),
     (
         "authorization_server",

@@ -33,6 +33,7 @@ impl Config {
                 self.public_url.value.to_string(),
                 &self.public_url.origin,
             ),
+            self.in_file("issuer_path", json!(self.issuer_path)),
             top("listen", self.listen.value.to_string(), &self.listen.origin),
             top("data", self.data.value.display().to_string(), &self.data.origin),
             top(

@@ -352,7 +352,7 @@ fn settings(config: &Config) -> Result<Settings, CommandError> {
 }
 
 fn issuer(config: &Config) -> Result<Issuer, CommandError> {
-    Issuer::parse(config.public_url.value.as_str())
+    Issuer::parse(&format!("{}{}", config.public_url.value, config.issuer_path))
         .map_err(|error| CommandError::usage("`public_url` cannot be an issuer").because(&error))
 }
 
