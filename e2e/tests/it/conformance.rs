@@ -15,9 +15,6 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use crate::node;
 
 /// The scenarios of the suite's `authorization` mode and what each check must say.
-///
-/// The one warning is for Client ID Metadata Documents, which this release does not fetch: the metadata
-/// rightly does not announce them.
 const VERDICTS: [(&str, &str, &str); 3] = [
     ("authorization-code-grant", "authorization-code-grant", "SUCCESS"),
     (
@@ -28,7 +25,7 @@ const VERDICTS: [(&str, &str, &str); 3] = [
     (
         "authorization-server-metadata-endpoint",
         "authorization-server-metadata-cimd",
-        "WARNING",
+        "SUCCESS",
     ),
 ];
 
@@ -36,6 +33,7 @@ const VERDICTS: [(&str, &str, &str); 3] = [
 /// Hands back scenario → check → verdict, and everything the suite printed.
 async fn authorization_server(
     server: &Doorward,
+    issuer: &str,
     resource: Option<&str>,
 ) -> (BTreeMap<(String, String), String>, String) {
     let callback = Port::reserve();
@@ -53,13 +51,7 @@ async fn authorization_server(
             .path()
             .join("node_modules/@modelcontextprotocol/conformance/dist/index.js"),
     );
-    command.args([
-        "authorization",
-        "--url",
-        &server.site().public_url,
-        "--client-id",
-        &client.id,
-    ]);
+    command.args(["authorization", "--url", issuer, "--client-id", &client.id]);
     command
         .args(["--port", &callback.number().to_string(), "--output-dir"])
         .arg(&results);
@@ -74,7 +66,7 @@ async fn authorization_server(
         .spawn()
         .expect("the suite can be started");
     let mut lines = BufReader::new(suite.stdout.take().expect("stdout was asked for")).lines();
-    let authorize = format!("{}/authorize?", server.site().public_url);
+    let authorize = format!("{issuer}/authorize?");
     let mut printed = String::new();
     let run = async {
         while let Some(line) = lines.next_line().await.expect("the suite prints UTF-8") {
@@ -150,14 +142,14 @@ fn assert_verdicts((found, printed): (BTreeMap<(String, String), String>, String
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_authorization_server_scenarios_pass() {
     let server = Doorward::builder().demo().user("alice", PASSWORD).start().await;
-    assert_verdicts(authorization_server(&server, None).await);
+    assert_verdicts(authorization_server(&server, &server.public_url, None).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_authorization_server_scenarios_pass_with_a_resource() {
     let server = Doorward::builder().demo().user("alice", PASSWORD).start().await;
     let resource = server.url("/mcp");
-    assert_verdicts(authorization_server(&server, Some(&resource)).await);
+    assert_verdicts(authorization_server(&server, &server.public_url, Some(&resource)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,5 +160,42 @@ async fn the_official_authorization_server_scenarios_pass_by_name_of_localhost()
         .user("alice", PASSWORD);
     let server = server.start().await;
     let resource = server.url("/mcp");
-    assert_verdicts(authorization_server(&server, Some(&resource)).await);
+    assert_verdicts(authorization_server(&server, &server.public_url, Some(&resource)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_authorization_server_scenarios_pass_with_an_issuer_that_has_a_path() {
+    let server = Doorward::builder()
+        .config("issuer_path = \"/company/one\"\n")
+        .demo()
+        .user("alice", PASSWORD)
+        .start()
+        .await;
+    let (issuer, resource) = (server.url("/company/one"), server.url("/mcp"));
+    assert_verdicts(authorization_server(&server, &issuer, None).await);
+    assert_verdicts(authorization_server(&server, &issuer, Some(&resource)).await);
+    // Whoever follows a challenge finds the same issuer, and its tokens are the server's.
+    let metadata = server
+        .get("/.well-known/oauth-protected-resource/mcp")
+        .send()
+        .await;
+    assert_eq!(
+        metadata.json()["authorization_servers"],
+        serde_json::json!([issuer])
+    );
+    let client = OAuthClient::native(server.site()).await;
+    let tokens = client.login("alice", PASSWORD, &resource).await;
+    assert_eq!(tokens.claims()["iss"], issuer);
+    let call = doorward_testkit::mcp::call(&server, "/mcp", "whoami", &serde_json::json!({}));
+    assert_eq!(call.bearer(&tokens.access).send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_authorization_server_scenarios_pass_with_several_protected_servers() {
+    let catalogue = crate::support::Catalogue::start().await;
+    for resource in [catalogue.ra(), catalogue.rb()] {
+        let (server, issuer) = (&catalogue.doorward, catalogue.issuer());
+        assert_verdicts(authorization_server(server, issuer, Some(&resource)).await);
+    }
+    catalogue.still_good().await;
 }

@@ -182,8 +182,9 @@ async fn recovered(
     let approval = approve(catalogue, client).await;
     assert!(approval.location().unwrap().contains("code="), "{approval:?}");
     let (browser, page) = sign_in(catalogue, client).await;
-    assert_eq!(page.reply.status, 303, "{}", page.text());
-    assert!(browser.cookies.len() > 1);
+    assert!(matches!(page.reply.status, 200 | 303), "{}", page.text());
+    let session = |name: &String| name.contains("session");
+    assert!(browser.cookies.keys().any(session), "{:?}", browser.cookies);
     catalogue.doorward.command(&["user", "disable", "bob"]).ok();
     catalogue.still_good().await;
 

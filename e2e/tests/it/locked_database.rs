@@ -1,9 +1,6 @@
 //! FT-08: another process keeps the database to itself. Who needs it hears 503 within five seconds, nobody
 //! waits behind them, calls with tokens go on, and afterwards everything works.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -205,7 +202,7 @@ fn judge(all: &[Heard]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ft_08_another_process_writes_for_half_a_minute() {
+async fn ft_08_another_process_locks_the_database_for_half_a_minute() {
     let catalogue = Arc::new(Catalogue::start().await);
     let database = catalogue.doorward.data.join("doorward.db");
     while_locked(catalogue, || {
@@ -215,45 +212,4 @@ async fn ft_08_another_process_writes_for_half_a_minute() {
         connection
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ft_08_another_process_lets_nobody_read_for_half_a_minute() {
-    let catalogue = Arc::new(Catalogue::start().await);
-    let shared = catalogue.doorward.data.join("doorward.db-shm");
-    while_locked(catalogue, || ReadersOut::new(&shared)).await;
-}
-
-/// All of the locks that readers and writers take in write-ahead mode (bytes 120 to 127 of the shared index), held
-/// by a process of its own.
-struct ReadersOut(std::process::Child);
-
-impl ReadersOut {
-    fn new(shared: &Path) -> Self {
-        let script = "import fcntl, sys\n\
-                      file = open(sys.argv[1], 'r+b')\n\
-                      fcntl.lockf(file, fcntl.LOCK_EX, 8, 120)\n\
-                      print('held', flush=True)\n\
-                      sys.stdin.read()\n";
-        let mut holder = Command::new("python3")
-            .args(["-c", script])
-            .arg(shared)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert_eq!(line, "held\n");
-        Self(holder)
-    }
-}
-
-impl Drop for ReadersOut {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -55,6 +55,7 @@ mod relay;
 mod reload;
 mod resource_server;
 mod reverse_proxy;
+mod revoked_calls;
 mod screens;
 mod sessions;
 mod several;
@@ -64,6 +65,7 @@ mod streams;
 mod support;
 mod tls;
 mod token;
+mod unfinished;
 
 #[test]
 fn every_file_beside_this_one_is_a_module_of_it() {
