@@ -7,6 +7,9 @@ use doorward_types::secret::Secret;
 use crate::cookies::Cookies;
 use crate::state::WebState;
 
+/// Clocks of one house may differ by so much.
+const CLOCKS_DIFFER_BY: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// A browser with a live session of an enabled user.
 #[derive(Clone, Debug)]
 pub(crate) struct SignedIn {
@@ -25,7 +28,10 @@ pub(crate) async fn current(state: &WebState, cookies: &Cookies) -> Result<Optio
     };
     let found = state.store().session(cookie.digest()).await?;
     Ok(found.and_then(|(session, user)| {
-        let lives = state.now() < session.expires && !user.disabled;
+        let now = state.now();
+        // One that began years from now was made under a clock that was wrong, and would not end for years (FT-10).
+        let begun = session.authenticated_at.since(now) <= CLOCKS_DIFFER_BY;
+        let lives = begun && now < session.expires && !user.disabled;
         lives.then(|| SignedIn {
             cookie: cookie.clone(),
             session,
