@@ -128,6 +128,33 @@ pub fn revoke_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
     revoke(unit, Revoked::User(user.id), lifetimes, now)
 }
 
+/// Puts an account into the groups `add` and takes it out of `remove`. Tokens carry the groups of the moment at which
+/// they were issued: if one is taken away, those that are out there are refused from now on, and their apps refresh
+/// them with the groups that are left.
+#[must_use]
+pub fn change_groups(
+    user: &User,
+    add: &[String],
+    remove: &[String],
+    lifetimes: &Lifetimes,
+    now: UnixTime,
+) -> (User, Unit) {
+    let mut groups: Vec<String> = user.groups.iter().chain(add).cloned().collect();
+    groups.retain(|group| !remove.contains(group));
+    groups.sort();
+    groups.dedup();
+    let loses_some = user.groups.iter().any(|group| !groups.contains(group));
+    let changed = User {
+        groups,
+        ..user.clone()
+    };
+    let unit = unchanged(user).then(Write::UpdateUser(changed.clone()));
+    if loses_some {
+        return (changed, revoke(unit, Revoked::User(user.id), lifetimes, now));
+    }
+    (changed, unit)
+}
+
 /// Lets a disabled account sign in again.
 #[must_use]
 pub fn enable_user(user: &User) -> Unit {
@@ -173,12 +200,17 @@ fn unchanged(user: &User) -> Unit {
 }
 
 fn revoke(unit: Unit, revoked: Revoked, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
-    let kept = lifetimes.revocation().max(KEPT_AT_LEAST);
     unit.then(Write::AppendRevocation {
         revoked,
         at: now,
-        expires: now.plus(kept),
+        expires: now.plus(kept(lifetimes)),
     })
+}
+
+/// How long what a command revokes is remembered.
+#[must_use]
+pub fn kept(lifetimes: &Lifetimes) -> Duration {
+    lifetimes.revocation().max(KEPT_AT_LEAST)
 }
 
 #[cfg(test)]
@@ -295,7 +327,11 @@ mod tests {
         );
         assert_eq!(revoked(&tables), [Revoked::User(user.id)]);
         tables.apply(&unit).unwrap();
-        assert_eq!(revoked(&tables).len(), 2, "whatever was signed in since ends as well");
+        assert_eq!(
+            revoked(&tables).len(),
+            2,
+            "whatever was signed in since ends as well"
+        );
     }
 
     #[test]
@@ -334,6 +370,25 @@ mod tests {
             (ClientStatus::Approved, later)
         );
         assert!(tables.apply(&approve_client(&client, later)).is_err());
+    }
+
+    #[test]
+    fn a_group_that_is_taken_away_ends_the_tokens_that_carry_it() {
+        let (mut tables, user, _, family) = signed_in();
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
+        let lifetimes = Lifetimes::default();
+        let (user, unit) = change_groups(&user, &names(&["ops", "eng", "ops"]), &[], &lifetimes, NOW);
+        assert!(user.groups.is_sorted() && user.groups.contains(&"eng".into()));
+        tables.apply(&unit).unwrap();
+        assert_eq!(revoked(&tables), []);
+        let (after, unit) = change_groups(&user, &names(&["new"]), &names(&["eng"]), &lifetimes, NOW);
+        tables.apply(&unit).unwrap();
+        assert_eq!(tables.user(user.id), Some(after.clone()));
+        assert!(after.groups.contains(&"new".into()) && !after.groups.contains(&"eng".into()));
+        assert_eq!(revoked(&tables), [Revoked::User(user.id)]);
+        let facts = tables.family(family).unwrap();
+        assert!(!facts.family.revoked, "the app refreshes and goes on");
+        assert!(tables.apply(&unit).is_err(), "the account changed");
     }
 
     #[test]

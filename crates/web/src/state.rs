@@ -101,7 +101,7 @@ pub(crate) struct Site {
     pub(crate) cookies: CookieNames,
     /// Our own origin, as browsers write it.
     pub(crate) origin: String,
-    /// Our host: the relying party of passkeys (WebAuthn §5.1.2).
+    /// Our host: the relying party of passkeys (WebAuthn §5.1.2). Empty if it is an address, which cannot be one.
     pub(crate) rp_id: String,
     allowed_origins: Vec<String>,
     https: bool,
@@ -283,7 +283,7 @@ impl Site {
             openid_metadata: serde_json::json!(metadata.openid()).to_string(),
             cookies: CookieNames::new(https, port),
             origin: public_url.origin().ascii_serialization(),
-            rp_id: public_url.host_str().unwrap_or_default().to_owned(),
+            rp_id: public_url.domain().unwrap_or_default().to_owned(),
             allowed_origins,
             https,
         }
