@@ -244,6 +244,7 @@ pub fn parse(http: &HttpRequest<'_>, grants: Grants) -> Result<TokenCall, TokenR
             redirect_uri: message.redirect_uri,
             code_verifier: message.code_verifier,
             resource: message.resource,
+            device: None,
         }),
         Some("refresh_token") => GrantRequest::RefreshToken(refresh_token::Request {
             refresh_token: message.refresh_token.ok_or(missing("refresh_token"))?,

@@ -35,6 +35,8 @@ pub struct Request {
     pub code_verifier: Option<Secret>,
     /// `resource`, each one.
     pub resource: Vec<String>,
+    /// What the client's side calls itself, for the account page.
+    pub device: Option<String>,
 }
 
 impl Request {
@@ -122,7 +124,7 @@ pub fn decide(
         };
         return Decided::refuse_and(TokenRefusal::CodeMismatch, moved(code, state, misses));
     }
-    redeem(settings, keys, code, facts, now, random).unwrap_or_else(Decided::refuse)
+    redeem(settings, keys, request, code, facts, now, random).unwrap_or_else(Decided::refuse)
 }
 
 /// Presented again. Whoever knows client, verifier and redirect URI is the client, or has everything the
@@ -147,6 +149,7 @@ fn redeemed(
 fn redeem(
     settings: &Settings,
     keys: &RefreshKeys,
+    request: &Request,
     code: &Code,
     facts: &CodeFacts,
     now: UnixTime,
@@ -174,7 +177,7 @@ fn redeem(
         late_repeat: None,
         revoked: false,
         trace: code.trace,
-        device: None,
+        device: request.device.clone(),
     };
     let id = family.id;
     let mut unit = allowed

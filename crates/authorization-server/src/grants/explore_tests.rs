@@ -319,6 +319,7 @@ impl World {
                     redirect_uri: None,
                     code_verifier: with_verifier.then(|| verifier(*of)),
                     resource: Vec::new(),
+                    device: None,
                 };
                 let code = rows.code(request.lookup()).unwrap();
                 let redeemed = match code.state {

@@ -73,8 +73,10 @@ pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Res
         Ok(call) => call,
         Err(refusal) => return refuse(&incoming, None, &refusal),
     };
-    if let GrantRequest::DeviceCode(request) = &mut call.grant {
-        request.device = user_agent::describe(incoming.headers());
+    match &mut call.grant {
+        GrantRequest::AuthorizationCode(request) => request.device = user_agent::describe(incoming.headers()),
+        GrantRequest::DeviceCode(request) => request.device = user_agent::describe(incoming.headers()),
+        GrantRequest::RefreshToken(_) | GrantRequest::ClientCredentials(_) => {}
     }
     let client = Some(call.presented.client_id().as_str());
     match answer(&state, &incoming, &call).await {

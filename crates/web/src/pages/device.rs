@@ -11,11 +11,13 @@ use doorward_authorization_server::device::{
 use doorward_limits::PeerAddress;
 use doorward_oauth::device::UserCode;
 use doorward_oauth::form::Form;
+use doorward_records::client::Client;
 use doorward_records::device::DeviceAuthorization;
 use http::{HeaderMap, StatusCode};
 
 use crate::commit::Attempts;
 use crate::csrf::Bound;
+use crate::pages::account::shown::vouched;
 use crate::pages::consent::client_name;
 use crate::pages::form::Posted;
 use crate::pages::home::ShownServer;
@@ -49,6 +51,8 @@ struct ApprovePage<'a> {
     user_code: String,
     name: String,
     id: String,
+    vouched: String,
+    made_known: bool,
     server: ShownServer,
     asked: ShownTime,
     scopes: Vec<(String, String, String)>,
@@ -159,7 +163,7 @@ async fn look_up(
     match device::view(state.settings(), &facts, state.now()) {
         Ok(view) => {
             tracing::info!(client = ?view.client_id.as_str(), %user, "device: code found, asked");
-            approve_page(state, signed_in, &view, code, None)
+            approve_page(state, signed_in, (&view, facts.client.as_ref()), code, None)
         }
         Err(problem) => {
             tracing::info!(rule = "RFC 8628 3.3", %user, reason = ?problem, "device: nothing to approve");
@@ -201,7 +205,7 @@ async fn load(
 fn approve_page(
     state: &WebState,
     signed_in: &SignedIn,
-    view: &DeviceView,
+    (view, client): (&DeviceView, Option<&Client>),
     code: UserCode,
     problem: Option<DeviceProblem>,
 ) -> Result<Response, Problem> {
@@ -219,6 +223,8 @@ fn approve_page(
         user_code: code.to_string(),
         name: client_name(view.client_name.as_deref()),
         id: shown(view.client_id.as_str(), LONG),
+        vouched: vouched(client, &view.client_id),
+        made_known: client.is_some_and(|client| !client.origin.is_self_service()),
         server: ShownServer {
             name: shown(view.server.as_str(), SHORT),
             url: shown(view.resource.as_str(), LONG),
@@ -270,7 +276,8 @@ async fn answer(
             Err(problem @ (DeviceProblem::NotCompared | DeviceProblem::NothingTicked)) => {
                 let view = device::view(state.settings(), &facts, now);
                 let view = view.map_err(|problem| refused(user, problem))?;
-                return approve_page(state, signed_in, &view, code, Some(problem));
+                let shown = (&view, facts.client.as_ref());
+                return approve_page(state, signed_in, shown, code, Some(problem));
             }
             Err(problem) => return Err(refused(user, problem)),
         }

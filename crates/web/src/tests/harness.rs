@@ -10,11 +10,12 @@ use axum::body::Body;
 use doorward_authorization_server::client_metadata::DocumentPolicy;
 use doorward_authorization_server::keys;
 use doorward_authorization_server::password;
-use doorward_authorization_server::settings::{Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
+use doorward_authorization_server::settings::{Grants, Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
 use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
 use doorward_recorder::Recorder;
 use doorward_records::account::User;
 use doorward_records::{Unit, Write};
+use doorward_resource_server::{JwtVerifier, JwtVerifierSettings, LocalKeys, RevocationSet};
 use doorward_seal::MasterKey;
 use doorward_storage::Store;
 use doorward_storage::memory::MemoryStore;
@@ -22,7 +23,7 @@ use doorward_types::digest::Digest;
 use doorward_types::id::{ServerName, Tenant, UserId};
 use doorward_types::random::CountingRandom;
 use doorward_types::secret::Secret;
-use doorward_types::time::{FixedClock, UnixTime};
+use doorward_types::time::{Clock as _, FixedClock, UnixTime};
 use doorward_types::url::{Issuer, ResourceUri};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -49,6 +50,7 @@ pub(super) struct Site {
 pub(super) struct Setup {
     pub(super) issuer: &'static str,
     pub(super) servers: Vec<ProtectedServer>,
+    pub(super) grants: Grants,
     pub(super) wrap: fn(Arc<MemoryStore>) -> Arc<dyn Store>,
 }
 
@@ -57,6 +59,7 @@ impl Default for Setup {
         Self {
             issuer: "https://mcp.example.com",
             servers: vec![server("notes", AccessRule::everyone())],
+            grants: Grants::default(),
             wrap: |store| store,
         }
     }
@@ -109,12 +112,23 @@ impl Site {
             lifetimes: Lifetimes::default(),
             registration: RegistrationPolicy::new(RegistrationMode::KnownHosts),
             client_metadata_documents: DocumentPolicy::default(),
+            grants: setup.grants,
         };
         let ring = key_ring(&store, &master_key, &random).await;
         let public_url: url::Url = setup.issuer.parse().unwrap();
         let clock = Arc::new(FixedClock::new(NOW));
         let recorder = Recorder::without_file(Arc::clone(&clock) as Arc<_>, Arc::clone(&random) as Arc<_>);
         let fetch = Arc::new(Sites::default());
+        let revocations = Arc::new(RevocationSet::new());
+        revocations.heard(clock.monotonic());
+        let verifier = JwtVerifier::new(JwtVerifierSettings {
+            issuer: settings.issuer.clone(),
+            tenant: settings.tenant.clone(),
+            keys: Arc::new(LocalKeys::new(ring.public().clone())),
+            revocations: revocations as _,
+            clock: Arc::clone(&clock) as Arc<_>,
+            cache_capacity: 100,
+        });
         let state = WebState::new(WebParts {
             settings,
             public_url: public_url.clone(),
@@ -126,6 +140,7 @@ impl Site {
             random,
             passwords: PasswordPool::new(2, 8),
             fetch: Arc::clone(&fetch) as Arc<_>,
+            verifier: Arc::new(verifier),
             recorder,
             throttles: Throttles::new(&(Arc::clone(&clock) as Arc<_>)),
         });

@@ -5,5 +5,6 @@ mod documents;
 mod flow;
 mod forms;
 mod harness;
+mod registration;
 mod surface;
 mod token;

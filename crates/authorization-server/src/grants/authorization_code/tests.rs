@@ -92,6 +92,7 @@ impl Case {
             redirect_uri: Some(REDIRECT.into()),
             code_verifier: Some(Secret::new(VERIFIER)),
             resource: vec![self.code.resource.as_str().into()],
+            device: Some("node".into()),
         }
     }
 

@@ -97,7 +97,7 @@ async fn words(
         Ending::Chain(id) => {
             let family = facts.chain(*id).ok_or(NotThere)?;
             let client = state.store().client(&family.client).await?;
-            let device = device(family.device.as_deref(), "an app that did not say what it is");
+            let device = device(family.device.as_deref(), "a device that did not say what it is");
             (
                 format!("End this sign-in of {}?", app_name(client.as_ref())),
                 format!("It was made on {} by {device}.", day(family.created)),

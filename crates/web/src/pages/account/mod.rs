@@ -1,7 +1,7 @@
 //! `GET /account`: what a person has connected, where they are signed in, and the way to end each of it.
 
 mod end;
-mod shown;
+pub(crate) mod shown;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};

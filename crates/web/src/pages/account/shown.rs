@@ -103,7 +103,8 @@ pub(super) fn app_name(client: Option<&Client>) -> String {
     client_name(client.and_then(|client| client.metadata.client_name.as_deref()))
 }
 
-fn vouched(client: Option<&Client>, id: &ClientId) -> String {
+/// Who says that an app is what it calls itself, as a sentence without its full stop.
+pub(crate) fn vouched(client: Option<&Client>, id: &ClientId) -> String {
     match client.map(|client| client.origin) {
         Some(ClientOrigin::MetadataDocument) => {
             let url = Url::parse(id.as_str()).ok();
@@ -167,7 +168,7 @@ fn lives(family: &Family, lifetimes: &Lifetimes, now: UnixTime) -> bool {
 fn chain(family: &Family, now: UnixTime) -> ShownChain {
     ShownChain {
         id: family.id.to_string(),
-        device: device(family.device.as_deref(), "An app that did not say what it is"),
+        device: device(family.device.as_deref(), "A device that did not say what it is"),
         created: ShownTime::new(family.created, now),
         last_used: ShownTime::new(family.last_used, now),
     }
