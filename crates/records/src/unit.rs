@@ -19,6 +19,10 @@ use crate::revocation::Revoked;
 
 /// A fact that must still hold when a unit is applied; checked inside the same transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a unit has a handful, which are moved once"
+)]
 pub enum Precondition {
     /// The user exists and is not disabled.
     UserEnabled(UserId),

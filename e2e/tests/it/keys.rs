@@ -119,7 +119,10 @@ async fn ft_05_what_was_issued_before_a_rotation_is_good_after_it() {
     );
     let new = listed(&doorward, "access_token", "active").remove(0);
     assert_ne!(new, old);
-    assert_eq!(listed(&doorward, "access_token", "retired"), [old.clone()]);
+    assert_eq!(
+        listed(&doorward, "access_token", "retired"),
+        std::slice::from_ref(&old)
+    );
     let mut patience = Patience::of(SOON);
     let mut after = alice.refresh().await;
     while kid(&after) != new {

@@ -125,7 +125,7 @@ pub(super) fn keep_aside(folder: &Path, names: &[&str], now: UnixTime) -> Done<P
             let name = format!("{name}{suffix}");
             match std::fs::hard_link(folder.join(&name), aside.join(&name)) {
                 Err(why) if why.kind() != ErrorKind::NotFound => {
-                    copy_new(&folder.join(&name), &aside.join(&name))?
+                    copy_new(&folder.join(&name), &aside.join(&name))?;
                 }
                 _ => {}
             }

@@ -27,6 +27,10 @@ pub(super) fn alone(folder: &Path) -> Result<File, DataFolderError> {
         .ok_or_else(|| DataFolderError::InUse(folder.into()))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "polls a lock with a deadline; nothing else runs on this thread"
+)]
 fn take(folder: &Path, operation: FlockOperation) -> Result<Option<File>, DataFolderError> {
     let path = folder.join(NAME);
     let inaccessible = |why| DataFolderError::Inaccessible {

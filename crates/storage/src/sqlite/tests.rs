@@ -376,6 +376,51 @@ async fn a_look_up_of_several_rows_sees_one_moment() {
     assert!(matches!(store.commit(gone).await, Err(CommitError::Conflict)));
 }
 
+/// A kill switch that one process writes is a change of the version and an entry of the feed for every other one, in the
+/// same commit as what it ends; the feed of a restarted process begins with all of it.
+#[tokio::test]
+async fn r35_a_kill_switch_of_another_process_is_in_the_feed_with_what_it_ends() {
+    let file = Bench::new();
+    let (server, command) = (file.start(), file.start());
+    let grant = sample::grant(0, 0, 0);
+    let rows = vec![
+        Write::InsertUser(sample::user(0, "alice")),
+        Write::InsertClient(sample::client(0)),
+        Write::InsertGrant(grant.clone()),
+        Write::InsertFamily(sample::family(0, &grant)),
+    ];
+    server.commit(Unit::writes(rows)).await.unwrap();
+    let kills = [
+        (Revoked::User(grant.user), Write::RevokeFamiliesOf(grant.user)),
+        (
+            Revoked::Client(grant.client.clone()),
+            Write::RevokeFamiliesOfClient(grant.client.clone()),
+        ),
+        (Revoked::Everything, Write::EndAll),
+    ];
+    let mut known = 0;
+    for (revoked, ends) in kills {
+        let before = server.version().await.unwrap();
+        let entry = Write::AppendRevocation {
+            revoked: revoked.clone(),
+            at: at(1),
+            expires: at(1_000),
+        };
+        command.commit(Unit::writes(vec![ends, entry])).await.unwrap();
+        assert_ne!(server.version().await.unwrap(), before, "a poll notices it");
+        let (feed, highest) = server.revocations_after(known).await.unwrap();
+        let seen: Vec<_> = feed.into_iter().map(|entry| entry.revoked).collect();
+        assert_eq!(seen, [revoked]);
+        assert!(highest > known);
+        known = highest;
+        let family = server.family(sample::family_id(0)).await.unwrap().unwrap();
+        assert!(family.family.revoked, "with what it ends, in one commit");
+    }
+    drop((server, command));
+    let (feed, highest) = file.start().revocations_after(0).await.unwrap();
+    assert_eq!((feed.len(), highest), (3, known));
+}
+
 /// Stands for the lock that a data folder holds.
 fn nobody_else() -> std::fs::File {
     std::fs::File::open("/dev/null").unwrap()
