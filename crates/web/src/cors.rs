@@ -69,7 +69,7 @@ pub(crate) async fn restricted(State(state): State<WebState>, request: Request, 
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("WWW-Authenticate, Retry-After"),
+            HeaderValue::from_static("WWW-Authenticate, Retry-After, Doorward-Trace"),
         );
         if is_preflight {
             preflight(
