@@ -28,7 +28,7 @@ fn reference() -> String {
         "# Commands\n\nWritten from the command line itself by a test; `doorward COMMAND --help` says the same.\n\n\
          Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration, 3 could not run. Results go to stdout, progress and \
          errors to stderr. Commands that read or change state take `--data` or `--config`, make the data folder if there is none, and work \
-         while a server runs on the same data.\n",
+         while a server runs on the same data; `data restore` and `key rotate --master` want it stopped, and say so.\n",
     );
     let mut root = Cli::command();
     root.build();
