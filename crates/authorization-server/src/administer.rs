@@ -1,11 +1,10 @@
-//! What an administrator does to accounts and clients, as units. What ends something ends all of it: the
-//! browser sessions, the chains of refresh tokens, and by an entry in the revocation feed every access
-//! token that is already out.
+//! What an administrator does to accounts, as units ([`crate::clients`] has what is done to clients). What ends
+//! something ends all of it: the browser sessions, the chains of refresh tokens, and by an entry in the revocation
+//! feed every access token that is already out.
 
 use std::time::Duration;
 
 use doorward_records::account::User;
-use doorward_records::client::{Client, ClientStatus};
 use doorward_records::revocation::Revoked;
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::id::{Tenant, UserId};
@@ -17,7 +16,7 @@ use crate::settings::Lifetimes;
 /// The most characters of a user or group name.
 pub const MAX_NAME: usize = 64;
 
-/// How long a revocation of a whole user or client is kept at least. An administrator's command may run
+/// How long a revocation of a whole user is kept at least. An administrator's command may run
 /// with another configuration than the server, or after a lifetime was shortened: it cannot know how long
 /// the tokens that are out will last.
 const KEPT_AT_LEAST: Duration = Duration::from_hours(90 * 24);
@@ -173,28 +172,6 @@ pub fn remove_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
     revoke(unit, Revoked::User(user.id), lifetimes, now)
 }
 
-/// Lets a client that waits start authorizations. It counts as used now, so that a client that waited long
-/// is not swept away before its people come back.
-#[must_use]
-pub fn approve_client(client: &Client, now: UnixTime) -> Unit {
-    Unit::default()
-        .given(Precondition::ClientHasStatus(
-            client.id.clone(),
-            ClientStatus::Pending,
-        ))
-        .then(Write::SetClientStatus(client.id.clone(), ClientStatus::Approved))
-        .then(Write::TouchClient(client.id.clone(), now))
-}
-
-/// Removes a client with every consent it was given. If it registers again it starts from nothing.
-#[must_use]
-pub fn remove_client(client: &Client, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
-    let unit = Unit::default()
-        .given(Precondition::ClientExists(client.id.clone()))
-        .then(Write::DeleteClient(client.id.clone()));
-    revoke(unit, Revoked::Client(client.id.clone()), lifetimes, now)
-}
-
 fn unchanged(user: &User) -> Unit {
     Unit::default().given(Precondition::UserIs(user.clone()))
 }
@@ -216,6 +193,7 @@ pub fn kept(lifetimes: &Lifetimes) -> Duration {
 #[cfg(test)]
 mod tests {
     use doorward_records::account::Session;
+    use doorward_records::client::Client;
     use doorward_records::grant::{Evidence, Family, Grant};
     use doorward_records::model::Tables;
     use doorward_types::digest::Digest;
@@ -336,59 +314,12 @@ mod tests {
 
     #[test]
     fn rt_06_removing_leaves_only_the_revocation() {
-        let (mut tables, user, client, family) = signed_in();
-        let mut without_client = tables.clone();
+        let (mut tables, user, _, family) = signed_in();
         tables
             .apply(&remove_user(&user, &Lifetimes::default(), NOW))
             .unwrap();
         assert_eq!((tables.user(user.id), tables.family(family)), (None, None));
         assert_eq!(revoked(&tables), [Revoked::User(user.id)]);
-
-        let unit = remove_client(&client, &Lifetimes::default(), NOW);
-        without_client.apply(&unit).unwrap();
-        assert_eq!(
-            (without_client.client(&client.id), without_client.family(family)),
-            (None, None)
-        );
-        assert_eq!(revoked(&without_client), [Revoked::Client(client.id)]);
-        assert!(without_client.apply(&unit).is_err());
-    }
-
-    #[test]
-    fn a_client_is_approved_once() {
-        let mut client = fixture::client(&["https://c1.test/cb"]);
-        client.status = ClientStatus::Pending;
-        let mut tables = Tables::new();
-        tables
-            .apply(&Unit::writes(vec![Write::InsertClient(client.clone())]))
-            .unwrap();
-        let later = NOW.plus(Duration::from_hours(29 * 24));
-        tables.apply(&approve_client(&client, later)).unwrap();
-        let approved = tables.client(&client.id).unwrap();
-        assert_eq!(
-            (approved.status, approved.last_used),
-            (ClientStatus::Approved, later)
-        );
-        assert!(tables.apply(&approve_client(&client, later)).is_err());
-    }
-
-    #[test]
-    fn a_group_that_is_taken_away_ends_the_tokens_that_carry_it() {
-        let (mut tables, user, _, family) = signed_in();
-        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
-        let lifetimes = Lifetimes::default();
-        let (user, unit) = change_groups(&user, &names(&["ops", "eng", "ops"]), &[], &lifetimes, NOW);
-        assert!(user.groups.is_sorted() && user.groups.contains(&"eng".into()));
-        tables.apply(&unit).unwrap();
-        assert_eq!(revoked(&tables), []);
-        let (after, unit) = change_groups(&user, &names(&["new"]), &names(&["eng"]), &lifetimes, NOW);
-        tables.apply(&unit).unwrap();
-        assert_eq!(tables.user(user.id), Some(after.clone()));
-        assert!(after.groups.contains(&"new".into()) && !after.groups.contains(&"eng".into()));
-        assert_eq!(revoked(&tables), [Revoked::User(user.id)]);
-        let facts = tables.family(family).unwrap();
-        assert!(!facts.family.revoked, "the app refreshes and goes on");
-        assert!(tables.apply(&unit).is_err(), "the account changed");
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn r17_r35_clients_of_the_file_follow_it_but_not_out_of_the_kill_switch() {
     let lifetimes = Lifetimes::default();
     let mut tables = Tables::new();
     let id = ClientId::new("ide");
-    let mut read = |tables: &mut Tables, file: &[Definition]| {
+    let read = |tables: &mut Tables, file: &[Definition]| {
         let defined = file.iter().map(configured).collect();
         let changes = configure(&tables.clients(), defined, &lifetimes, NOW).unwrap();
         for unit in &changes.units {
