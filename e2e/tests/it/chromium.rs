@@ -47,8 +47,30 @@ impl WebDriverCompatibleCommand for DevTools {
     }
 }
 
+/// What happened since it was last asked (a chromedriver extension of WebDriver).
+#[derive(Debug)]
+struct PerformanceLog;
+
+impl WebDriverCompatibleCommand for PerformanceLog {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _url: &url::Url) -> (http::Method, Option<String>) {
+        (
+            http::Method::POST,
+            Some(json!({ "type": "performance" }).to_string()),
+        )
+    }
+}
+
 impl Chromium {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more command-line arguments.
+    pub(crate) async fn start_with(more: &[&str]) -> Self {
         let turn = TURN.lock().await;
         let profile = tempfile::tempdir().expect("a profile folder");
         let port = Port::reserve();
@@ -74,7 +96,12 @@ impl Chromium {
             &format!("--user-data-dir={}", profile.path().join("profile").display()),
         ]
         .map(str::to_owned);
-        let capabilities = json!({ "goog:chromeOptions": { "args": arguments } });
+        let more = more.iter().map(|&argument| argument.to_owned());
+        let arguments: Vec<String> = arguments.into_iter().chain(more).collect();
+        let capabilities = json!({
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "performance": "ALL" },
+        });
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities.as_object().cloned().unwrap_or_default());
         let url = format!("http://127.0.0.1:{}", port.number());
@@ -109,6 +136,24 @@ impl Chromium {
             .issue_cmd(DevTools(command, parameters))
             .await
             .expect(command)
+    }
+
+    /// The addresses to which redirects led since it was last asked.
+    pub(crate) async fn redirects(&self) -> Vec<String> {
+        let log = self.page.issue_cmd(PerformanceLog).await.expect("a log");
+        let entries = log.as_array().cloned().unwrap_or_default();
+        let events = entries
+            .iter()
+            .filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
+        events
+            .filter_map(|event| {
+                let headers = &event["message"]["params"]["headers"];
+                let name = ["location", "Location"]
+                    .into_iter()
+                    .find(|name| headers.get(name).is_some())?;
+                headers[name].as_str().map(str::to_owned)
+            })
+            .collect()
     }
 
     pub(crate) async fn goto(&self, url: &str) {
