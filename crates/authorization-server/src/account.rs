@@ -85,7 +85,9 @@ pub struct AccountFacts {
 impl AccountFacts {
     /// The consent records of one app.
     pub fn of_client<'a>(&'a self, client: &'a ClientId) -> impl Iterator<Item = &'a GrantFacts> {
-        self.grants.iter().filter(move |facts| facts.grant.client == *client)
+        self.grants
+            .iter()
+            .filter(move |facts| facts.grant.client == *client)
     }
 
     /// A live chain.

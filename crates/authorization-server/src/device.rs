@@ -10,7 +10,6 @@ use std::time::Duration;
 use doorward_oauth::device::{self, DeviceAuthorizationResponse, UserCode};
 use doorward_oauth::error::{ErrorBody, ErrorCode};
 use doorward_oauth::form::Form;
-use doorward_oauth::metadata::endpoint;
 use doorward_oauth::requirement::{self, Requirement};
 use doorward_policy::{ProtectedServer, ScopeDescription};
 use doorward_records::account::{Session, User};
@@ -24,8 +23,9 @@ use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
-use doorward_types::url::ResourceUri;
+use doorward_types::url::{Issuer, ResourceUri};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::authorize::offered;
 use crate::client::{for_display, metadata_digest};
@@ -140,8 +140,7 @@ pub fn start(
         .requested_server(&request.resource)
         .filter(|server| may_use(client, server))
         .ok_or(DeviceRefusal::Resource)?;
-    let offered =
-        offered(server, client, request.scope.as_deref()).map_err(|_| DeviceRefusal::Scope)?;
+    let offered = offered(server, client, request.scope.as_deref()).map_err(|_| DeviceRefusal::Scope)?;
     let device_code = Secret::generate_with_prefix("dwd_", random);
     let user_code = UserCode::generate(random);
     let authorization = DeviceAuthorization {
@@ -170,11 +169,17 @@ pub fn start(
     let response = DeviceAuthorizationResponse {
         device_code,
         user_code,
-        verification_uri: endpoint(&settings.issuer, "/device"),
+        verification_uri: page(&settings.issuer),
         expires_in: LIFETIME,
         interval: INTERVAL,
     };
     Ok(Started { unit, response })
+}
+
+/// Pages are on the origin, also of an issuer that has a path.
+fn page(issuer: &Issuer) -> String {
+    let url = Url::parse(issuer.as_str()).and_then(|url| url.join("/device"));
+    url.map_or_else(|_| "/device".into(), String::from)
 }
 
 fn has_grant(client: &Client) -> bool {
@@ -204,7 +209,9 @@ pub struct DeviceFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceProblem {
     /// Unknown, expired, answered: one answer, so that guesses tell nothing apart.
-    #[error("No device waits for this code. Look at the code again; if it is right, start again on the device.")]
+    #[error(
+        "No device waits for this code. Look at the code again; if it is right, start again on the device."
+    )]
     NotWaiting,
     /// The client changed, or what it asks for is no longer served, while the page was open.
     #[error("The app changed while you were looking at it. Start again on the device.")]
@@ -369,7 +376,10 @@ pub fn answer(
             .given(Precondition::GrantAbsent(grant.clone()))
             .then(Write::InsertGrant(grant)),
     }
-    .given(Precondition::ClientHasStatus(client.clone(), ClientStatus::Approved));
+    .given(Precondition::ClientHasStatus(
+        client.clone(),
+        ClientStatus::Approved,
+    ));
     let moved = move_to(approved);
     unit.preconditions.extend(moved.preconditions);
     unit.writes.extend(moved.writes);
@@ -386,11 +396,7 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn judge(
-        settings: &'a Settings,
-        facts: &'a DeviceFacts,
-        now: UnixTime,
-    ) -> Result<Self, DeviceProblem> {
+    fn judge(settings: &'a Settings, facts: &'a DeviceFacts, now: UnixTime) -> Result<Self, DeviceProblem> {
         let (session, user) = facts.session.as_ref().ok_or(DeviceProblem::OtherSession)?;
         if user.disabled || session.user != user.id || now >= session.expires {
             return Err(DeviceProblem::OtherSession);
@@ -430,13 +436,7 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    fn grant(
-        &self,
-        known: Option<&Grant>,
-        scopes: &ScopeSet,
-        now: UnixTime,
-        random: &dyn Random,
-    ) -> Grant {
+    fn grant(&self, known: Option<&Grant>, scopes: &ScopeSet, now: UnixTime, random: &dyn Random) -> Grant {
         let evidence = Evidence {
             client_name: self.client.metadata.client_name.clone(),
             client_metadata: metadata_digest(&self.client.metadata),

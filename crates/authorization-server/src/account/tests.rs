@@ -1,5 +1,5 @@
-use doorward_records::grant::{Evidence, Grant};
 use doorward_records::facts::GrantFilter;
+use doorward_records::grant::{Evidence, Grant};
 use doorward_records::model::Tables;
 use doorward_types::id::{GrantId, Tenant};
 use doorward_types::random::CountingRandom;
@@ -22,7 +22,7 @@ impl World {
             tables: Tables::new(),
             random: CountingRandom::default(),
             clients: ["http://127.0.0.1/a", "http://127.0.0.1/b"].map(|uri| fixture::client(&[uri]).id),
-            users: [fixture::user("alice", &[]), fixture::user("bobby", &[])],
+            users: [fixture::user("alice", &[]), fixture::user("bob", &[])],
         };
         for uri in ["http://127.0.0.1/a", "http://127.0.0.1/b"] {
             world.write(Write::InsertClient(fixture::client(&[uri])));
@@ -229,6 +229,10 @@ fn what_is_ended_is_read_as_it_is_written() {
         "what=all",
         "what=everything&what=everything",
     ] {
-        assert_eq!(Ending::parse(&Form::parse(text.as_bytes()).unwrap()), Err(NotThere), "{text}");
+        assert_eq!(
+            Ending::parse(&Form::parse(text.as_bytes()).unwrap()),
+            Err(NotThere),
+            "{text}"
+        );
     }
 }

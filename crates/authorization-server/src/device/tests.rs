@@ -62,7 +62,9 @@ impl World {
         let authorization = self.tables.device_authorization_by_user_code(code.digest());
         let resource = &self.settings.servers[0].resource;
         DeviceFacts {
-            client: authorization.as_ref().and_then(|found| self.tables.client(&found.client)),
+            client: authorization
+                .as_ref()
+                .and_then(|found| self.tables.client(&found.client)),
             grant: self
                 .tables
                 .grant(self.user.id, &self.client.id, NO_REDIRECT, resource),
@@ -104,7 +106,10 @@ fn yes() -> Submission {
 fn ex_06_codes_live_ten_minutes_and_only_digests_are_kept() {
     let mut world = World::new();
     let response = world.start();
-    assert_eq!((response.expires_in, response.interval), (Duration::from_mins(10), Duration::from_secs(5)));
+    assert_eq!(
+        (response.expires_in, response.interval),
+        (Duration::from_mins(10), Duration::from_secs(5))
+    );
     assert_eq!(response.verification_uri, "https://mcp.example.com/device");
     let kept = world.facts(&response.user_code).authorization.unwrap();
     assert_eq!(kept.expires, NOW.plus(LIFETIME));
@@ -121,7 +126,10 @@ fn ex_06_codes_live_ten_minutes_and_only_digests_are_kept() {
         )),
         ..world.facts(&response.user_code)
     };
-    assert_eq!(view(&world.settings, &facts, late), Err(DeviceProblem::NotWaiting));
+    assert_eq!(
+        view(&world.settings, &facts, late),
+        Err(DeviceProblem::NotWaiting)
+    );
 }
 
 #[test]
@@ -132,7 +140,13 @@ fn only_clients_that_may_get_codes() {
         start(&world.settings, client, &request, None, NOW, &world.random).map(|_| ())
     };
     assert_eq!(ask(&world.client, ""), Ok(()));
-    assert_eq!(ask(&world.client, "resource=https://MCP.example.com/a/mcp&scope=t:read"), Ok(()));
+    assert_eq!(
+        ask(
+            &world.client,
+            "resource=https://MCP.example.com/a/mcp&scope=t:read"
+        ),
+        Ok(())
+    );
     let without = fixture::client(&["http://127.0.0.1/cb"]);
     assert_eq!(ask(&without, ""), Err(DeviceRefusal::NotRegistered));
     let elsewhere = Client {
@@ -148,7 +162,11 @@ fn only_clients_that_may_get_codes() {
         assert_eq!(ask(&client, ""), Err(DeviceRefusal::NotApproved));
     }
     for (text, refusal, code) in [
-        ("resource=https://evil.test/mcp", DeviceRefusal::Resource, "invalid_target"),
+        (
+            "resource=https://evil.test/mcp",
+            DeviceRefusal::Resource,
+            "invalid_target",
+        ),
         (
             "resource=https://mcp.example.com/a/mcp&resource=https://mcp.example.com/a/mcp",
             DeviceRefusal::Resource,
@@ -171,9 +189,22 @@ fn ex_06_a_taken_code_and_a_full_house_conflict() {
     let first = start(&world.settings, &world.client, &request, None, NOW, &random).unwrap();
     world.tables.apply(&first.unit).unwrap();
     // The same chance again: other rows, the same user code.
-    let again = start(&world.settings, &world.client, &request, None, NOW, &CountingRandom::default()).unwrap();
+    let again = start(
+        &world.settings,
+        &world.client,
+        &request,
+        None,
+        NOW,
+        &CountingRandom::default(),
+    )
+    .unwrap();
     assert!(world.tables.apply(&again.unit).is_err());
-    assert!(again.unit.preconditions.contains(&Precondition::DeviceAuthorizationsBelow(MOST)));
+    assert!(
+        again
+            .unit
+            .preconditions
+            .contains(&Precondition::DeviceAuthorizationsBelow(MOST))
+    );
 }
 
 #[test]
@@ -183,7 +214,11 @@ fn ex_06_cn_12_the_page_names_what_asks_for_what() {
     let view = world.view(&response.user_code).unwrap();
     assert_eq!(view.client_name.as_deref(), Some("Test"));
     assert_eq!((&view.client_id, view.server.as_str()), (&world.client.id, "a"));
-    let words: Vec<&str> = view.scopes.iter().map(|entry| entry.description.as_str()).collect();
+    let words: Vec<&str> = view
+        .scopes
+        .iter()
+        .map(|entry| entry.description.as_str())
+        .collect();
     assert_eq!(words, ["Use t:read", "Use t:write"]);
 }
 
@@ -196,22 +231,43 @@ fn approval_is_explicit_and_makes_a_consent_record() {
         compared: false,
         ..yes()
     };
-    assert_eq!(world.answer(&code, &shown, &not_compared), Err(DeviceProblem::NotCompared));
+    assert_eq!(
+        world.answer(&code, &shown, &not_compared),
+        Err(DeviceProblem::NotCompared)
+    );
     let nothing = Submission {
         ticked: "other".parse().unwrap(),
         ..yes()
     };
-    assert_eq!(world.answer(&code, &shown, &nothing), Err(DeviceProblem::NothingTicked));
+    assert_eq!(
+        world.answer(&code, &shown, &nothing),
+        Err(DeviceProblem::NothingTicked)
+    );
     assert_eq!(world.state(&code), DeviceState::Pending);
 
     world.answer(&code, &shown, &yes()).unwrap();
     let grant = world.facts(&code).grant.unwrap();
-    assert_eq!((grant.redirect_host.as_str(), grant.scopes.to_string().as_str()), (NO_REDIRECT, "t:read"));
-    let DeviceState::Approved { user, grant: under, scopes } = world.state(&code) else {
+    assert_eq!(
+        (grant.redirect_host.as_str(), grant.scopes.to_string().as_str()),
+        (NO_REDIRECT, "t:read")
+    );
+    let DeviceState::Approved {
+        user,
+        grant: under,
+        scopes,
+    } = world.state(&code)
+    else {
         panic!("approved");
     };
-    assert_eq!((user, under, scopes), (world.user.id, grant.id, "t:read".parse().unwrap()));
-    assert_eq!(world.answer(&code, &shown, &yes()), Err(DeviceProblem::NotWaiting), "once");
+    assert_eq!(
+        (user, under, scopes),
+        (world.user.id, grant.id, "t:read".parse().unwrap())
+    );
+    assert_eq!(
+        world.answer(&code, &shown, &yes()),
+        Err(DeviceProblem::NotWaiting),
+        "once"
+    );
 
     // A second device of the same app widens the record, under the same id.
     let code = world.start().user_code;
@@ -222,7 +278,10 @@ fn approval_is_explicit_and_makes_a_consent_record() {
     };
     world.answer(&code, &shown, &more).unwrap();
     let wider = world.facts(&code).grant.unwrap();
-    assert_eq!((wider.id, wider.scopes.to_string().as_str()), (grant.id, "t:read t:write"));
+    assert_eq!(
+        (wider.id, wider.scopes.to_string().as_str()),
+        (grant.id, "t:read t:write")
+    );
 }
 
 #[test]
@@ -237,7 +296,10 @@ fn denied_is_final_and_needs_no_tick() {
     };
     world.answer(&code, &shown, &no).unwrap();
     assert_eq!(world.state(&code), DeviceState::Denied);
-    assert_eq!(world.answer(&code, &shown, &yes()), Err(DeviceProblem::NotWaiting));
+    assert_eq!(
+        world.answer(&code, &shown, &yes()),
+        Err(DeviceProblem::NotWaiting)
+    );
     assert_eq!(world.facts(&code).grant, None);
 }
 
@@ -251,7 +313,10 @@ fn cn_05_an_answer_is_about_what_this_sign_in_was_shown() {
         session: Digest::of(b"other"),
         ..shown.clone()
     };
-    assert_eq!(world.answer(&code, &elsewhere, &yes()), Err(DeviceProblem::OtherSession));
+    assert_eq!(
+        world.answer(&code, &elsewhere, &yes()),
+        Err(DeviceProblem::OtherSession)
+    );
     let renamed = Client {
         metadata: ClientMetadata {
             client_name: Some("Trusted IDE".into()),
@@ -260,7 +325,9 @@ fn cn_05_an_answer_is_about_what_this_sign_in_was_shown() {
         ..world.client.clone()
     };
     let mut tables = world.tables.clone();
-    tables.apply(&Unit::writes(vec![Write::UpdateClient(renamed)])).unwrap();
+    tables
+        .apply(&Unit::writes(vec![Write::UpdateClient(renamed)]))
+        .unwrap();
     std::mem::swap(&mut world.tables, &mut tables);
     assert_eq!(world.answer(&code, &shown, &yes()), Err(DeviceProblem::Changed));
     std::mem::swap(&mut world.tables, &mut tables);
@@ -282,12 +349,18 @@ fn rt_06_nothing_is_approved_for_whom_or_what_is_gone() {
         disabled: true,
         ..world.user.clone()
     };
-    assert_eq!(judged(&session(world.session.clone(), disabled)), Err(DeviceProblem::OtherSession));
+    assert_eq!(
+        judged(&session(world.session.clone(), disabled)),
+        Err(DeviceProblem::OtherSession)
+    );
     let expired = Session {
         expires: NOW,
         ..world.session.clone()
     };
-    assert_eq!(judged(&session(expired, world.user.clone())), Err(DeviceProblem::OtherSession));
+    assert_eq!(
+        judged(&session(expired, world.user.clone())),
+        Err(DeviceProblem::OtherSession)
+    );
     for client in [
         None,
         Some(Client {
@@ -305,16 +378,28 @@ fn rt_06_nothing_is_approved_for_whom_or_what_is_gone() {
         };
         assert_eq!(judged(&facts), Err(DeviceProblem::Changed));
     }
-    assert_eq!(judged(&DeviceFacts { authorization: None, ..facts.clone() }), Err(DeviceProblem::NotWaiting));
+    assert_eq!(
+        judged(&DeviceFacts {
+            authorization: None,
+            ..facts.clone()
+        }),
+        Err(DeviceProblem::NotWaiting)
+    );
     world.settings.servers[0].allow = AccessRule::parse(&["user:bob".to_owned()]).unwrap();
-    assert_eq!(view(&world.settings, &facts, NOW).map(|_| ()), Err(DeviceProblem::NotAdmitted));
+    assert_eq!(
+        view(&world.settings, &facts, NOW).map(|_| ()),
+        Err(DeviceProblem::NotAdmitted)
+    );
     assert_eq!(Tenant::default_tenant(), facts.authorization.unwrap().tenant);
 }
 
 #[test]
 fn an_answer_is_read_or_none() {
     let read = |text: &str| Submission::parse(&Form::parse(text.as_bytes()).unwrap());
-    assert_eq!(read("decision=approve&compared=yes&scope=t:read&scope=%22"), Some(yes()));
+    assert_eq!(
+        read("decision=approve&compared=yes&scope=t:read&scope=%22"),
+        Some(yes())
+    );
     for text in ["", "decision=", "decision=maybe", "compared=yes&scope=t:read"] {
         assert_eq!(read(text), None, "{text}");
     }

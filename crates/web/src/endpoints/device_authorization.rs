@@ -70,7 +70,8 @@ async fn answer(
     loop {
         let caller = client_auth::authenticate(state, incoming.peer(), &call.presented, None).await?;
         let (settings, now, random) = (state.settings(), state.now(), state.random());
-        let started = device::start(settings, caller.client(), &request, None, now, random);
+        let trace = doorward_recorder::current();
+        let started = device::start(settings, caller.client(), &request, trace, now, random);
         let Started { unit, response } = started.map_err(Stopped::Rule)?;
         match attempts.commit(state.store(), caller.using_up(unit)).await {
             Ok(Some(_)) => {

@@ -72,7 +72,7 @@ pub(crate) async fn get(
     match session::current(&state, &cookies).await {
         Ok(Some(signed_in)) => {
             let typed = code.map(|code| code.to_string()).unwrap_or_default();
-            code_page(&state, &signed_in, typed, None, StatusCode::OK)
+            code_page(&state, &signed_in, &typed, None, StatusCode::OK)
         }
         Ok(None) => see_other(&Next::Device(code).login()),
         Err(error) => Problem::from(error).respond(&state),
@@ -82,7 +82,7 @@ pub(crate) async fn get(
 fn code_page(
     state: &WebState,
     signed_in: &SignedIn,
-    typed: String,
+    typed: &str,
     problem: Option<String>,
     status: StatusCode,
 ) -> Response {
@@ -90,7 +90,7 @@ fn code_page(
         chrome: &state.site().chrome,
         username: shown(&signed_in.user.username, SHORT),
         problem,
-        typed: shown(&typed, SHORT),
+        typed: shown(typed, SHORT),
         csrf: state.csrf(Bound::Session(&signed_in.cookie)),
     };
     form_page(status, &page)
@@ -114,7 +114,7 @@ async fn posted(state: &WebState, request: Request) -> Result<Response, Problem>
         Some(sealed) => answer(state, &posted, &signed_in, sealed).await,
         None => {
             let typed = posted.text("user_code").to_owned();
-            look_up(state, &signed_in, peer, typed).await
+            look_up(state, &signed_in, peer, &typed).await
         }
     }
 }
@@ -125,10 +125,10 @@ async fn look_up(
     state: &WebState,
     signed_in: &SignedIn,
     peer: Option<PeerAddress>,
-    typed: String,
+    typed: &str,
 ) -> Result<Response, Problem> {
     let user = signed_in.user.id;
-    let Ok(code) = UserCode::parse(&typed) else {
+    let Ok(code) = UserCode::parse(typed) else {
         let problem = "A code has eight letters, like BCDF-GHJK. Vowels and digits are never part of one.";
         return Ok(code_page(
             state,
@@ -192,6 +192,7 @@ async fn load(
         });
     };
     let user = signed_in.user.id;
+    doorward_recorder::adopt(found.trace);
     Ok(DeviceFacts {
         session,
         client: store.client(&found.client).await?,

@@ -19,9 +19,14 @@ async fn connected(site: &Site) -> (String, String) {
 
 fn link(page: &Reply, what: &str) -> String {
     let start = format!("/account/end?what={what}");
-    let from = page.body.find(&start).unwrap_or_else(|| panic!("{what} in {}", page.body));
+    let from = page
+        .body
+        .find(&start)
+        .unwrap_or_else(|| panic!("{what} in {}", page.body));
     let rest = &page.body[from..];
-    rest[..rest.find('"').unwrap()].replace("&#38;", "&").replace("&amp;", "&")
+    rest[..rest.find('"').unwrap()]
+        .replace("&#38;", "&")
+        .replace("&amp;", "&")
 }
 
 fn confirmation(question: &Reply, what: &str) -> Vec<(&'static str, String)> {
@@ -33,7 +38,10 @@ fn confirmation(question: &Reply, what: &str) -> Vec<(&'static str, String)> {
 }
 
 fn pairs<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
-    fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
 }
 
 #[tokio::test]
@@ -77,7 +85,12 @@ async fn rt_06_what_could_not_be_made_durable_is_not_said_to_be_done() {
     site.clock.advance(Duration::from_secs(60));
     let fields = refresh_fields(&client, &refresh);
     let refreshed = site.token(&fields).await;
-    assert_eq!(refreshed.status, StatusCode::OK, "nothing was changed: {}", refreshed.body);
+    assert_eq!(
+        refreshed.status,
+        StatusCode::OK,
+        "nothing was changed: {}",
+        refreshed.body
+    );
 
     // A few conflicts are nobody's business.
     let page = browser.get("/account").await;
@@ -104,8 +117,16 @@ async fn cn_07_what_strangers_wrote_is_shown_safely() {
     let question = browser.get(&link(&page, "client")).await;
     for page in [&page, &question] {
         assert_eq!(page.status, StatusCode::OK);
-        assert!(!page.body.contains("<svg") && !page.body.contains('\u{202e}'), "{}", page.body);
-        assert!(page.body.contains("&#60;svg") || page.body.contains("&lt;svg"), "{}", page.body);
+        assert!(
+            !page.body.contains("<svg") && !page.body.contains('\u{202e}'),
+            "{}",
+            page.body
+        );
+        assert!(
+            page.body.contains("&#60;svg") || page.body.contains("&lt;svg"),
+            "{}",
+            page.body
+        );
         assert_eq!(page.header("referrer-policy"), "same-origin");
         assert_eq!(page.header("cache-control"), "no-store");
     }

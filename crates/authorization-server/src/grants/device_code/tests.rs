@@ -24,8 +24,14 @@ struct World {
 impl World {
     fn new() -> Self {
         let random = CountingRandom::default();
-        let (mut client, user) = (fixture::client(&["http://127.0.0.1/cb"]), fixture::user("alice", &[]));
-        client.metadata.grant_types.push(doorward_oauth::device::GRANT_TYPE.into());
+        let (mut client, user) = (
+            fixture::client(&["http://127.0.0.1/cb"]),
+            fixture::user("alice", &[]),
+        );
+        client
+            .metadata
+            .grant_types
+            .push(doorward_oauth::device::GRANT_TYPE.into());
         let settings = fixture::settings();
         let mut tables = Tables::new();
         let session = Session {
@@ -114,7 +120,14 @@ impl World {
     }
 
     fn decide(&self, request: &Request, at: UnixTime) -> Decided {
-        decide(&self.settings, self.keys.refresh(), request, &self.facts(request), at, &self.random)
+        decide(
+            &self.settings,
+            self.keys.refresh(),
+            request,
+            &self.facts(request),
+            at,
+            &self.random,
+        )
     }
 
     /// Polls at a time and commits what was decided.
@@ -141,11 +154,18 @@ fn ex_06_polls_that_come_too_soon_make_the_interval_longer() {
         assert_eq!(world.waiting().interval, Duration::from_secs(interval));
     }
     assert_eq!(TokenRefusal::SlowDown.body().error.as_str(), "slow_down");
-    assert_eq!(TokenRefusal::DevicePending.body().error.as_str(), "authorization_pending");
+    assert_eq!(
+        TokenRefusal::DevicePending.body().error.as_str(),
+        "authorization_pending"
+    );
     // However fast it polls, what is written is bounded.
     let mut written = 0;
     for tenth in 0..600 {
-        let decided = world.decide(&request, NOW.plus(Duration::from_secs(47)).plus(Duration::from_millis(tenth * 100)));
+        let decided = world.decide(
+            &request,
+            NOW.plus(Duration::from_secs(47))
+                .plus(Duration::from_millis(tenth * 100)),
+        );
         written += usize::from(!decided.unit.is_empty());
         world.tables.apply(&decided.unit).unwrap();
         assert_eq!(decided.outcome.err(), Some(TokenRefusal::SlowDown));
@@ -205,7 +225,10 @@ fn ex_06_approved_is_redeemed_once_and_the_second_time_ends_it() {
     let first = world.decide(&request, NOW);
     let race = world.decide(&request, NOW);
     world.tables.apply(&first.unit).unwrap();
-    assert!(world.tables.apply(&race.unit).is_err(), "of two polls one is answered");
+    assert!(
+        world.tables.apply(&race.unit).is_err(),
+        "of two polls one is answered"
+    );
     let issue = first.outcome.unwrap();
     assert_eq!(issue.scopes.to_string(), "t:read");
     assert!(issue.refresh_token.is_some());
@@ -213,12 +236,18 @@ fn ex_06_approved_is_redeemed_once_and_the_second_time_ends_it() {
         panic!("redeemed");
     };
     let made = world.tables.family(family).unwrap().family;
-    assert_eq!((made.user, made.device.as_deref(), made.revoked), (world.user.id, Some("tv"), false));
+    assert_eq!(
+        (made.user, made.device.as_deref(), made.revoked),
+        (world.user.id, Some("tv"), false)
+    );
 
     assert_eq!(world.poll(&request, 1), Err(TokenRefusal::DeviceCodeRedeemed));
     assert!(world.tables.family(family).unwrap().family.revoked);
     let (feed, _) = world.tables.revocations_after(0);
-    assert_eq!(feed.last().map(|entry| entry.revoked.clone()), Some(Revoked::Family(family)));
+    assert_eq!(
+        feed.last().map(|entry| entry.revoked.clone()),
+        Some(Revoked::Family(family))
+    );
     assert_eq!(world.poll(&request, 2), Err(TokenRefusal::DeviceCodeRedeemed));
 }
 
@@ -234,7 +263,10 @@ fn rt_06_an_approval_ends_with_its_consent_its_user_and_its_client() {
     world.tables.apply(&unit).unwrap();
     let gone = world.poll(&request, 1);
     assert!(
-        matches!(gone, Err(TokenRefusal::UnknownDeviceCode | TokenRefusal::NoLongerAllowed)),
+        matches!(
+            gone,
+            Err(TokenRefusal::UnknownDeviceCode | TokenRefusal::NoLongerAllowed)
+        ),
         "{gone:?}"
     );
 
@@ -242,7 +274,10 @@ fn rt_06_an_approval_ends_with_its_consent_its_user_and_its_client() {
     let user = world.user.clone();
     let unit = crate::administer::revoke_user(&user, &world.settings.lifetimes, NOW);
     world.tables.apply(&unit).unwrap();
-    assert!(world.poll(&request, 1).is_err(), "the kill switch ends approvals too");
+    assert!(
+        world.poll(&request, 1).is_err(),
+        "the kill switch ends approvals too"
+    );
 
     world.tables = before.clone();
     let disabled = crate::administer::disable_user(&user, &world.settings.lifetimes, NOW);
