@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The `typ` header of an access token (RFC 9068 §2.1).
 pub const TYPE: &str = "at+jwt";
 
-/// Whom a token speaks for. Client ids never look like account ids
-/// ([`check_client_id`](crate::client_auth::check_client_id)), so `sub` alone tells the two apart (RFC 9068 §5).
+/// Whom a token speaks for. Accounts have UUIDs, and no client is given an id that looks like one: `sub` alone tells
+/// the two apart (RFC 9068 §5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TokenSubject {

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use doorward_jose::UnverifiedJws;
-use doorward_types::id::{ClientId, UserId};
+use doorward_types::id::ClientId;
 use doorward_types::secret::Secret;
 
 use crate::error::ErrorCode;
@@ -12,9 +12,6 @@ use crate::form::{self, Form};
 
 /// The only `client_assertion_type` (RFC 7523 §2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
-/// The longest `client_id` that is read, in bytes: the URL of a metadata document is the longest kind.
-pub const MAX_CLIENT_ID: usize = 2048;
 
 /// How a client authenticates: `token_endpoint_auth_method` (RFC 7591 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,35 +57,6 @@ impl Method {
     pub const fn has_secret(self) -> bool {
         matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
     }
-}
-
-/// Why a text cannot be a client id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientIdError {
-    /// Empty, longer than [`MAX_CLIENT_ID`], or with characters outside printable ASCII (RFC 6749 §A.1).
-    #[error("a client id is 1 to 2048 printable ASCII characters without spaces")]
-    Characters,
-    /// It has the form of an account's id: in the `sub` of a token the two must not be mistaken (RFC 9068 §5).
-    #[error("a client id must not look like a UUID: accounts have those")]
-    LikeAnAccount,
-    /// It starts with `client:`, as the name of a client does where a person's is expected.
-    #[error("a client id must not start with `client:`")]
-    Prefix,
-}
-
-/// Whether a text can be the id of a client that is named by a person or a configuration file.
-pub fn check_client_id(text: &str) -> Result<(), ClientIdError> {
-    let printable = text.bytes().all(|byte| matches!(byte, 0x21..=0x7e));
-    if text.is_empty() || text.len() > MAX_CLIENT_ID || !printable {
-        return Err(ClientIdError::Characters);
-    }
-    if text.parse::<UserId>().is_ok() {
-        return Err(ClientIdError::LikeAnAccount);
-    }
-    if text.starts_with("client:") {
-        return Err(ClientIdError::Prefix);
-    }
-    Ok(())
 }
 
 /// What a client showed for itself. Nothing about it is known to be true.

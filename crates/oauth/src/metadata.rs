@@ -186,11 +186,41 @@ mod tests {
           ],
           "grant_types_supported": [
             "authorization_code",
-            "refresh_token"
+            "refresh_token",
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:device_code"
           ],
           "token_endpoint_auth_methods_supported": [
-            "none"
+            "none",
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
           ],
+          "token_endpoint_auth_signing_alg_values_supported": [
+            "ES256"
+          ],
+          "revocation_endpoint": "https://mcp.example.com/t/a/revoke",
+          "revocation_endpoint_auth_methods_supported": [
+            "none",
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+          ],
+          "revocation_endpoint_auth_signing_alg_values_supported": [
+            "ES256"
+          ],
+          "introspection_endpoint": "https://mcp.example.com/t/a/introspect",
+          "introspection_endpoint_auth_methods_supported": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+          ],
+          "introspection_endpoint_auth_signing_alg_values_supported": [
+            "ES256"
+          ],
+          "pushed_authorization_request_endpoint": "https://mcp.example.com/t/a/par",
+          "device_authorization_endpoint": "https://mcp.example.com/t/a/device_authorization",
+          "client_id_metadata_document_supported": true,
           "code_challenge_methods_supported": [
             "S256"
           ],

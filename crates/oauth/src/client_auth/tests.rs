@@ -126,27 +126,6 @@ fn tk_10_an_assertion_must_say_who_it_is_from() {
     assert_eq!(read(&[], &form(saml)).unwrap_err(), PresentError::AssertionType);
 }
 
-#[test]
-fn a_client_id_cannot_pass_for_an_account() {
-    for good in ["reports", "https://c.example/client.json", "dcr_x", "0198c0de"] {
-        assert_eq!(check_client_id(good), Ok(()), "{good}");
-    }
-    for bad in [
-        "",
-        "a b",
-        "caf\u{e9}",
-        "a\n",
-        "0198c0de-0000-7000-8000-000000000000",
-        "0198C0DE000070008000000000000000",
-        "{0198c0de-0000-7000-8000-000000000000}",
-        "urn:uuid:0198c0de-0000-7000-8000-000000000000",
-        "client:reports",
-    ] {
-        assert!(check_client_id(bad).is_err(), "{bad}");
-    }
-    assert!(check_client_id(&"x".repeat(MAX_CLIENT_ID + 1)).is_err());
-}
-
 proptest! {
     /// Every id and secret comes through Basic as it was.
     #[test]

@@ -94,7 +94,8 @@ pub(crate) fn log_refusal(
     rule: Requirement,
     reason: &(impl std::fmt::Debug + ?Sized),
 ) {
-    tracing::info!(rule = rule.id, ?client, ?reason, "{endpoint}: refused");
+    let client = client.map(tracing::field::debug);
+    tracing::info!(rule = rule.id, client, ?reason, "{endpoint}: refused");
 }
 
 /// Every value of a header; one that is no text reads as an empty one, which is refused.

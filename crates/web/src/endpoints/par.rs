@@ -144,7 +144,8 @@ pub(crate) fn resolve<'q>(state: &WebState, query: &'q str) -> Result<Cow<'q, st
     let pushed = open(state, reference).ok_or(PageProblem::PushedRequest)?;
     let client = form.get("client_id");
     let resolved = pushed.open(client, state.now())?;
-    tracing::info!(?client, "authorize: pushed request taken up");
+    let client = client.map(tracing::field::debug);
+    tracing::info!(client, "authorize: pushed request taken up");
     Ok(Cow::Owned(resolved))
 }
 

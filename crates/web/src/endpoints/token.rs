@@ -251,7 +251,7 @@ fn log(request: &GrantRequest, issue: &Issue) {
     };
     let (client, resource) = (issue.client.as_str(), issue.resource.as_str());
     let (user, token) = (&issue.subject, issue.token);
-    let family = issue.family.map(|family| family.to_string());
+    let family = issue.family.map(tracing::field::display);
     let scopes = issue.scopes.to_string();
-    tracing::info!(?client, ?resource, %user, ?family, %token, ?scopes, "{step}");
+    tracing::info!(?client, ?resource, %user, family, %token, ?scopes, "{step}");
 }
