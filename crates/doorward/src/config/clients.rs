@@ -188,3 +188,6 @@ pub(super) fn initial_token(
         (None, _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
