@@ -3,6 +3,7 @@
 pub mod envelope;
 pub mod framing;
 pub mod headers;
+pub mod passkey;
 pub mod registration;
 pub mod sse;
 pub mod user_code;

@@ -59,3 +59,8 @@ fn ex_06_what_is_typed_as_a_code_is_one_code_or_none() {
 fn rg_01_rg_05_registrations_that_are_accepted_are_safe() {
     replay("registration", targets::registration::check);
 }
+
+#[test]
+fn answers_of_passkeys_are_read_in_one_way_or_refused() {
+    replay("passkey", targets::passkey::check);
+}
