@@ -512,7 +512,9 @@ impl Doorward {
     /// # Panics
     /// When it was not started with a clock that can be moved.
     pub fn advance(&self, by: Duration) {
-        self.set_clock(*self.offset.lock().expect("the harness did not panic") + by.as_secs_f64());
+        // Read first: the lock would be held to the end of the statement.
+        let offset = *self.offset.lock().expect("the harness did not panic");
+        self.set_clock(offset + by.as_secs_f64());
     }
 
     /// Sets the server's wall clock so many seconds before or after the real one. Needs [`Builder::faketime`].
