@@ -3,7 +3,8 @@
 //
 // usage: node sdk-vN.mjs URL STORE [--negotiate]
 //   --negotiate   let the SDK find out the protocol revision (v2 only)
-// environment: E2E_CALLS, a JSON list of [tool, arguments]; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without
+// environment: E2E_METADATA_URL, the URL of the client's metadata document, if it has one;
+// E2E_CALLS, a JSON list of [tool, arguments]; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without
 // which being sent to the browser is an error
 
 import { FileProvider } from "./store.mjs";

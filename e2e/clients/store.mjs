@@ -47,6 +47,11 @@ export class FileProvider {
     return `http://127.0.0.1:${this.#listener.address().port}/callback`;
   }
 
+  /** Where it is not registered but known: the URL of its metadata document. */
+  get clientMetadataUrl() {
+    return process.env.E2E_METADATA_URL;
+  }
+
   get clientMetadata() {
     return {
       client_name: "Doorward e2e client",

@@ -188,7 +188,11 @@ impl<C: Clock> SteadyClock<C> {
         let ahead = wall.since(floor) > STEP;
         let since = watched.ahead_since.filter(|_| ahead && !stepped).unwrap_or(at);
         let believed = at.saturating_sub(since) >= BELIEVED_AFTER;
-        let floor = if ahead && !believed { floor } else { floor.max(wall) };
+        let floor = if ahead && !believed {
+            floor
+        } else {
+            floor.max(wall)
+        };
 
         let best = wall.max(floor);
         let present = times.present(at);

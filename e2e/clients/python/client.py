@@ -7,6 +7,7 @@ usage: python sdk_vN.py URL STORE [--pause]
   --pause   after the calls print "paused", read from stdin by how many seconds the clock is to move, and
             make the calls again
 environment: E2E_CALLS, a JSON list of [tool, arguments]; BROWSER, which is sent the authorization URL;
+E2E_METADATA_URL, the URL of the client's metadata document, if it has one;
 E2E_CLOCK, by how many seconds the clock has moved since the first start
 """
 
@@ -22,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 DEADLINE = 100
+METADATA_URL = os.environ.get("E2E_METADATA_URL")
 
 
 class FileStorage:

@@ -22,7 +22,7 @@ def provider(url, metadata, storage, callback):
         key_sanitization_strategy=FileTreeV1KeySanitizationStrategy(folder),
         collection_sanitization_strategy=FileTreeV1CollectionSanitizationStrategy(folder),
     )
-    return OAuth(token_storage=store)
+    return OAuth(token_storage=store, client_metadata_url=client.METADATA_URL)
 
 
 @asynccontextmanager

@@ -15,7 +15,9 @@ def provider(url, metadata, storage, callback):
         query = await callback.wait()
         return query["code"], query["state"]
 
-    return OAuthClientProvider(url, metadata, storage, client.open_browser, finished)
+    return OAuthClientProvider(
+        url, metadata, storage, client.open_browser, finished, client_metadata_url=client.METADATA_URL
+    )
 
 
 @asynccontextmanager
@@ -28,4 +30,5 @@ async def connect(url, provider):
         yield session, (await session.initialize()).protocolVersion
 
 
-client.run(sys.modules[__name__])
+if __name__ == "__main__":
+    client.run(sys.modules[__name__])

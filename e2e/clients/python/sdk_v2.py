@@ -16,7 +16,9 @@ def provider(url, metadata, storage, callback):
         # It checks `iss` against the metadata before it sends the code (RFC 9207).
         return AuthorizationCodeResult(code=query["code"], state=query["state"], iss=query.get("iss"))
 
-    return OAuthClientProvider(url, metadata, storage, client.open_browser, finished)
+    return OAuthClientProvider(
+        url, metadata, storage, client.open_browser, finished, client_metadata_url=client.METADATA_URL
+    )
 
 
 @asynccontextmanager
@@ -28,4 +30,5 @@ async def connect(url, provider):
         yield session, session.protocol_version
 
 
-client.run(sys.modules[__name__])
+if __name__ == "__main__":
+    client.run(sys.modules[__name__])

@@ -3,7 +3,9 @@
 //! tests hold that page to it.
 
 mod client;
+mod documents;
 mod servers;
+mod services;
 mod wire;
 
 use std::collections::BTreeSet;

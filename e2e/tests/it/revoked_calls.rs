@@ -123,7 +123,7 @@ async fn rs_19_by_disconnecting_the_app() {
         let link = html::tags(&page.reply.text())
             .iter()
             .filter_map(|tag| tag.get("href").map(str::to_owned))
-            .find(|href| href.starts_with("/account/end") && href.contains("what=app"))
+            .find(|href| href.starts_with("/account/end") && href.contains("what=client"))
             .unwrap_or_else(|| panic!("a link that ends an app: {}", page.reply.text()));
         let question = browser.get(&link).await;
         let form = question.form_with("what").expect("a question");

@@ -82,7 +82,11 @@ fn ft_10_set_forward_things_expire_but_nothing_is_certainly_over() {
         let right = wall.now();
         wall.set(right.plus(forward));
         assert_eq!(steady.now(), wall.now());
-        assert_eq!(steady.standing(), Standing::Ahead, "noticed by whoever asked first");
+        assert_eq!(
+            steady.standing(),
+            Standing::Ahead,
+            "noticed by whoever asked first"
+        );
         assert_eq!(steady.certain(), right);
         pass(&wall, &steady, 3600);
         assert_eq!(steady.certain(), right.plus(HOUR), "by the time that passed");
@@ -153,7 +157,11 @@ fn ft_10_a_later_process_starts_where_the_mark_is() {
         present: START.plus(present),
     };
     assert_eq!(clocks(Some(excursion(HOUR))).1.now(), START.plus(HOUR));
-    assert_eq!(clocks(Some(excursion(YEARS))).1.now(), START, "that was a mistake");
+    assert_eq!(
+        clocks(Some(excursion(YEARS))).1.now(),
+        START,
+        "that was a mistake"
+    );
 }
 
 #[test]
@@ -170,7 +178,14 @@ fn a_mark_is_read_as_it_was_written() {
         }
     );
     assert_eq!(Mark::from_bytes(&mark.to_bytes()), Some(mark));
-    for bad in [&b""[..], b"soon", b"5", b"5 x", b"\xff 5", b"5 99999999999999999999"] {
+    for bad in [
+        &b""[..],
+        b"soon",
+        b"5",
+        b"5 x",
+        b"\xff 5",
+        b"5 99999999999999999999",
+    ] {
         assert_eq!(Mark::from_bytes(bad), None);
     }
     let later = MachineClock.now().plus(HOUR);

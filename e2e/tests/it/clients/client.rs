@@ -90,6 +90,8 @@ pub(super) struct Client {
     folder: node::Folder,
     /// By how much its clock has moved, for those that look at it.
     pub(super) clock: Duration,
+    /// Where its metadata document is, if it has one.
+    pub(super) document: Option<&'static str>,
 }
 
 impl Client {
@@ -97,6 +99,7 @@ impl Client {
         Self {
             kind,
             clock: Duration::ZERO,
+            document: None,
             folder: node::Folder::new(),
         }
     }
@@ -142,7 +145,13 @@ impl Client {
                 .arg(script("node_modules/mcp-remote/dist/proxy.js"))
                 .arg(url)
                 // More than the 30 seconds of its own: a busy machine signs in slowly.
-                .args(["--auth-timeout", "90"]),
+                .args(["--auth-timeout", "90"])
+                .args(
+                    self.document
+                        .map(|url| ["--client-metadata-url", url])
+                        .into_iter()
+                        .flatten(),
+                ),
             Kind::Inspector => command.arg(script("inspector.mjs")).arg(url).arg("legacy"),
             Kind::InspectorAuto => command.arg(script("inspector.mjs")).arg(url).arg("auto"),
         };
@@ -162,6 +171,9 @@ impl Client {
             .env("E2E_CLOCK", self.clock.as_secs().to_string());
         if may_log_in {
             command.env("E2E_LOGIN", "yes");
+        }
+        if let Some(document) = self.document {
+            command.env("E2E_METADATA_URL", document);
         }
         command.kill_on_drop(true);
         command
@@ -211,6 +223,28 @@ async fn line(output: &mut tokio::io::Lines<BufReader<ChildStdout>>) -> String {
         .expect("the client answers in time")
         .expect("it prints UTF-8");
     line.expect("the client prints a line before it ends; its errors are above")
+}
+
+/// A program that asks for tokens of its own, without a person: `words` are its arguments.
+pub(super) async fn service(kind: Kind, words: &[&str], calls: &Value) -> Value {
+    let client = Client::new(kind);
+    let script = |name: &str| client.folder.path().join(name);
+    let mut command = match kind {
+        Kind::TypeScriptV1 | Kind::TypeScriptV2 => client.folder.node(),
+        _ => client.folder.within(client.python()),
+    };
+    match kind {
+        Kind::TypeScriptV1 => command.arg(script("service.mjs")).arg("v1"),
+        Kind::TypeScriptV2 => command.arg(script("service.mjs")).arg("v2"),
+        Kind::PythonV1 => command.arg(script("service_v1.py")),
+        Kind::PythonV2 => command.arg(script("service_v2.py")),
+        other => panic!("{} asks for no tokens of its own", other.name()),
+    };
+    command
+        .args(words)
+        .env("E2E_CALLS", calls.to_string())
+        .kill_on_drop(true);
+    run(command).await
 }
 
 /// What a server answers a client that starts it itself, without Doorward.
