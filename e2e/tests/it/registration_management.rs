@@ -392,3 +392,39 @@ async fn r17_tokens_that_ask_no_person_wait_for_the_operator() {
     })
     .await;
 }
+
+/// A client of revision 2025-03-26 knows no metadata: it calls `/register`, `/authorize` and `/token` on the origin of
+/// the MCP server.
+#[tokio::test]
+async fn r12_a_client_that_knows_default_addresses_only_logs_in_also_under_an_issuer_with_a_path() {
+    let up = Upstream::start();
+    for issuer_path in ["", "/company"] {
+        let path = format!("issuer_path = \"{issuer_path}\"\n");
+        let text = format!(
+            "{}{}",
+            if issuer_path.is_empty() { "" } else { &path },
+            config(&up, "")
+        );
+        let doorward = Doorward::builder()
+            .config(&text)
+            .user("alice", PASSWORD)
+            .start()
+            .await;
+        let client = OAuthClient::native(&doorward).await;
+        let resource = doorward.url("/a/mcp");
+        let tokens = client.login("alice", PASSWORD, &resource).await;
+        assert_eq!(
+            tokens.claims()["iss"],
+            format!("{}{issuer_path}", doorward.public_url)
+        );
+        let call = mcp::call(&doorward, "/a/mcp", "t_read", &json!({}));
+        assert_eq!(call.bearer(&tokens.access).send().await.status, 200);
+        let refreshed = client.refresh(tokens.refresh(), &resource).await;
+        assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+        let form = [("token", tokens.access.as_str()), ("client_id", &client.id)];
+        for endpoint in ["/revoke".to_owned(), format!("{issuer_path}/revoke")] {
+            let reply = doorward.post(&endpoint).form(&form).send().await;
+            assert_eq!(reply.status, 200, "{endpoint}: {}", reply.text());
+        }
+    }
+}

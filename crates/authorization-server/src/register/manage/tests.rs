@@ -75,7 +75,7 @@ fn rg_05_without_its_token_a_registration_is_out_of_reach() {
         (Some(&managed), Some(Secret::new(SECRET))),
         (Some(&public), Some(Secret::new(""))),
         (Some(&public), Some(right.clone())),
-        (None, Some(right.clone())),
+        (None, Some(right)),
     ] {
         let refused = authenticate(client, token.as_ref()).unwrap_err();
         assert_eq!(

@@ -132,16 +132,18 @@ fn host_lines(config: &Config, client: &Client, secret: Option<&Secret>) -> Valu
         return json!({ "token_endpoint": format!("{origin}/token"), "resource": url });
     }
     let id = client.id.as_str();
-    let mut information = json!({ "client_id": id });
-    let mut cursor = json!({ "CLIENT_ID": id });
     let mut claude = format!("claude mcp add --transport http --client-id {id}");
-    if client.secret.is_some() {
+    let (information, cursor) = if client.secret.is_some() {
         // Where the secret is not known (any more) there is a place to put it.
         let secret = secret.map_or("SECRET", Secret::expose);
-        information["client_secret"] = secret.into();
-        cursor["CLIENT_SECRET"] = secret.into();
         claude.push_str(" --client-secret");
-    }
+        (
+            json!({ "client_id": id, "client_secret": secret }),
+            json!({ "CLIENT_ID": id, "CLIENT_SECRET": secret }),
+        )
+    } else {
+        (json!({ "client_id": id }), json!({ "CLIENT_ID": id }))
+    };
     let cursor = json!({ "mcpServers": { name: { "url": url, "auth": cursor } } });
     json!({
         "claude-code": format!("{claude} {name} {url}"),
