@@ -154,6 +154,8 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
         ours || *metadata.level() <= tracing::Level::WARN
     });
     let (level, handle) = reload::Layer::new(level.filter());
+    // Before the log, so that its lines name the trace that an event turned out to belong to.
+    let notes = doorward_recorder::layer();
     let registry = tracing_subscriber::registry();
     let started = if json {
         let layer = format::layer()
@@ -161,7 +163,7 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
             .flatten_event(true)
             .with_writer(queue.clone());
         registry
-            .with(layer.with_filter(ours).with_filter(level))
+            .with(notes.and_then(layer.with_filter(ours).with_filter(level)))
             .try_init()
     } else {
         let layer = format::layer()
@@ -169,7 +171,7 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
             .with_target(false)
             .with_writer(queue.clone());
         registry
-            .with(layer.with_filter(ours).with_filter(level))
+            .with(notes.and_then(layer.with_filter(ours).with_filter(level)))
             .try_init()
     };
     if started.is_err() {

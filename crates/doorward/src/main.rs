@@ -1,6 +1,7 @@
 //! The `doorward` binary: configuration, composition, one file per command.
 
 mod cli;
+mod clock;
 mod command;
 mod config;
 mod error;

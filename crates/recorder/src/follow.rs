@@ -231,6 +231,8 @@ impl Recorder {
                     status: None,
                     joined: Joined::ByAddress,
                     notes: Vec::new(),
+                    client: request.arrival.client.as_deref().map(bounded),
+                    resource: request.arrival.resource.as_deref().map(bounded),
                     decision: None,
                     parent,
                 },

@@ -67,6 +67,12 @@ pub struct Hop {
     pub joined: Joined,
     /// What happened, in order.
     pub notes: Vec<Note>,
+    /// The client that the request names, whether it is known or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The resource that the request names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// The id that a refusal of the gateway carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Uuid>,
@@ -76,11 +82,16 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// The value of a field in the newest note that has it.
+    /// The value of a field in the newest note that has it; else what the request itself names.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut notes = self.notes.iter().rev();
-        notes.find_map(|note| note.fields.get(name)).map(String::as_str)
+        let noted = notes.find_map(|note| note.fields.get(name)).map(String::as_str);
+        noted.or(match name {
+            "client" => self.client.as_deref(),
+            "resource" => self.resource.as_deref(),
+            _ => None,
+        })
     }
 
     /// The newest rule.

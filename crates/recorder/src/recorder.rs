@@ -159,6 +159,8 @@ impl Recorder {
             status: Some(refusal.status),
             joined,
             notes: vec![note],
+            client: None,
+            resource: refusal.arrival.resource.as_deref().map(bounded),
             decision: Some(refusal.decision),
             parent: refusal.arrival.traceparent.as_deref().and_then(trace_of_parent),
         };
@@ -181,6 +183,8 @@ impl Recorder {
             status: Some(200),
             joined: Joined::ByAddress,
             notes: Vec::new(),
+            client: None,
+            resource: arrival.resource.as_deref().map(bounded),
             decision: None,
             parent: arrival.traceparent.as_deref().and_then(trace_of_parent),
         };
@@ -210,6 +214,8 @@ impl Recorder {
                 rule: None,
                 fields: fields.collect(),
             }],
+            client: None,
+            resource: None,
             decision: None,
             parent: None,
         };

@@ -10,7 +10,9 @@ use axum::body::Body;
 use doorward_authorization_server::client_metadata::DocumentPolicy;
 use doorward_authorization_server::keys;
 use doorward_authorization_server::password;
-use doorward_authorization_server::settings::{Grants, Lifetimes, RegistrationMode, RegistrationPolicy, Settings};
+use doorward_authorization_server::settings::{
+    Grants, Lifetimes, RegistrationMode, RegistrationPolicy, Settings,
+};
 use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
 use doorward_recorder::Recorder;
 use doorward_records::account::User;
