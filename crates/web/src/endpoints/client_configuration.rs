@@ -10,10 +10,10 @@ use doorward_types::id::ClientId;
 use doorward_types::secret::Secret;
 use http::StatusCode;
 
-use super::register::{bearer_of, refused};
+use super::register::{bearer_of, refused, unread};
 use crate::body;
 use crate::commit::{Attempts, Unavailable};
-use crate::endpoints::{bad_body, json, oauth_error, unavailable};
+use crate::endpoints::{json, oauth_error, unavailable};
 use crate::state::WebState;
 
 /// What is done to a registration.
@@ -47,7 +47,7 @@ pub(crate) async fn put(state: State<WebState>, id: Path<String>, request: Reque
         Ok(body) => answer(&state, &ClientId::new(id.0), bearer, Action::Replace(&body)).await,
         // Whoever shows no token is told that first, whatever came with it.
         Err(_) if bearer.is_none() => refuse(&ManagementRefusal::Unauthorized),
-        Err(error) => bad_body(error, body::JSON),
+        Err(error) => unread(error, "registration: refused"),
     }
 }
 

@@ -6,13 +6,14 @@ use doorward_authorization_server::register::{self, RegistrationRefusal, Step};
 use doorward_limits::{PeerAddress, Retry};
 use doorward_oauth::error::ErrorBody;
 use doorward_oauth::register::bearer;
+use doorward_oauth::requirement;
 use doorward_records::{Precondition, Unit};
 use doorward_storage::CommitError;
 use doorward_types::secret::Secret;
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::body;
+use crate::body::{self, BodyError};
 use crate::commit::Unavailable;
 use crate::endpoints::{bad_body, json, oauth_error, unavailable};
 use crate::state::WebState;
@@ -27,7 +28,7 @@ pub(crate) async fn post(State(state): State<WebState>, request: Request) -> Res
     let peer = request.extensions().get::<PeerAddress>().copied();
     let body = match body::read(request, body::JSON).await {
         Ok(body) => body,
-        Err(error) => return bad_body(error, body::JSON),
+        Err(error) => return unread(error, "register: refused"),
     };
     let registration = match register::parse(state.settings(), shown.as_ref(), &body) {
         Ok(registration) => registration,
@@ -107,6 +108,12 @@ async fn commit(state: &WebState, unit: Unit) -> Result<bool, Unavailable> {
         Err(CommitError::Conflict) => Ok(false),
         Err(error) => Err(Unavailable::Commit(error)),
     }
+}
+
+/// The answer for a body that was not read, here or at the endpoint below.
+pub(crate) fn unread(error: BodyError, told: &'static str) -> Response {
+    tracing::info!(rule = requirement::OAUTH_2_1.id, reason = %error, "{told}");
+    bad_body(error, body::JSON)
 }
 
 fn refuse(refusal: &RegistrationRefusal) -> Response {
