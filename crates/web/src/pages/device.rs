@@ -21,7 +21,7 @@ use crate::pages::account::shown::vouched;
 use crate::pages::consent::client_name;
 use crate::pages::form::Posted;
 use crate::pages::home::ShownServer;
-use crate::pages::message::{Problem, done};
+use crate::pages::message::{Problem, done, done_in_account};
 use crate::pages::next::Next;
 use crate::pages::{Chrome, form_page, see_other};
 use crate::session::{self, SignedIn};
@@ -139,7 +139,7 @@ async fn look_up(
         ));
     };
     if let Err(retry) = state.guesses().typed(user, peer) {
-        tracing::warn!(rule = "EX-06", %user, "device: too many codes typed");
+        tracing::warn!(rule = "EX-06", %user, "device: refused, too many codes typed");
         let problem = format!(
             "Too many codes were typed. Wait {} seconds, then look at the code again.",
             retry.seconds()
@@ -166,7 +166,7 @@ async fn look_up(
             approve_page(state, signed_in, (&view, facts.client.as_ref()), code, None)
         }
         Err(problem) => {
-            tracing::info!(rule = "RFC 8628 3.3", %user, reason = ?problem, "device: nothing to approve");
+            tracing::info!(rule = "RFC 8628 3.3", %user, reason = ?problem, "device: refused, nothing to approve");
             Ok(code_page(
                 state,
                 signed_in,
@@ -291,8 +291,8 @@ async fn answer(
         tracing::info!(client = ?id, %user, scopes = ?submission.ticked.to_string(), "device: approved");
         let text =
             format!("{name} gets its access within a few seconds. Go on there; you can close this page.");
-        let next = "You find it under “Connected apps” in your account, and can disconnect it there.";
-        return Ok(done(state, "The device is connected", &text, next));
+        let next = "It is among the connected apps of your account, and can be disconnected there.";
+        return Ok(done_in_account(state, "The device is connected", &text, next));
     }
     tracing::info!(client = ?id, %user, "device: denied");
     let text = "The device gets no access, and its code does not work any more.";

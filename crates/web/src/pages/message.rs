@@ -243,6 +243,15 @@ pub(crate) const RETRY_AFTER: http::HeaderValue = http::HeaderValue::from_static
 
 /// A page that says that something worked.
 pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Response {
+    good(state, title, text, next, false)
+}
+
+/// The same, with a link to the account.
+pub(crate) fn done_in_account(state: &WebState, title: &str, text: &str, next: &str) -> Response {
+    good(state, title, text, next, true)
+}
+
+fn good(state: &WebState, title: &str, text: &str, next: &str, links_account: bool) -> Response {
     let chrome = &state.site().chrome;
     page(
         StatusCode::OK,
@@ -253,7 +262,7 @@ pub(crate) fn done(state: &WebState, title: &str, text: &str, next: &str) -> Res
             text,
             next,
             links_home: false,
-            links_account: false,
+            links_account,
             reference: None,
         },
     )

@@ -13,7 +13,7 @@ use super::{clients, load};
 use crate::commit::Attempts;
 use crate::csrf::Bound;
 use crate::pages::form::Posted;
-use crate::pages::message::{Problem, done};
+use crate::pages::message::{Problem, done_in_account};
 use crate::pages::next::Next;
 use crate::pages::{Chrome, form_page, see_other};
 use crate::session::{self, SignedIn};
@@ -212,7 +212,7 @@ async fn end(state: &WebState, request: Request) -> Result<Response, Problem> {
     let (what, id) = ending.fields();
     // The id of a browser is what its cookie is looked up by: it stays out of the log.
     let id = if what == "browser" { String::new() } else { id };
-    tracing::info!(rule = "R35", %user, what, ?id, "account: ended");
+    tracing::info!(%user, what, ?id, "account: ended");
     let gone = match &ending {
         Ending::Everything => true,
         Ending::Browser(session) => *session == signed_in.session.id,
@@ -229,7 +229,7 @@ async fn end(state: &WebState, request: Request) -> Result<Response, Problem> {
     } else {
         ("You are signed out", "This browser is no longer signed in here.")
     };
-    let mut response = done(
+    let mut response = done_in_account(
         state,
         title,
         text,
