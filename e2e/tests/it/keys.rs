@@ -1,18 +1,19 @@
 //! Keys come and go without a gap, and no kill leaves tokens or the vault unreadable.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorward_testkit::command::{Finished, hermetic};
+use doorward_testkit::command::Finished;
 use doorward_testkit::http::{Destination, Site};
 use doorward_testkit::oauth::{OAuthClient, Tokens};
 use doorward_testkit::port::Port;
 use doorward_testkit::server::Background;
 use doorward_testkit::{Doorward, PASSWORD, eventually, mcp};
 use serde_json::{Value, json};
+
+use crate::support::killed_after;
 
 const PATH: &str = "/mcp";
 /// Far beyond the second within which a running server looks: this machine may be busy.
@@ -245,23 +246,6 @@ async fn ft_05_no_key_in_use_is_missing_from_any_key_set() {
     }
 }
 
-/// Runs `doorward key rotate --master` and kills it after `delay`, if it still runs.
-fn rotate_master_and_kill(doorward: &Doorward, delay: Duration) -> bool {
-    let data = doorward.data.display().to_string();
-    let mut command = hermetic(&doorward.work);
-    command
-        .args(["key", "rotate", "--master", "--data", &data])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let (send, receive) = std::sync::mpsc::channel::<()>();
-    // Nobody sends: a wait that is aimed at a moment.
-    let _ = receive.recv_timeout(delay);
-    drop(send);
-    let _ = child.kill();
-    child.wait().unwrap().success()
-}
-
 #[tokio::test]
 async fn a_master_key_is_replaced_while_nobody_works_on_the_data() {
     let doorward = demo().await;
@@ -322,11 +306,10 @@ async fn ft_05_a_kill_during_any_rotation_leaves_tokens_and_the_vault_readable()
             let _ = tokio::time::timeout(Duration::from_millis(pause), std::future::pending::<()>()).await;
         }
         doorward.kill();
-        // And the vault: the command is killed at a moment that moves through all of its life.
-        finished += u32::from(rotate_master_and_kill(
-            &doorward,
-            Duration::from_millis(round * 13 % 90),
-        ));
+        // And the vault: killed at a moment that moves from the first write of the command to its end and beyond.
+        let delay = Duration::from_micros(round * 733 % 12_000);
+        let args = ["key", "rotate", "--master"];
+        finished += u64::from(killed_after(&doorward, &args, "master.key.new", delay));
         doorward.start_again().await;
         assert_eq!(status(&doorward, &old).await, 200, "round {round}");
         let new = alice.refresh().await;
@@ -338,8 +321,5 @@ async fn ft_05_a_kill_during_any_rotation_leaves_tokens_and_the_vault_readable()
         );
         assert!(!doorward.data.join("master.key.new").exists(), "round {round}");
     }
-    assert!(
-        u64::from(finished) < rounds,
-        "some were killed before they had finished"
-    );
+    assert!(finished < rounds, "some were killed before they had finished");
 }

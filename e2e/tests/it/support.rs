@@ -215,6 +215,31 @@ impl Catalogue {
     }
 }
 
+/// Runs `doorward ARGS` on a server's data, and kills it if it still runs so long after a file of the data folder has
+/// appeared, which the command makes on its way. Whether it had finished.
+pub(crate) fn killed_after(doorward: &Doorward, args: &[&str], file: &str, delay: Duration) -> bool {
+    let mut command = doorward_testkit::command::hermetic(&doorward.work);
+    command
+        .args(args)
+        .arg("--data")
+        .arg(&doorward.data)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let path = doorward.data.join(file);
+    let end = Instant::now() + PATIENCE;
+    while !path.exists() && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "{args:?} makes {file}");
+        std::thread::yield_now();
+    }
+    let moment = Instant::now() + delay;
+    while Instant::now() < moment {
+        std::thread::yield_now();
+    }
+    let _ = child.kill();
+    child.wait().unwrap().success()
+}
+
 pub(crate) fn two_servers(a: &str, b: &str) -> String {
     format!(
         "[[servers]]\nname = \"a\"\npath = \"{RA}\"\nupstream = \"{a}\"\n\n\

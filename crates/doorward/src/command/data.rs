@@ -92,7 +92,9 @@ fn tell(restored: &Restored, context: &mut Context) -> Result<(), CommandError> 
     } = restored;
     let taken = taken.map_or_else(String::new, |at| format!(" of {at}"));
     let output = &mut context.output;
-    output.line(format!("restored the backup{taken}: {users} accounts, {clients} clients"))?;
+    output.line(format!(
+        "restored the backup{taken}: {users} accounts, {clients} clients"
+    ))?;
     output.line("every token, sign-in and consent has ended; the next start makes new keys")?;
     if *merged {
         output.line("accounts and clients that were removed or disabled since the backup stay so")?;

@@ -73,7 +73,8 @@ async fn rotate(at_once: bool, context: &mut Context) -> Result<(), CommandError
     let (folder, store) = open(context)?;
     let stored = store.keys().await.map_err(unreadable)?;
     let master = folder.master_key();
-    let published = keys::rotate(&stored, &tenant(), master, now(), &SystemRandom).map_err(|e| unusable(&e))?;
+    let published =
+        keys::rotate(&stored, &tenant(), master, now(), &SystemRandom).map_err(|e| unusable(&e))?;
     let mut steps = commit_all(&store, published).await?;
     if at_once {
         // A server that does not know a key yet would refuse what another one signs with it.
@@ -98,15 +99,24 @@ async fn revoke(kid: &str, context: &mut Context) -> Result<(), CommandError> {
     let (folder, store) = open(context)?;
     let stored = store.keys().await.map_err(unreadable)?;
     let kid = KeyId::new(kid);
-    let step = keys::revoke(&stored, &kid, &tenant(), folder.master_key(), now(), &SystemRandom)
-        .map_err(|error| unusable(&error))?
-        .map_err(|error| {
-            CommandError::usage("nothing was revoked")
-                .because(&error)
-                .hint("`doorward key list` shows the keys")
-        })?;
+    let step = keys::revoke(
+        &stored,
+        &kid,
+        &tenant(),
+        folder.master_key(),
+        now(),
+        &SystemRandom,
+    )
+    .map_err(|error| unusable(&error))?
+    .map_err(|error| {
+        CommandError::usage("nothing was revoked")
+            .because(&error)
+            .hint("`doorward key list` shows the keys")
+    })?;
     let what = match step.purpose {
-        KeyPurpose::AccessToken => "access tokens that it signed are refused from now on; clients get new ones",
+        KeyPurpose::AccessToken => {
+            "access tokens that it signed are refused from now on; clients get new ones"
+        }
         KeyPurpose::RefreshToken => "clients whose refresh tokens it derives must sign in again",
     };
     super::commit(&store, step.unit.clone()).await?;
@@ -182,7 +192,9 @@ fn report(steps: &[Rotation], context: &mut Context) -> Result<(), CommandError>
                 "step": step.step.name(),
             })
         };
-        return Ok(context.output.json(&steps.iter().map(shown).collect::<Vec<_>>())?);
+        return Ok(context
+            .output
+            .json(&steps.iter().map(shown).collect::<Vec<_>>())?);
     }
     for step in steps {
         let (purpose, name) = (purpose(step.purpose), step.step.name());
