@@ -1,9 +1,13 @@
 //! What must hold for any input at all. Each module is one fuzz target; `cargo test` runs them over `seeds/`.
 
+pub mod client_assertion;
+pub mod client_call;
+pub mod client_metadata;
 pub mod envelope;
 pub mod framing;
 pub mod headers;
 pub mod passkey;
+pub mod pushed;
 pub mod registration;
 pub mod sse;
 pub mod user_code;

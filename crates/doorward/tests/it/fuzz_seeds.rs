@@ -64,3 +64,23 @@ fn rg_01_rg_05_registrations_that_are_accepted_are_safe() {
 fn answers_of_passkeys_are_read_in_one_way_or_refused() {
     replay("passkey", targets::passkey::check);
 }
+
+#[test]
+fn g6_rg_06_rg_11_client_ids_and_documents_mean_what_they_say() {
+    replay("client_metadata", targets::client_metadata::check);
+}
+
+#[test]
+fn tk_08_who_a_request_is_from_is_read_in_one_way_or_refused() {
+    replay("client_call", targets::client_call::check);
+}
+
+#[test]
+fn tk_10_assertions_that_are_accepted_say_what_they_must() {
+    replay("client_assertion", targets::client_assertion::check);
+}
+
+#[test]
+fn az_08_pushed_requests_come_out_as_they_went_in() {
+    replay("pushed", targets::pushed::check);
+}
