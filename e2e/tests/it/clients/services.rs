@@ -12,16 +12,16 @@ const KINDS: [Kind; 4] = [
     Kind::PythonV2,
 ];
 
-async fn server() -> Doorward {
-    let server = Doorward::builder().demo().user("alice", PASSWORD);
+async fn server(config: &str) -> Doorward {
+    let server = Doorward::builder().config(config).demo().user("alice", PASSWORD);
     server.public_url("http://localhost:{port}").start().await
 }
 
-async fn assert_works(server: &Doorward, id: &str, credential: [&str; 2]) {
-    let (url, issuer) = (server.url("/mcp"), &server.public_url);
+async fn assert_works(server: &Doorward, issuer: &str, kinds: &[Kind], id: &str, credential: [&str; 2]) {
+    let url = server.url("/mcp");
     let calls = json!([["whoami", {}], ["echo", { "text": "through the door" }]]);
-    for kind in KINDS {
-        let words = [&url, issuer.as_str(), id, credential[0], credential[1]];
+    for &kind in kinds {
+        let words = [&url, issuer, id, credential[0], credential[1]];
         let seen = client::service(kind, &words, &calls).await;
         let whoami = &seen["answers"][0]["structuredContent"];
         assert_eq!(whoami["client_id"], id, "{}: {seen}", kind.name());
@@ -32,7 +32,7 @@ async fn assert_works(server: &Doorward, id: &str, credential: [&str; 2]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c1_services_of_real_sdks_get_tokens_with_a_secret() {
-    let server = server().await;
+    let server = server("").await;
     let added = server.command(&[
         "client",
         "add",
@@ -45,28 +45,39 @@ async fn c1_services_of_real_sdks_get_tokens_with_a_secret() {
     ]);
     let added = added.ok().json();
     let secret = added["client_secret"].as_str().expect("a secret");
-    assert_works(&server, "reporter", ["secret", secret]).await;
+    assert_works(
+        &server,
+        &server.public_url,
+        &KINDS,
+        "reporter",
+        ["secret", secret],
+    )
+    .await;
 }
 
+/// With a key: to the issuers that those SDKs can name. The Python SDKs write an issuer without a path with a slash
+/// behind it, into `aud` too, where exactly the issuer must stand (RFC 7523bis §4); one with a path they leave alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn c1_services_of_real_sdks_get_tokens_with_a_key() {
-    let server = server().await;
-    let key = rcgen::KeyPair::generate().unwrap();
-    let (pem, jwks) = (server.home().join("key.pem"), server.home().join("jwks.json"));
-    std::fs::write(&pem, key.serialize_pem()).unwrap();
-    std::fs::write(&jwks, public(&key).to_string()).unwrap();
-    let jwks = jwks.display().to_string();
-    let add = [
-        "client",
-        "add",
-        "--id",
-        "signer",
-        "--jwks",
-        &jwks,
-        "--client-credentials",
-    ];
-    server.command(&add).ok();
-    assert_works(&server, "signer", ["key", &pem.display().to_string()]).await;
+    for (path, kinds) in [("", &KINDS[..2]), ("/company", &KINDS[..])] {
+        let server = server(&format!("issuer_path = \"{path}\"\n")).await;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let (pem, jwks) = (server.home().join("key.pem"), server.home().join("jwks.json"));
+        std::fs::write(&pem, key.serialize_pem()).unwrap();
+        std::fs::write(&jwks, public(&key).to_string()).unwrap();
+        let (pem, jwks) = (pem.display().to_string(), jwks.display().to_string());
+        let add = ["client", "add", "--id", "signer", "--jwks", &jwks];
+        server
+            .command(&[&add[..], &["--client-credentials"]].concat())
+            .ok();
+        let issuer = server.url(path);
+        let issuer = if path.is_empty() {
+            &server.public_url
+        } else {
+            &issuer
+        };
+        assert_works(&server, issuer, kinds, "signer", ["key", &pem]).await;
+    }
 }
 
 /// The public half of a P-256 key, as a JWK set.
