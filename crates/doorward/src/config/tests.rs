@@ -228,10 +228,10 @@ mode = "external"
       = help: leave it out: Doorward issues the tokens itself
 
     error: `scopes` is not in this release
-      --> doorward.toml:9:10
-       |
+     --> doorward.toml:9:10
+      |
     9 | [servers.scopes."files:read"]
-       |          ^^^^^^
+      |          ^^^^^^
       = help: leave it out: the server has one scope, its own name, that covers everything
     "#);
     let harmless = "acme = false\ntrusted_proxies = []\n[authorization_server]\nmode = \"embedded\"\n";
@@ -241,7 +241,14 @@ mode = "external"
 #[test]
 fn proxies_are_addresses_or_networks() {
     insta::assert_snapshot!(problems(r#"trusted_proxies = ["10.0.0.0/8", "proxy.internal", "::1"]
-"#), @"");
+"#), @r#"
+    error: `proxy.internal` is neither an address nor a network
+     --> doorward.toml:1:34
+      |
+    1 | trusted_proxies = ["10.0.0.0/8", "proxy.internal", "::1"]
+      |                                  ^^^^^^^^^^^^^^^^
+      = help: write it as `10.0.0.1` or `10.0.0.0/8`
+    "#);
     let good = "trusted_proxies = [\"127.0.0.1\", \"fd00::/8\"]\n";
     let config = load_with(good, &[], ServeArgs::default()).unwrap();
     assert!(!config.trusted_proxies.is_empty());
@@ -314,13 +321,13 @@ allow = ["alice", "domain:corp.com"]
     15 | path = "/c"
        |        ^^^^
 
-    error: `alice` is not an access rule: write `user:NAME` or `group:NAME`
+    error: `alice` is not an access rule: write `user:NAME`, `group:NAME` or `client:ID`
       --> doorward.toml:18:10
        |
     18 | allow = ["alice", "domain:corp.com"]
        |          ^^^^^^^
 
-    error: `domain:corp.com` needs a sign-in provider, and none can be configured yet: use `user:NAME` or `group:NAME`
+    error: `domain:corp.com` needs a sign-in provider, and none can be configured yet: use `user:NAME`, `group:NAME` or `client:ID`
       --> doorward.toml:18:19
        |
     18 | allow = ["alice", "domain:corp.com"]
@@ -581,11 +588,13 @@ fn shows_every_value_and_its_origin() {
         .map(|line| format!("{} = {} # {}", line.key, line.value, line.origin));
     insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
     public_url = "http://localhost:9000" # default
+    issuer_path = "" # default
     listen = "localhost:9000" # file, line 1
     data = "/data" # environment DOORWARD_DATA
     log_level = "info" # default
     log_format = "auto" # default
     allowed_origins = [] # default
+    trusted_proxies = [] # default
     max_connections = null # default
     max_connections_per_address = null # default
     allow_insecure_shared_uid = false # default
@@ -611,6 +620,8 @@ fn shows_every_value_and_its_origin() {
     lifetimes.client_ungranted = "30d" # default
     lifetimes.client_unused = "90d" # default
     lifetimes.stream = "1h" # default
+    keys.rotate_every = "90d" # default
+    keys.publish_before = "10m" # default
     timeouts.upstream_connect = "2s" # default
     timeouts.upstream_response = "5m" # default
     timeouts.request_body = "25s" # default
@@ -619,5 +630,28 @@ fn shows_every_value_and_its_origin() {
     registration.unknown_hosts = [] # default
     registration.custom_schemes = ["cursor","vscode","vscode-insiders"] # default
     registration.quota = 10000 # default
+    registration.quota_per_address = 100 # default
+    registration.token = null # default
+    registration.confidential = null # default
+    grants.client_credentials = true # default
+    grants.device = false # default
+    client_metadata_documents.enabled = true # default
+    client_metadata_documents.default = "allow" # default
+    client_metadata_documents.allow = [] # default
+    client_metadata_documents.ask = [] # default
+    client_metadata_documents.deny = [] # default
+    outbound.certificates = null # default
     "#);
+}
+
+#[test]
+fn keys_are_known_before_they_are_used() {
+    for (bad, key) in [
+        ("publish_before = \"1s\"", "publish_before"),
+        ("rotate_every = \"15m\"", "rotate_every"),
+        ("rotate_every = \"4000d\"", "rotate_every"),
+    ] {
+        let text = problems(&format!("[keys]\n{bad}\n"));
+        assert!(text.contains(&format!("`{key}` must be")), "{text}");
+    }
 }
