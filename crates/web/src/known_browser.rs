@@ -111,7 +111,7 @@ mod tests {
             part.clone(),
             format!("{part}.{part}"),
             format!("{part}.{part}."),
-            vec![part.as_str(); 6].join("."),
+            [part.as_str(); 6].join("."),
             format!("{part}.{}", &part[1..]),
             format!("{part}. {}", &part[1..]),
         ] {

@@ -1,7 +1,5 @@
 //! POST `/login/code`: the second factor, after a right password.
 
-use std::borrow::Cow;
-
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -43,11 +41,11 @@ pub(crate) fn show(
     half: &HalfSignedIn,
     carried: &Carried,
     prelogin: &Secret,
-    problem: Option<Cow<'static, str>>,
+    problem: Option<&str>,
 ) -> Result<Response, Problem> {
     let page = SecondFactorPage {
         chrome: &state.site().chrome,
-        problem: problem.as_deref(),
+        problem,
         csrf: state.csrf(Bound::PreLogin(prelogin)),
         step: sealed_step::seal(state, Kind::HalfSignedIn, half)?,
         sealed: carried.sealed(state)?,
@@ -85,8 +83,8 @@ async fn check(state: &WebState, request: Request) -> Result<Response, Problem> 
     };
     if let Err(retry) = state.throttles().admit_code(who) {
         tracing::warn!(user = %half.user, rule = "DS-10", wait_seconds = retry.seconds(), "sign-in: refused, too many codes");
-        let problem = Some(entry::too_many(retry).into());
-        let mut response = show(state, &half, &carried, prelogin, problem)?;
+        let problem = entry::too_many(retry);
+        let mut response = show(state, &half, &carried, prelogin, Some(&problem))?;
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         let seconds = HeaderValue::from(retry.seconds());
         response.headers_mut().insert(http::header::RETRY_AFTER, seconds);
@@ -99,7 +97,7 @@ async fn check(state: &WebState, request: Request) -> Result<Response, Problem> 
         }
         Err(SecondFactorError::Wrong) => {
             tracing::warn!(user = %half.user, "sign-in: failed, wrong code");
-            show(state, &half, &carried, prelogin, Some(WRONG.into()))
+            show(state, &half, &carried, prelogin, Some(WRONG))
         }
         Err(SecondFactorError::Over) => from_the_beginning(state, carried, prelogin).await,
     }
