@@ -17,7 +17,11 @@ const NOW: UnixTime = UnixTime::from_seconds(1_800_000_000);
 
 /// `input` is the body of a request.
 pub fn check(input: &[u8]) {
-    for mode in [RegistrationMode::KnownHosts, RegistrationMode::Open, RegistrationMode::Token] {
+    for mode in [
+        RegistrationMode::KnownHosts,
+        RegistrationMode::Open,
+        RegistrationMode::Token,
+    ] {
         for confidential in [None, Some(true)] {
             let settings = settings(mode, confidential);
             registered(&settings, input);
@@ -108,7 +112,11 @@ fn written(unit: Unit) -> Client {
 }
 
 fn list(value: &Value) -> Value {
-    if value.is_null() { Value::Array(Vec::new()) } else { value.clone() }
+    if value.is_null() {
+        Value::Array(Vec::new())
+    } else {
+        value.clone()
+    }
 }
 
 /// Judged without the code that made it. `known` is the status of the registration that it replaces.
@@ -117,9 +125,16 @@ fn sound(settings: &Settings, client: &Client, known: ClientStatus) {
     for uri in &metadata.redirect_uris {
         let url = url::Url::parse(uri).unwrap();
         let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let custom = ["cursor", "vscode", "vscode-insiders"].contains(&url.scheme()) || url.scheme().contains('.');
-        assert!(url.scheme() == "https" || (url.scheme() == "http" && local) || custom, "{uri}");
-        assert!(url.fragment().is_none() && url.username().is_empty() && url.password().is_none(), "{uri}");
+        let custom =
+            ["cursor", "vscode", "vscode-insiders"].contains(&url.scheme()) || url.scheme().contains('.');
+        assert!(
+            url.scheme() == "https" || (url.scheme() == "http" && local) || custom,
+            "{uri}"
+        );
+        assert!(
+            url.fragment().is_none() && url.username().is_empty() && url.password().is_none(),
+            "{uri}"
+        );
     }
     let secret = metadata.token_endpoint_auth_method.starts_with("client_secret_");
     assert_eq!(client.secret.is_some(), secret);
@@ -133,14 +148,25 @@ fn sound(settings: &Settings, client: &Client, known: ClientStatus) {
             }
         }
     }
-    assert!(metadata.jwks_uri.as_ref().is_none_or(|uri| uri.starts_with("https://")));
+    assert!(
+        metadata
+            .jwks_uri
+            .as_ref()
+            .is_none_or(|uri| uri.starts_with("https://"))
+    );
     let alone = metadata.registered("client_credentials");
     assert!(!alone || metadata.token_endpoint_auth_method != "none");
     // Nobody approves themselves for tokens that ask no person.
     let operator = settings.registration.mode == RegistrationMode::Token;
     assert!(!alone || operator || client.status == ClientStatus::Pending);
-    let elsewhere = metadata.redirect_uris.iter().any(|uri| uri.starts_with("https://c.test"));
-    if elsewhere && settings.registration.mode == RegistrationMode::KnownHosts && known == ClientStatus::Pending {
+    let elsewhere = metadata
+        .redirect_uris
+        .iter()
+        .any(|uri| uri.starts_with("https://c.test"));
+    if elsewhere
+        && settings.registration.mode == RegistrationMode::KnownHosts
+        && known == ClientStatus::Pending
+    {
         assert_eq!(client.status, ClientStatus::Pending, "an unknown host waits");
     }
 }

@@ -33,12 +33,7 @@ pub fn check(input: &[u8]) {
     );
     let shown = code.to_string();
     assert_eq!(shown, format!("{}-{}", &letters[..4], &letters[4..]));
-    for written in [
-        shown.clone(),
-        shown.to_lowercase(),
-        letters,
-        format!(" {shown} "),
-    ] {
+    for written in [shown.clone(), shown.to_lowercase(), letters, format!(" {shown} ")] {
         assert_eq!(UserCode::parse(&written), Ok(code));
         assert_eq!(UserCode::parse(&written).unwrap().digest(), code.digest());
     }

@@ -190,3 +190,31 @@ fn a_policy_can_only_take_away() {
     let judged = crate::judge(&server(&[]), &subject("alice", &[], ""), tool("t_read"), &NoAdmin);
     assert!(matches!(judged, Err(Refusal::InsufficientScope { .. })));
 }
+
+#[test]
+fn c1_clients_and_people_are_told_apart_whatever_they_are_called() {
+    let itself = |id: &str| Subject {
+        client: ClientId::new(id),
+        for_itself: true,
+        ..subject(&format!("client:{id}"), &["eng"], "files")
+    };
+    let admits =
+        |allow: &[&str], subject: &Subject| judge(&server(allow), subject, legacy("tools/call")).is_ok();
+    assert!(admits(&[], &itself("reports")));
+    assert!(admits(&["user:alice", "client:reports"], &itself("reports")));
+    for allow in [
+        &["client:Reports"][..],
+        &["user:reports"],
+        &["user:client:reports"],
+        &["group:eng"],
+    ] {
+        assert!(!admits(allow, &itself("reports")), "{allow:?}");
+    }
+    // And nobody becomes a client by using one.
+    let person = Subject {
+        client: ClientId::new("reports"),
+        ..subject("alice", &["eng"], "files")
+    };
+    assert!(!admits(&["client:reports"], &person));
+    assert!(!admits(&["client:alice", "client:eng"], &person));
+}

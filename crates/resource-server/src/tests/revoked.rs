@@ -17,7 +17,8 @@ fn client() -> Revoked {
 
 #[test]
 fn rs_19_a_revocation_ends_warm_and_new_tokens_at_once() {
-    for revoked in [subject(), family(), client()] {
+    let token = Revoked::Token(TOKEN.parse().unwrap());
+    for revoked in [subject(), family(), client(), token, Revoked::Everything] {
         let world = World::new();
         let (warm, cold) = (
             world.mint(&claims()),
@@ -203,4 +204,22 @@ fn revoking_while_many_threads_verify_leaves_no_token_behind() {
             }
         }
     });
+}
+
+#[test]
+fn what_is_issued_after_everything_was_revoked_enters() {
+    let world = World::new();
+    world.revoke(6, Revoked::Everything);
+    let before = world.mint(&claims());
+    world.assert_refused(&before, TokenRefusal::Revoked);
+    let after = world.mint(&with(claims(), "rev", json!(6)));
+    assert!(world.verify(&after).is_ok());
+    // A single token stays revoked, whatever it claims to have known.
+    world.revoke(7, Revoked::Token(TOKEN.parse().unwrap()));
+    world.assert_refused(
+        &world.mint(&with(claims(), "rev", json!(9))),
+        TokenRefusal::Revoked,
+    );
+    let other = with(with(claims(), "jti", json!(FAMILY)), "rev", json!(9));
+    assert!(world.verify(&world.mint(&other)).is_ok());
 }

@@ -543,3 +543,50 @@ proptest::proptest! {
         proptest::prop_assert_eq!(world.verify(&text).unwrap_err().status(), 401);
     }
 }
+
+/// What a client's own token says.
+fn own() -> Value {
+    let person = ["username", "groups", "family"];
+    person
+        .into_iter()
+        .fold(with(claims(), "sub", json!("c1")), |claims, name| {
+            without(claims, name)
+        })
+}
+
+#[test]
+fn c1_a_clients_own_token_speaks_for_the_client() {
+    let world = World::new();
+    let principal = world.verify(&world.mint(&own())).unwrap();
+    assert!(principal.is_client() && !principal.is_anonymous());
+    assert_eq!(
+        principal.subject(),
+        doorward_types::id::UserId::of_client(&ClientId::new("c1"))
+    );
+    assert_eq!((principal.username(), principal.family()), ("client:c1", None));
+    assert!(principal.policy_subject().for_itself);
+    assert!(!world.verify(&world.mint(&claims())).unwrap().is_client());
+}
+
+#[test]
+fn c1_no_token_speaks_for_a_client_and_a_person() {
+    let world = World::new();
+    for (name, value) in [
+        ("username", json!("alice")),
+        ("groups", json!(["eng"])),
+        ("family", json!(FAMILY)),
+    ] {
+        world.assert_refused(
+            &world.mint(&with(own(), name, value)),
+            TokenRefusal::BadClaim(name),
+        );
+    }
+    // A client cannot be called what an account is called.
+    let account = with(with(own(), "sub", json!(SUBJECT)), "client_id", json!(SUBJECT));
+    world.assert_refused(&world.mint(&account), TokenRefusal::BadClaim("sub"));
+    // Another client's id is no account either.
+    world.assert_refused(
+        &world.mint(&with(own(), "sub", json!("c2"))),
+        TokenRefusal::BadClaim("sub"),
+    );
+}
