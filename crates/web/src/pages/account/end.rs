@@ -176,7 +176,7 @@ fn consequences(ending: &Ending) -> (&'static str, &'static [&'static str]) {
             &["Apps stay connected: they do not depend on that browser."],
         ),
         Ending::Everything => (
-            "Disconnect everything",
+            "Disconnect all",
             &[
                 "All access is refused at once; where this site runs on several machines, after at most five seconds.",
                 "Your account, its password and its second factors stay as they are. If somebody else may know the password, change it as well.",

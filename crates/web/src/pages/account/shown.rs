@@ -38,6 +38,8 @@ pub(super) struct ShownUse {
     pub(super) server: String,
     pub(super) resource: String,
     pub(super) goes_to: String,
+    /// It goes to no address, but to a device on which a code was read.
+    pub(super) by_code: bool,
     /// Scopes in words.
     pub(super) may: Vec<String>,
     pub(super) first_approved: ShownTime,
@@ -141,6 +143,7 @@ fn shown_use(settings: &Settings, facts: &GrantFacts, now: UnixTime) -> ShownUse
             |server| shown(server.name.as_str(), SHORT),
         ),
         resource: shown(grant.resource.as_str(), LONG),
+        by_code: grant.redirect_host == NO_REDIRECT,
         goes_to: if grant.redirect_host == NO_REDIRECT {
             "the device on which you read a code".into()
         } else {
