@@ -7,7 +7,7 @@ mod world;
 
 use std::time::Duration;
 
-use doorward_testkit::browser::Browser;
+use doorward_testkit::browser::{Browser, Page};
 use doorward_testkit::documents::Served;
 use doorward_testkit::oauth::{Pkce, Tokens, parameter};
 use doorward_testkit::{PASSWORD, namespace};
@@ -19,6 +19,16 @@ use crate::support::{assert_page, assert_t};
 /// Runs a test in a network of its own.
 fn alone<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
     namespace::run(&format!("metadata_documents::{test}"), world::ADDRESSES, body);
+}
+
+/// What somebody sees who has not signed in before, after the sign-in if there is one.
+async fn arrive(world: &World, url: &str) -> Page {
+    let mut browser = Browser::new(&world.doorward);
+    let page = browser.get(url).await;
+    match page.form_with("password") {
+        Some(_) => browser.sign_in(url, "alice", PASSWORD).await,
+        None => page,
+    }
 }
 
 #[test]
@@ -238,12 +248,7 @@ fn b26_r17_hosts_are_denied_or_wait_for_an_operator() {
             let url = world
                 .client(id, redirect)
                 .authorize_url(&Pkce::new(), &world.resource());
-            let mut browser = Browser::new(&world.doorward);
-            let page = browser.get(&url).await;
-            match page.form_with("password") {
-                Some(_) => browser.sign_in(&url, "alice", PASSWORD).await,
-                None => page,
-            }
+            arrive(&world, &url).await
         };
         world.documents.answer(|seen| {
             let id = format!(
@@ -315,9 +320,7 @@ fn rg_10_only_redirects_of_the_document_are_used() {
             let url = world
                 .client(APP, other)
                 .authorize_url(&Pkce::new(), &world.resource());
-            let page = Browser::new(&world.doorward)
-                .sign_in(&url, "alice", PASSWORD)
-                .await;
+            let page = arrive(&world, &url).await;
             assert_page(&page.reply);
         }
         let client = world.client(APP, "http://localhost:5/cb");

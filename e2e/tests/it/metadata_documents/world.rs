@@ -139,6 +139,20 @@ impl World {
             .answer(move |_| Served::Json(document.to_string(), headers.clone()));
     }
 
+    /// The canaries count: otherwise none of these tests could fail. To be called last.
+    pub(super) fn assert_canaries_count(&self) {
+        self.assert_untouched();
+        for address in PRIVATE {
+            let address: IpAddr = address.parse().unwrap();
+            std::net::TcpStream::connect((address, 443)).unwrap();
+        }
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while self.canaries.load(Ordering::SeqCst) < PRIVATE.len() {
+            assert!(std::time::Instant::now() < deadline, "a canary does not count");
+            std::thread::yield_now();
+        }
+    }
+
     /// CAN=0.
     #[track_caller]
     pub(super) fn assert_untouched(&self) {
