@@ -344,7 +344,6 @@ async fn cn_12_s12_the_consent_page_says_what_matters() {
         .consent_page(&client, &[("scope", "notes notes:more")])
         .await
         .body;
-    let remove = format!("doorward client remove {client}");
     for text in [
         "Claude Code",
         "Unverified",
@@ -356,7 +355,7 @@ async fn cn_12_s12_the_consent_page_says_what_matters() {
         "Use notes:more",
         "alice",
         "Not you?",
-        &remove,
+        "<a href=\"/account\">your account</a>",
         "<input type=\"checkbox\" name=\"scope\" value=\"notes\" checked>",
         "<input type=\"checkbox\" name=\"scope\" value=\"notes:more\" checked>",
         "name=\"decision\" value=\"deny\">Deny",
