@@ -87,7 +87,10 @@ pub(crate) async fn enter(
     tracing::info!(user = %signed_in.user.id, username = ?signed_in.user.username, method = methods, "sign-in: done");
     let mut response = match carried.waiting {
         None => signed_in_page(state, &signed_in, carried.next),
-        Some(waiting) => resume::go_on(state, waiting, &signed_in).await?,
+        // Signed in either way: a document that cannot be read does not ask for the password again.
+        Some(waiting) => resume::go_on(state, waiting, &signed_in)
+            .await
+            .unwrap_or_else(|problem| problem.respond(state)),
     };
     let lifetime = signed_in.session.expires.since(state.now());
     let cookies = &state.site().cookies;
