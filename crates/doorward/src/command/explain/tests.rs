@@ -158,11 +158,11 @@ fn what_came_last_decides() {
     let begun = beginning();
     assert_eq!(outcome(begun.clone()), (Outcome::Unfinished, None));
     let with = |more: &[Hop]| begun.iter().chain(more).cloned().collect::<Vec<_>>();
-    assert_eq!(outcome(with(&[wrong.clone()])), (Outcome::Refused, None));
     assert_eq!(
-        outcome(with(&[wrong.clone(), redeemed()])),
-        (Outcome::Token, None)
+        outcome(with(std::slice::from_ref(&wrong))),
+        (Outcome::Refused, None)
     );
+    assert_eq!(outcome(with(&[wrong, redeemed()])), (Outcome::Token, None));
     assert_eq!(
         outcome(with(&[redeemed(), mismatch()])),
         (Outcome::Refused, Some("R18".into()))
