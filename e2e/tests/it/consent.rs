@@ -95,6 +95,9 @@ async fn all_pages(catalogue: &Catalogue) -> Vec<(&'static str, Page)> {
     let mut pages = vec![
         ("login", nobody.get(&good).await),
         ("consent", alice.get(&good).await),
+        ("account", alice.get("/account").await),
+        ("account: asked", alice.get("/account/end?what=everything").await),
+        ("account: not there", alice.get("/account/end?what=client&id=x").await),
     ];
     let login = pages[0].1.clone();
     let mut form = login.login_form();
