@@ -97,7 +97,10 @@ async fn all_pages(catalogue: &Catalogue) -> Vec<(&'static str, Page)> {
         ("consent", alice.get(&good).await),
         ("account", alice.get("/account").await),
         ("account: asked", alice.get("/account/end?what=everything").await),
-        ("account: not there", alice.get("/account/end?what=client&id=x").await),
+        (
+            "account: not there",
+            alice.get("/account/end?what=client&id=x").await,
+        ),
     ];
     let login = pages[0].1.clone();
     let mut form = login.login_form();
