@@ -82,9 +82,9 @@ pub fn check_caller(caller: &Authenticated) -> Result<(), CallRefusal> {
 #[derive(Clone, Debug)]
 pub enum Behind {
     /// Of a person's token: its chain.
-    Family(Option<FamilyFacts>),
+    Family(Option<Box<FamilyFacts>>),
     /// Of a client's own token: the client.
-    Client(Option<Client>),
+    Client(Option<Box<Client>>),
 }
 
 /// What to tell about an access token that was verified and, as far as the revocation feed knows, is not revoked.

@@ -99,7 +99,7 @@ fn token(subject: TokenSubject, holder: &str) -> ActiveToken {
 
 fn is_active(settings: &Settings, asks: Client, facts: FamilyFacts) -> bool {
     let token = token(TokenSubject::User(facts.family.user), "c1");
-    let behind = Behind::Family(Some(facts));
+    let behind = Behind::Family(Some(Box::new(facts)));
     access_token(settings, &caller(asks), token, &behind) != IntrospectionResponse::Inactive
 }
 
@@ -142,7 +142,10 @@ fn ex_04_whatever_ended_since_makes_a_token_inactive() {
     // A chain that is no more, and rows that are not the token's kind.
     let rs = caller(machine("rs", &["a"]));
     let user = TokenSubject::User(UserId::generate(NOW, &CountingRandom::default()));
-    for behind in [Behind::Family(None), Behind::Client(Some(machine("c1", &[])))] {
+    for behind in [
+        Behind::Family(None),
+        Behind::Client(Some(Box::new(machine("c1", &[])))),
+    ] {
         let told = access_token(&fixture::settings(), &rs, token(user.clone(), "c1"), &behind);
         assert_eq!(told, IntrospectionResponse::Inactive);
     }
@@ -158,11 +161,11 @@ fn ex_04_a_clients_own_token_stands_with_the_client() {
     };
     let mut off = machine("c1", &[]);
     off.status = ClientStatus::Disabled;
-    assert!(ask(Behind::Client(Some(machine("c1", &[])))));
-    assert!(!ask(Behind::Client(Some(off))));
-    assert!(!ask(Behind::Client(Some(machine("c2", &[])))));
+    assert!(ask(Behind::Client(Some(Box::new(machine("c1", &[]))))));
+    assert!(!ask(Behind::Client(Some(Box::new(off)))));
+    assert!(!ask(Behind::Client(Some(Box::new(machine("c2", &[]))))));
     assert!(!ask(Behind::Client(None)));
-    assert!(!ask(Behind::Family(Some(facts()))));
+    assert!(!ask(Behind::Family(Some(Box::new(facts())))));
 }
 
 #[test]
@@ -194,8 +197,18 @@ fn ex_04_a_refresh_token_is_told_about_to_its_holder_while_it_is_the_newest() {
     assert!(!told("c2", &[], Some(&good), soon));
     assert!(!told("rs", &["a"], Some(&good), soon));
     assert!(!told("c1", &[], None, soon));
-    assert!(!told("c1", &[], Some(&with(&|facts| facts.token.rotated = Some(NOW))), soon));
-    assert!(!told("c1", &[], Some(&with(&|facts| facts.family.family.revoked = true)), soon));
+    assert!(!told(
+        "c1",
+        &[],
+        Some(&with(&|facts| facts.token.rotated = Some(NOW))),
+        soon
+    ));
+    assert!(!told(
+        "c1",
+        &[],
+        Some(&with(&|facts| facts.family.family.revoked = true)),
+        soon
+    ));
     assert!(!told("c1", &[], Some(&good), settings.lifetimes.refresh_idle));
 }
 

@@ -3,7 +3,7 @@ use doorward_oauth::access_token::TokenSubject;
 use doorward_oauth::client_auth as wire;
 use doorward_oauth::form::Form;
 use doorward_records::client::Client;
-use doorward_types::id::{ClientId, FamilyId, TokenId, UserId};
+use doorward_types::id::{FamilyId, TokenId, UserId};
 use doorward_types::random::CountingRandom;
 
 use super::*;
@@ -79,8 +79,14 @@ fn ex_05_codes_and_secrets_are_of_no_kind_that_can_be_revoked() {
         body: body.as_bytes(),
     };
     let refused = parse(&http("client_id=c&token=dwc_x")).unwrap_err();
-    assert_eq!((refused.status(), refused.body().error.as_str()), (400, "unsupported_token_type"));
-    assert_eq!(parse(&http("client_id=c&token=dwr_x")).unwrap().kind, TokenKind::Refresh);
+    assert_eq!(
+        (refused.status(), refused.body().error.as_str()),
+        (400, "unsupported_token_type")
+    );
+    assert_eq!(
+        parse(&http("client_id=c&token=dwr_x")).unwrap().kind,
+        TokenKind::Refresh
+    );
     assert!(parse(&http("client_id=c")).is_err());
     assert!(parse(&http("token=x")).is_err());
 }

@@ -102,8 +102,11 @@ async fn access_token(
         }
     };
     let behind = match principal.family() {
-        Some(family) => Behind::Family(state.store().family(family).await?),
-        None => Behind::Client(state.documents().current(state, principal.client_id()).await?),
+        Some(family) => Behind::Family(state.store().family(family).await?.map(Box::new)),
+        None => {
+            let client = state.documents().current(state, principal.client_id()).await?;
+            Behind::Client(client.map(Box::new))
+        }
     };
     let token = active(state, &principal);
     Ok(introspect::access_token(state.settings(), caller, token, &behind))
