@@ -171,7 +171,7 @@ pub fn is_usable(settings: &Settings, client: &Client, now: UnixTime) -> bool {
         return true;
     }
     let policy = &settings.client_metadata_documents;
-    let allowed = |url: ClientIdUrl| client.approved.is_some() || policy.verdict(url.host()) != Verdict::Deny;
+    let allowed = |url: ClientIdUrl| policy.verdict(url.host()) != Verdict::Deny;
     let kept = |copy: &CachedDocument| copy.fetched <= now && now < copy.fetched.plus(LAST_GOOD);
     policy.enabled
         && ClientIdUrl::parse(client.id.as_str()).is_ok_and(allowed)

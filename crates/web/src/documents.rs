@@ -185,6 +185,11 @@ impl Documents {
             }
             let was_new = cached.is_none();
             cached = state.store().client(&id).await?;
+            // Somebody else was first, with the same document or a later one.
+            let standing = client_metadata::standing(state.settings(), &id, cached.as_ref(), state.now());
+            if let (Standing::AsLoaded, Some(stored)) = (standing, &cached) {
+                return Ok(Ok(stored.clone()));
+            }
             if was_new && cached.is_none() {
                 // Not the row: the number of clients without a grant is at its limit.
                 let room = client_metadata::make_room(state.settings(), state.now());
