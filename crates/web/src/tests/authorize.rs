@@ -251,10 +251,17 @@ async fn r37_who_may_not_use_the_server_can_go_back_or_sign_in_as_somebody_else(
         .await
         .assert_redirect("access_denied", "alice may not");
     let login = browser.get(&authorize_url(&client, &[])).await;
-    let fields = [("csrf", login.hidden("csrf")), ("request", login.hidden("request"))];
+    let fields = [
+        ("csrf", login.hidden("csrf")),
+        ("request", login.hidden("request")),
+    ];
     let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
     let again = browser.post("/logout", &fields).await;
-    assert_eq!(again.status, StatusCode::OK, "the sign-in page for the same request");
+    assert_eq!(
+        again.status,
+        StatusCode::OK,
+        "the sign-in page for the same request"
+    );
     let consent = browser.sign_in(&again, "bob", PASSWORD).await;
     assert!(consent.body.contains("value=\"approve\""), "{}", consent.body);
 }
