@@ -37,11 +37,22 @@ fn a_pushed_request_is_for_its_client_and_its_time() {
     let pushed = push(&client, &good(&client)).unwrap();
     let id = Some(client.id.as_str());
     let query = pushed.clone().open(id, NOW).unwrap();
-    assert!(query.contains("state=a%26b") && query.contains(CHALLENGE), "{query}");
+    assert!(
+        query.contains("state=a%26b") && query.contains(CHALLENGE),
+        "{query}"
+    );
     let last = NOW.plus(LIFETIME);
-    assert!(pushed.clone().open(id, UnixTime::from_millis(last.millis() - 1)).is_ok());
+    assert!(
+        pushed
+            .clone()
+            .open(id, UnixTime::from_millis(last.millis() - 1))
+            .is_ok()
+    );
     assert_eq!(pushed.clone().open(id, last), Err(PageProblem::PushedRequest));
-    assert_eq!(pushed.clone().open(Some("other"), NOW), Err(PageProblem::PushedRequest));
+    assert_eq!(
+        pushed.clone().open(Some("other"), NOW),
+        Err(PageProblem::PushedRequest)
+    );
     assert_eq!(pushed.open(None, NOW), Err(PageProblem::PushedRequest));
 }
 
@@ -50,7 +61,10 @@ fn what_the_authorization_endpoint_would_refuse_is_refused_now() {
     let client = fixture::client(&["https://c.test/cb"]);
     for (change, code) in [
         ("&prompt=none", None),
-        ("&resource=https%3A%2F%2Fevil.test%2F", Some(ErrorCode::InvalidTarget)),
+        (
+            "&resource=https%3A%2F%2Fevil.test%2F",
+            Some(ErrorCode::InvalidTarget),
+        ),
         ("&request=a.b.c", Some(ErrorCode::RequestNotSupported)),
         ("&request_uri=x", Some(ErrorCode::InvalidRequest)),
         ("&response_mode=fragment", Some(ErrorCode::InvalidRequest)),
@@ -58,7 +72,11 @@ fn what_the_authorization_endpoint_would_refuse_is_refused_now() {
         ("&prompt=none+login", Some(ErrorCode::InvalidRequest)),
     ] {
         let body = good(&client) + change;
-        assert_eq!(push(&client, &body).err().map(|refusal| refusal.code()), code, "{change}");
+        assert_eq!(
+            push(&client, &body).err().map(|refusal| refusal.code()),
+            code,
+            "{change}"
+        );
     }
     let elsewhere = good(&client).replace("c.test", "evil.test");
     assert_eq!(push(&client, &elsewhere).unwrap_err().status(), 400);
