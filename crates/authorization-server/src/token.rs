@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use doorward_oauth::client_auth::Presented;
+use doorward_oauth::client_auth::{Credential, Presented};
 use doorward_oauth::error::{ErrorBody, ErrorCode};
 use doorward_oauth::requirement::{self, Requirement};
 use doorward_oauth::token::TokenRequest;
 
 use crate::call::{self, CallRefusal, HttpRequest};
-use crate::client_auth::Authenticated;
+use crate::client_auth::{Authenticated, ClientAuthRefusal};
 use crate::grants::{authorization_code, client_credentials, device_code, refresh_token};
 use crate::settings::Grants;
 
@@ -22,6 +22,27 @@ pub struct TokenCall {
     pub presented: Presented,
     /// What it asks for.
     pub grant: GrantRequest,
+}
+
+impl TokenCall {
+    /// What is said when the client could not be authenticated. A refresh token that comes without credentials, for a
+    /// client that was removed or switched off, is as dead as one that was revoked: `invalid_grant` (RT-06), so that
+    /// its holder throws it away. Whoever showed credentials is told about these.
+    #[must_use]
+    pub fn not_authenticated(&self, refusal: CallRefusal) -> TokenRefusal {
+        use ClientAuthRefusal::{Disabled, Unknown};
+        match (&self.grant, self.presented.credential(), refusal) {
+            (
+                GrantRequest::RefreshToken(_),
+                Credential::None,
+                CallRefusal::Client(refusal @ (Unknown | Disabled)),
+            ) => match refusal {
+                Unknown => TokenRefusal::UnknownRefreshToken,
+                _ => TokenRefusal::NoLongerAllowed,
+            },
+            (_, _, refusal) => refusal.into(),
+        }
+    }
 }
 
 /// A request for one of the grants.

@@ -42,15 +42,6 @@ impl From<TokenRefusal> for Refused {
     }
 }
 
-impl From<client_auth::Refused> for Refused {
-    fn from(refused: client_auth::Refused) -> Self {
-        match refused {
-            client_auth::Refused::Rule(refusal) => Self::Rule(refusal.into()),
-            client_auth::Refused::Storage(error) => Self::Storage(error),
-        }
-    }
-}
-
 impl From<LoadError> for Refused {
     fn from(error: LoadError) -> Self {
         Self::Storage(error.into())
@@ -105,8 +96,12 @@ async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Resu
     loop {
         let facts = Facts::load(state, &call.grant).await?;
         doorward_recorder::adopt(facts.trace());
-        let caller =
-            client_auth::authenticate(state, incoming.peer(), &call.presented, facts.client()).await?;
+        let caller = client_auth::authenticate(state, incoming.peer(), &call.presented, facts.client())
+            .await
+            .map_err(|refused| match refused {
+                client_auth::Refused::Rule(refusal) => Refused::Rule(call.not_authenticated(refusal)),
+                client_auth::Refused::Storage(error) => Refused::Storage(error),
+            })?;
         call.grant.check_registered(&caller)?;
         let Decided { unit, outcome } = decide(state, &keys, call, &facts, &caller);
         // What harms must be as durable as what helps, a used assertion included.
