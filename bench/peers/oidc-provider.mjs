@@ -18,7 +18,39 @@ const verifier = 'v'.repeat(43);
 const challenge = createHash('sha256').update(verifier).digest('base64url');
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
+// Its own memory forgets after a thousand entries.
+const memory = new Map();
+
+class Memory {
+  constructor(name) {
+    this.name = name;
+  }
+
+  key(id) {
+    return `${this.name}:${id}`;
+  }
+
+  async upsert(id, payload) {
+    memory.set(this.key(id), payload);
+  }
+
+  async find(id) {
+    return memory.get(this.key(id));
+  }
+
+  async consume(id) {
+    memory.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
+  }
+
+  async destroy(id) {
+    memory.delete(this.key(id));
+  }
+
+  async revokeByGrantId() {}
+}
+
 const provider = new Provider(`http://127.0.0.1:${port}`, {
+  adapter: Memory,
   clients: [
     {
       client_id: 'service',
