@@ -8,9 +8,9 @@
 pub mod browser;
 pub mod canary;
 pub mod command;
+mod disk;
 pub mod dns;
 pub mod documents;
-mod disk;
 pub mod everything;
 pub mod forge;
 pub mod forwarder;

@@ -12,6 +12,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Hops that are looked at. No chain of proxies is this long; a header may be.
 const MAX_HOPS: usize = 32;
 
+/// Somebody behind a trusted proxy on this machine who cannot be told from others: one key for all of them.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// The address that a request comes from: a request extension that the server sets before any handler runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAddress(pub IpAddr);
@@ -43,6 +46,18 @@ impl Network {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         })
+    }
+
+    /// The /48 that an IPv6 network is in; nothing for IPv4. Providers hand a whole /48 or /56 to one customer
+    /// (RFC 6177), who then has up to 65,536 networks to choose among.
+    #[must_use]
+    pub fn site(self) -> Option<Self> {
+        match self.0 {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(Self(IpAddr::V6(Ipv6Addr::from_bits(
+                address.to_bits() >> 80 << 80,
+            )))),
+        }
     }
 
     /// Whether it is this machine: a proxy that speaks for everybody, as long as it is not in `trusted_proxies`.
@@ -94,6 +109,9 @@ impl TrustedProxies {
     /// proxies wrote down, read from the right, the first that is not a proxy of ours. What stands left of it
     /// was written by strangers. If `X-Forwarded-For` and `Forwarded` (RFC 7239) disagree, one of them came
     /// through from the client and nobody can tell which: then it is the address of the connection.
+    ///
+    /// It is never loopback then, from which limits exempt: whoever makes the two disagree, or makes the proxy drop
+    /// what it wrote (`Connection: X-Forwarded-For`), would escape them. All of these share one address, `0.0.0.0`.
     #[must_use]
     pub fn peer(&self, connection: IpAddr, headers: &HeaderMap) -> PeerAddress {
         let connection = connection.to_canonical();
@@ -104,11 +122,13 @@ impl TrustedProxies {
         let forwarded = hops(headers, &FORWARDED, |hop| address(forwarded_for(hop)?));
         let listed = listed.map(|hops| self.first_stranger(connection, &hops));
         let forwarded = forwarded.map(|hops| self.first_stranger(connection, &hops));
-        PeerAddress(match (listed, forwarded) {
+        let said = match (listed, forwarded) {
             (Some(one), None) | (None, Some(one)) => one,
             (Some(one), Some(other)) if one == other => one,
             _ => connection,
-        })
+        };
+        let is_exempt = Network::of(said).is_loopback();
+        PeerAddress(if is_exempt { NOBODY } else { said })
     }
 
     /// From the nearest hop outwards. A hop that cannot be read ends the walk: what is known is who wrote it.

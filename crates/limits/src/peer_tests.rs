@@ -82,6 +82,33 @@ fn hd_03_a_header_that_came_through_the_proxy_gains_nothing() {
 }
 
 #[test]
+fn ds_10_hd_03_behind_a_trusted_proxy_nobody_is_exempt() {
+    let trusted = &["127.0.0.1", "::1", "10.0.0.0/8"];
+    for lines in [
+        // A proxy that writes one of them and passes the other on.
+        vec![(XFF, "198.51.100.1"), ("forwarded", "for=203.0.113.9")],
+        vec![(XFF, "198.51.100.1"), ("forwarded", "x")],
+        // One that was made to drop what it wrote.
+        vec![],
+        vec![(XFF, "127.0.0.1")],
+        vec![(XFF, "127.0.0.2, 10.1.1.1")],
+        vec![(XFF, "::1")],
+        vec![(XFF, "::")],
+    ] {
+        for connection in ["127.0.0.1", "::1"] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &lines {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let proxies = TrustedProxies::parse(trusted.iter().copied()).unwrap();
+            let peer = proxies.peer(connection.parse().unwrap(), &headers);
+            assert!(!peer.network().is_loopback(), "{lines:?}");
+            assert_eq!(peer.to_string(), "0.0.0.0", "{lines:?}");
+        }
+    }
+}
+
+#[test]
 fn proxies_are_addresses_or_whole_networks() {
     for good in ["10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0"] {
         assert!(TrustedProxies::parse([good]).is_ok(), "{good}");
@@ -106,6 +133,12 @@ fn one_peer_is_one_network() {
     assert!(network("::1").is_loopback() && network("127.1.2.3").is_loopback());
     assert!(!network("2001:db8::1").is_loopback() && !network("192.0.2.1").is_loopback());
     assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
+    assert_eq!(
+        network("2001:db8::1").site(),
+        network("2001:db8:0:ffff::1").site()
+    );
+    assert_ne!(network("2001:db8::1").site(), network("2001:db8:1::1").site());
+    assert_eq!(network("192.0.2.1").site(), None);
 }
 
 proptest! {

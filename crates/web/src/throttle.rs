@@ -5,11 +5,13 @@
 //! 1. The *known browser*: somebody signed in to this account there before, which its sealed cookie says. Nobody
 //!    else can use that lane up.
 //! 2. The *own lane* of a network (one IPv4 address, one IPv6 /64) for this account. Attackers at other addresses
-//!    cannot use it up, however many they are.
+//!    cannot use it up, however many they are. An IPv6 /48, which one customer has all to themselves, has room for
+//!    four of them.
 //! 3. The *shared lane* of the account, for whoever has mistyped more often than that.
 //!
 //! Besides, a network has a number of failed attempts over all accounts. A right password gives back what it
-//! took. The lanes are keyed by the name that was typed, so a name that nobody has is throttled like any other.
+//! took, and so does an attempt that storage did not let end: nothing was learned from it, and after an outage
+//! nobody is told to wait. The lanes are keyed by the name that was typed, so a name that nobody has is throttled like any other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,19 @@ const NETWORK: Quota = Quota {
     per: TEN_MINUTES,
     capacity: 50_000,
 };
+/// Attempts of one IPv6 site (a /48) at one account. To hire one costs nothing, and it has 65,536 networks, each with
+/// a lane of its own.
+const OWN_SITE: Quota = Quota {
+    burst: 20,
+    per: TEN_MINUTES,
+    capacity: 50_000,
+};
+/// Failed attempts of one IPv6 site at all accounts.
+const SITE: Quota = Quota {
+    burst: 240,
+    per: TEN_MINUTES,
+    capacity: 50_000,
+};
 /// Second factors after a right password. A code of six digits is guessed at once in 300,000 times; so many tries
 /// take years.
 const CODES: Quota = Quota {
@@ -73,6 +88,8 @@ struct Inner {
     own: Limiter<(Digest, Option<Network>)>,
     shared: Limiter<Digest>,
     network: Limiter<Network>,
+    own_site: Limiter<(Digest, Network)>,
+    site: Limiter<Network>,
     codes: Limiter<(Digest, Option<Digest>)>,
 }
 
@@ -100,6 +117,8 @@ impl Throttles {
             own: Limiter::new(OWN, Arc::clone(clock)),
             shared: Limiter::new(SHARED, Arc::clone(clock)),
             network: Limiter::new(NETWORK, Arc::clone(clock)),
+            own_site: Limiter::new(OWN_SITE, Arc::clone(clock)),
+            site: Limiter::new(SITE, Arc::clone(clock)),
             codes: Limiter::new(CODES, Arc::clone(clock)),
         }))
     }
@@ -116,11 +135,8 @@ impl Throttles {
         {
             return Ok(attempt(Lane::KnownBrowser(browser)));
         }
-        if let Some(network) = &who.network {
-            self.0.network.check(network)?;
-        }
-        let own = self.0.own.check(&(who.account, who.network));
-        let Err(own) = own else {
+        self.0.admit_network(who.network)?;
+        let Err(own) = self.0.admit_own(who) else {
             return Ok(attempt(Lane::Own));
         };
         self.0
@@ -131,15 +147,34 @@ impl Throttles {
     }
 
     /// Lets an attempt at a second factor in. A browser in which the owner signed in before has a lane of its own,
-    /// so that somebody who knows the password cannot shut the owner out. A right one is given back by
-    /// [`Throttles::right_code`].
+    /// so that somebody who knows the password cannot shut the owner out. A right one, and one that could not be
+    /// judged, is given back by [`Throttles::give_code_back`].
     pub(crate) fn admit_code(&self, who: Who) -> Result<(), Retry> {
         self.0.codes.check(&(who.account, who.known_browser))
     }
 
-    /// The second factor was right.
-    pub(crate) fn right_code(&self, who: Who) {
+    /// The second factor was right, or storage failed before anybody was told whether it was.
+    pub(crate) fn give_code_back(&self, who: Who) {
         self.0.codes.give_back(&(who.account, who.known_browser));
+    }
+}
+
+impl Inner {
+    fn admit_network(&self, network: Option<Network>) -> Result<(), Retry> {
+        let Some(network) = network else {
+            return Ok(());
+        };
+        self.network.check(&network)?;
+        let site = network.site().map_or(Ok(()), |site| self.site.check(&site));
+        site.inspect_err(|_| self.network.give_back(&network))
+    }
+
+    fn admit_own(&self, who: Who) -> Result<(), Retry> {
+        let own = (who.account, who.network);
+        self.own.check(&own)?;
+        let site = who.network.and_then(Network::site);
+        let site = site.map_or(Ok(()), |site| self.own_site.check(&(who.account, site)));
+        site.inspect_err(|_| self.own.give_back(&own))
     }
 }
 
@@ -149,19 +184,27 @@ impl Attempt {
         matches!(self.lane, Lane::KnownBrowser(_))
     }
 
-    /// The password was right.
-    pub(crate) fn succeeded(self) {
+    /// The password was right, or storage failed before anybody was told whether it was.
+    pub(crate) fn give_back(self) {
         let inner = &self.throttles.0;
         match self.lane {
             Lane::KnownBrowser(browser) => {
                 inner.known_browser.give_back(&(self.who.account, browser));
                 return;
             }
-            Lane::Own => inner.own.give_back(&(self.who.account, self.who.network)),
+            Lane::Own => {
+                inner.own.give_back(&(self.who.account, self.who.network));
+                if let Some(site) = self.who.network.and_then(Network::site) {
+                    inner.own_site.give_back(&(self.who.account, site));
+                }
+            }
             Lane::Shared => inner.shared.give_back(&self.who.account),
         }
         if let Some(network) = &self.who.network {
             inner.network.give_back(network);
+            if let Some(site) = network.site() {
+                inner.site.give_back(&site);
+            }
         }
     }
 }
@@ -200,7 +243,7 @@ mod tests {
         }
         assert_eq!(let_in, 100 * OWN.burst + SHARED.burst);
         let owner = throttles.admit(who("alice", network(100_000))).unwrap();
-        owner.succeeded();
+        owner.give_back();
         assert!(throttles.admit(who("alice", network(1))).is_err());
     }
 
@@ -215,7 +258,7 @@ mod tests {
         for _ in 0..KNOWN_BROWSER.burst * 3 {
             let attempt = throttles.admit(at_home).unwrap();
             assert!(attempt.is_from_known_browser());
-            attempt.succeeded();
+            attempt.give_back();
         }
         for _ in 0..KNOWN_BROWSER.burst {
             assert!(throttles.admit(at_home).is_ok());
@@ -246,10 +289,27 @@ mod tests {
     }
 
     #[test]
+    fn ds_10_an_ipv6_site_is_not_65536_attackers() {
+        let (throttles, _) = throttles();
+        let at = |n: u128| {
+            let bits = 0x2001_0db8_0000_u128 << 80 | n << 64;
+            Some(Network::of(std::net::Ipv6Addr::from_bits(bits | 1).into()))
+        };
+        let let_in = (0..10_000).filter(|n| throttles.admit(who("alice", at(*n))).is_ok());
+        assert_eq!(let_in.count(), (OWN_SITE.burst + SHARED.burst) as usize);
+        let let_in = (0..10_000).filter(|n| throttles.admit(who(&format!("user{n}"), at(*n))).is_ok());
+        assert!(let_in.count() < SITE.burst as usize);
+        // The owner at another one, and right passwords, lose nothing.
+        for _ in 0..1000 {
+            throttles.admit(who("alice", at(1 << 16))).unwrap().give_back();
+        }
+    }
+
+    #[test]
     fn right_passwords_use_nothing_up() {
         let (throttles, _) = throttles();
         for _ in 0..1000 {
-            throttles.admit(who("alice", network(1))).unwrap().succeeded();
+            throttles.admit(who("alice", network(1))).unwrap().give_back();
         }
     }
 
@@ -259,7 +319,7 @@ mod tests {
         let attacker = who("alice", network(1));
         for _ in 0..100 {
             assert_eq!(throttles.admit_code(attacker), Ok(()));
-            throttles.right_code(attacker);
+            throttles.give_code_back(attacker);
         }
         for _ in 0..CODES.burst {
             assert_eq!(throttles.admit_code(attacker), Ok(()));

@@ -215,7 +215,8 @@ async fn cn_08_a_passkey_answer_is_good_once_in_one_browser() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_prove_too_little_sign_nobody_in() {
     let world = World::new().await;
-    let changes: [(&str, fn(&mut Answer)); 6] = [
+    type Change = fn(&mut Answer);
+    let changes: [(&str, Change); 6] = [
         ("not verified", |answer| answer.flags = 0x01),
         ("another site", |answer| answer.rp_id_hash = [0; 32]),
         ("another origin", |answer| {

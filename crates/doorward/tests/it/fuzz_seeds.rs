@@ -5,7 +5,12 @@ use std::path::Path;
 
 #[path = "../../../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "while fuzzing it is a crate of its own")]
-#[expect(clippy::indexing_slicing, reason = "a target that panics has found something")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a target that panics has found something"
+)]
 mod targets;
 
 fn replay(target: &str, check: fn(&[u8])) {

@@ -220,7 +220,11 @@ async fn sign_in(state: &WebState, request: Request) -> Result<Response, Problem
     };
     let stored = user.as_ref().and_then(|user| user.password_hash.clone());
     let is_account = user.is_some();
-    let Some(step) = authenticate(state, &posted, (&username, stored), &attempt, prelogin).await? else {
+    let authenticated = authenticate(state, &posted, (&username, stored), &attempt, prelogin).await;
+    if !matches!(authenticated, Ok(None)) {
+        attempt.give_back();
+    }
+    let Some(step) = authenticated? else {
         // People type passwords into the wrong field: only the name of an account is written down.
         let who = if is_account {
             shown(&username, SHORT)
@@ -236,7 +240,6 @@ async fn sign_in(state: &WebState, request: Request) -> Result<Response, Problem
         };
         return carried.again(state, form, prelogin).await;
     };
-    attempt.succeeded();
     match step {
         Step::Done(signed_in) => entry::enter(state, &posted, SignedIn::from(*signed_in), carried).await,
         Step::SecondFactor(half) => {

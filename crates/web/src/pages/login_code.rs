@@ -90,11 +90,12 @@ async fn check(state: &WebState, request: Request) -> Result<Response, Problem> 
         response.headers_mut().insert(http::header::RETRY_AFTER, seconds);
         return Ok(response);
     }
-    match decide(state, &posted, &half).await? {
-        Ok(signed_in) => {
-            state.throttles().right_code(who);
-            entry::enter(state, &posted, signed_in, carried).await
-        }
+    let decided = decide(state, &posted, &half).await;
+    if matches!(decided, Ok(Ok(_)) | Err(_)) {
+        state.throttles().give_code_back(who);
+    }
+    match decided? {
+        Ok(signed_in) => entry::enter(state, &posted, signed_in, carried).await,
         Err(SecondFactorError::Wrong) => {
             tracing::warn!(user = %half.user, "sign-in: failed, wrong code");
             show(state, &half, &carried, prelogin, Some(WRONG))

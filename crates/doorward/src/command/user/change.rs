@@ -4,7 +4,7 @@ use doorward_authorization_server::{administer, sign_in_methods};
 use doorward_records::authenticator::{Authenticator, AuthenticatorKind};
 use doorward_records::facts::GrantFilter;
 use doorward_storage::Store as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{known, shown, told};
 use crate::command::{Context, commit, now, unreadable};
@@ -94,14 +94,11 @@ pub(super) async fn show(context: &mut Context, name: &str) -> Result<(), Comman
     let codes = of(AuthenticatorKind::RecoveryCode).count();
     let time = |time: Option<doorward_types::time::UnixTime>| time.map(|time| time.to_string());
     if context.is_json() {
-        let mut all = shown(&user);
-        all["authenticator_app"] = json!(has_app);
-        all["recovery_codes"] = json!(codes);
-        all["passkeys"] = passkeys
+        let passkeys: Vec<Value> = passkeys
             .iter()
             .map(|one| json!({ "name": one.name, "created": one.created.to_string(), "last_used": time(one.last_used) }))
             .collect();
-        all["sessions"] = sessions
+        let sessions: Vec<Value> = sessions
             .iter()
             .map(|session| {
                 json!({
@@ -110,10 +107,18 @@ pub(super) async fn show(context: &mut Context, name: &str) -> Result<(), Comman
                 })
             })
             .collect();
-        all["clients"] = grants
+        let clients: Vec<Value> = grants
             .iter()
             .map(|facts| json!({ "client_id": facts.grant.client, "resource": facts.grant.resource.as_str(), "scopes": facts.grant.scopes.to_string(), "signed_in": facts.families.len() }))
             .collect();
+        let mut all = shown(&user);
+        if let Some(all) = all.as_object_mut() {
+            all.insert("authenticator_app".into(), json!(has_app));
+            all.insert("recovery_codes".into(), json!(codes));
+            all.insert("passkeys".into(), json!(passkeys));
+            all.insert("sessions".into(), json!(sessions));
+            all.insert("clients".into(), json!(clients));
+        }
         return Ok(context.output.json(&all)?);
     }
     let yes = |yes: bool| if yes { "yes" } else { "no" };
