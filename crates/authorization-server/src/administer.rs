@@ -102,7 +102,7 @@ pub fn add_user(
 }
 
 /// Disables an account: nobody signs in, refreshes or calls with it. Enabling it again brings back no
-/// session, chain, code or token from before, and no consent.
+/// session, chain, code, token or setup link from before, and no consent.
 #[must_use]
 pub fn disable_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
     let unit = unchanged(user)
@@ -111,6 +111,7 @@ pub fn disable_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
             ..user.clone()
         }))
         .then(Write::DeleteSessionsOf(user.id))
+        .then(Write::DeleteSetupLinksOf(user.id))
         .then(Write::DeleteGrantsOf(user.id));
     revoke(unit, Revoked::User(user.id), lifetimes, now)
 }

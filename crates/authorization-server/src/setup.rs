@@ -52,8 +52,8 @@ pub fn decide(
     Ok(set_password(unit, user, password_hash))
 }
 
-/// Adds to `unit` what a new password means: nobody who knew the old one stays signed in. The account must
-/// still be what was loaded, so that this undoes no other change.
+/// Adds to `unit` what a new password means: nobody who knew the old one stays signed in, and nobody who found a link
+/// sets another. The account must still be what was loaded, so that this undoes no other change.
 #[must_use]
 pub fn set_password(unit: Unit, user: &User, password_hash: String) -> Unit {
     let id = user.id;
@@ -64,6 +64,7 @@ pub fn set_password(unit: Unit, user: &User, password_hash: String) -> Unit {
     unit.given(Precondition::UserIs(user.clone()))
         .then(Write::UpdateUser(changed))
         .then(Write::DeleteSessionsOf(id))
+        .then(Write::DeleteSetupLinksOf(id))
 }
 
 #[cfg(test)]
@@ -122,6 +123,25 @@ mod tests {
             decide(gone.as_ref(), "$x".into(), NOW),
             Err(PageProblem::SetupLink)
         );
+    }
+
+    #[test]
+    fn a_password_that_is_set_elsewhere_voids_the_link() {
+        let (random, lifetimes) = (CountingRandom::default(), Lifetimes::default());
+        let user = fixture::user("alice", &[]);
+        for after in [
+            set_password(Unit::default(), &user, "$new".into()),
+            crate::administer::disable_user(&user, &lifetimes, NOW),
+        ] {
+            let mut tables = Tables::new();
+            tables
+                .apply(&Unit::writes(vec![Write::InsertUser(user.clone())]))
+                .unwrap();
+            let (secret, unit) = issue(&lifetimes, user.id, NOW, &random);
+            tables.apply(&unit).unwrap();
+            tables.apply(&after).unwrap();
+            assert_eq!(tables.setup_link(secret.digest()), None);
+        }
     }
 
     #[test]

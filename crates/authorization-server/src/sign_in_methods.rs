@@ -27,6 +27,9 @@ pub enum MethodProblem {
     /// There are [`MAX_PASSKEYS`].
     #[error("there are too many")]
     TooMany,
+    /// The account has a second step, which a passkey would take the place of.
+    #[error("the second step was not taken")]
+    SecondStep,
 }
 
 /// Sets a new password. Every browser is signed out, but the one that did it goes on under a new session; apps go too
@@ -109,6 +112,15 @@ pub fn reset(user: &User) -> Unit {
         .given(Precondition::UserExists(user.id))
         .then(Write::DeleteAuthenticatorsOf(user.id))
         .then(Write::DeleteSessionsOf(user.id))
+}
+
+/// Whether a setup link may add a passkey to the account with these authenticators. A link stands for the password
+/// alone: if it made a passkey, which signs in by itself, whoever finds it would get past the authenticator app.
+pub fn check_set_up(authenticators: &[Authenticator]) -> Result<(), MethodProblem> {
+    if crate::second_factor::is_required(authenticators) {
+        return Err(MethodProblem::SecondStep);
+    }
+    check_room(authenticators)
 }
 
 /// Uses a setup link up for a passkey (whose unit is `added`) in the place of a password: whoever knew the old
@@ -211,6 +223,8 @@ mod tests {
             AuthenticatorKind::RecoveryCode,
         ]
         .map(|kind| authenticator(&user, kind, &random));
+        assert_eq!(check_set_up(&all), Err(MethodProblem::SecondStep));
+        assert_eq!(check_set_up(&all[..1]), Ok(()));
         let mut tables = tables(&user, &all);
         tables.apply(&remove_app(&all).unwrap()).unwrap();
         let left = tables.authenticators_of(user.id);

@@ -107,6 +107,8 @@ pub enum Write {
     InsertSetupLink(SetupLink),
     /// Uses a setup link up.
     DeleteSetupLink(Digest),
+    /// Voids the setup link of a user.
+    DeleteSetupLinksOf(UserId),
     /// Adds a session.
     InsertSession(Session),
     /// Signs a session out.

@@ -29,6 +29,7 @@ impl Tables {
             | Write::DeleteUser(_)
             | Write::InsertSetupLink(_)
             | Write::DeleteSetupLink(_)
+            | Write::DeleteSetupLinksOf(_)
             | Write::InsertSession(_)
             | Write::DeleteSession(_)
             | Write::DeleteSessionsOf(_) => self.write_account(write),
@@ -87,6 +88,10 @@ impl Tables {
             Write::InsertSetupLink(link) => self.insert_setup_link(link),
             Write::DeleteSetupLink(token) => {
                 self.setup_links.remove(token);
+                Ok(())
+            }
+            Write::DeleteSetupLinksOf(user) => {
+                self.setup_links.retain(|_, link| link.user != *user);
                 Ok(())
             }
             Write::InsertSession(session) => {

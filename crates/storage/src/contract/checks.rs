@@ -130,6 +130,18 @@ pub(super) async fn a_setup_link_voids_the_one_before(store: &dyn Store) {
         .then(Write::DeleteSetupLink(second.token));
     store.commit(use_up.clone()).await.unwrap();
     conflicts(store, use_up).await;
+    let others = sample::setup_link(2, 1);
+    done(
+        store,
+        vec![
+            Write::InsertSetupLink(first.clone()),
+            Write::InsertSetupLink(others.clone()),
+            Write::DeleteSetupLinksOf(user_id(0)),
+        ],
+    )
+    .await;
+    assert_eq!(store.setup_link(first.token).await.unwrap(), None);
+    assert!(store.setup_link(others.token).await.unwrap().is_some());
 }
 
 pub(super) async fn sessions_end(store: &dyn Store) {

@@ -324,7 +324,7 @@ impl Dice {
 
     fn write_account(&mut self) -> Write {
         let n = self.id();
-        match self.roll(12) {
+        match self.roll(13) {
             0..=3 => Write::InsertUser(sample::user(n, self.name())),
             4 => {
                 let mut user = sample::user(n, self.name());
@@ -337,6 +337,7 @@ impl Dice {
             8 => Write::DeleteSetupLink(digest("setup", n)),
             9 => Write::InsertSession(sample::session(n, self.id())),
             10 => Write::DeleteSession(digest("session", n)),
+            11 => Write::DeleteSetupLinksOf(user_id(n)),
             _ => Write::DeleteSessionsOf(user_id(n)),
         }
     }

@@ -81,6 +81,11 @@ fn write_account_or(c: &Connection, write: &Write) -> Applied {
         Write::DeleteUser(id) => any(c, "DELETE FROM users WHERE id = ?1", [uuid(id.as_uuid())]),
         Write::InsertSetupLink(link) => insert_setup_link(c, link),
         Write::DeleteSetupLink(token) => any(c, "DELETE FROM setup_links WHERE token = ?1", [digest(token)]),
+        Write::DeleteSetupLinksOf(user) => any(
+            c,
+            "DELETE FROM setup_links WHERE user_id = ?1",
+            [uuid(user.as_uuid())],
+        ),
         Write::InsertSession(session) => insert_session(c, session),
         Write::DeleteSession(id) => any(c, "DELETE FROM sessions WHERE id = ?1", [digest(id)]),
         Write::DeleteSessionsOf(user) => any(

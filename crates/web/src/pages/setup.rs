@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::Response;
 use doorward_authorization_server::passkey::{self, Ceremony, Purpose, user_handle};
+use doorward_authorization_server::sign_in_methods::MethodProblem;
 use doorward_authorization_server::{PageProblem, password, setup, sign_in_methods};
 use doorward_oauth::form::Form;
 use doorward_records::account::{SetupLink, User};
@@ -22,6 +23,8 @@ use crate::session::PreLogin;
 use crate::state::{Site, WebState};
 use crate::text::{SHORT, shown};
 
+const SECOND_STEP: &str = "This account has a second step, which a link does not take away. Set a password here, sign in with it and your code, then add the passkey to your account.";
+const FULL: &str = "This account has as many passkeys as there can be. Set a password instead.";
 const DIFFERENT: &str = "The two passwords are not the same. Type it again, twice.";
 
 #[derive(Template)]
@@ -170,6 +173,15 @@ async fn add_passkey(state: &WebState, request: Request) -> Result<Response, Pro
         setup::check(link.as_ref(), state.now())?;
         let link = link.ok_or(PageProblem::SetupLink)?;
         let user = &link.1;
+        let authenticators = state.store().authenticators_of(user.id).await?;
+        if let Err(problem) = sign_in_methods::check_set_up(&authenticators) {
+            tracing::warn!(user = %user.id, reason = ?problem, "setup: passkey refused");
+            let why = match problem {
+                MethodProblem::SecondStep => SECOND_STEP,
+                _ => FULL,
+            };
+            return show(state, &token, &link, prelogin, Some(why.into()));
+        }
         let lives = ceremony.check(Purpose::Add(user.id), prelogin, state.now());
         let used = state.store().replay(ceremony.replay_key()).await?.is_some();
         let (field, sealer) = (posted.text("credential"), state.authenticator_sealer());
