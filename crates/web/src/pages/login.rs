@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use askama::Template;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::Response;
+use doorward_authorization_server::PageProblem;
 use doorward_authorization_server::login::{self, NewSession, Step};
 use doorward_authorization_server::passkey::{Ceremony, Purpose};
+use doorward_authorization_server::password::{self, PasswordProof};
 use doorward_authorization_server::pending::{UnjudgedRequest, Waiting};
-use doorward_authorization_server::{PageProblem, password};
 use doorward_limits::Retry;
 use doorward_oauth::client_metadata::ClientIdUrl;
 use doorward_types::digest::Digest;
@@ -220,11 +221,12 @@ async fn sign_in(state: &WebState, request: Request) -> Result<Response, Problem
     };
     let stored = user.as_ref().and_then(|user| user.password_hash.clone());
     let is_account = user.is_some();
-    let authenticated = authenticate(state, &posted, (&username, stored), &attempt, prelogin).await;
-    if !matches!(authenticated, Ok(None)) {
+    let proof = verify(state, &posted, stored, &attempt).await?;
+    let decided = decide(state, &posted, &username, proof, prelogin).await;
+    if !matches!(decided, Ok(None)) {
         attempt.give_back();
     }
-    let Some(step) = authenticated? else {
+    let Some(step) = decided? else {
         // People type passwords into the wrong field: only the name of an account is written down.
         let who = if is_account {
             shown(&username, SHORT)
@@ -274,22 +276,31 @@ async fn throttled(
     Ok(response)
 }
 
-/// Checks a name and a password on the pool, then decides; a whole sign-in is committed as a session under a fresh
-/// id: one that was known before is never kept (CN-08).
-async fn authenticate(
+/// Checks a password on the pool.
+async fn verify(
     state: &WebState,
     posted: &Posted,
-    (username, stored): (&str, Option<String>),
+    stored: Option<String>,
     attempt: &Attempt,
-    prelogin: &Secret,
-) -> Result<Option<Step>, Problem> {
+) -> Result<Option<PasswordProof>, Problem> {
     let password = posted.secret("password");
     let verify = move || password::verify(stored.as_deref(), &password);
-    let proof = if attempt.is_from_known_browser() {
+    Ok(if attempt.is_from_known_browser() {
         state.passwords().run_reserved(verify).await?
     } else {
         state.passwords().run(verify).await?
-    };
+    })
+}
+
+/// Decides about a name and what its password proved; a whole sign-in is committed as a session under a fresh id: one
+/// that was known before is never kept (CN-08).
+async fn decide(
+    state: &WebState,
+    posted: &Posted,
+    username: &str,
+    proof: Option<PasswordProof>,
+    prelogin: &Secret,
+) -> Result<Option<Step>, Problem> {
     let mut attempts = Attempts::default();
     loop {
         let user = state.store().user_by_name(username).await?;
