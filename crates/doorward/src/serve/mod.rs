@@ -25,17 +25,17 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use doorward_storage::DataFolder;
+use doorward_storage::{DataFolder, Store};
 use doorward_types::random::{Random, SystemRandom};
 use doorward_types::time::Clock;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{SERVE_EXAMPLES, ServeArgs};
 use crate::clock::{MachineClock, Mark, ServerClock};
 use crate::config::{Config, Environment};
 use crate::error::CommandError;
-use crate::log;
+use crate::log::{self, LogGuard};
 use compose::Foundation;
 use front::Front;
 use reload::{LastReload, Reloader};
@@ -50,8 +50,36 @@ pub(crate) struct Sources {
     pub(crate) random: Arc<dyn Random>,
 }
 
+/// What was checked and taken before anything is served.
+struct Prepared {
+    args: ServeArgs,
+    config: Config,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    listeners: listen::Listeners,
+    hangups: Signal,
+    clock: Arc<ServerClock>,
+    sources: Sources,
+    foundation: Arc<Foundation>,
+    logging: Arc<LogGuard>,
+}
+
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
+    let prepared = prepare(args).await?;
+    let foundation = Arc::clone(&prepared.foundation);
+    let logging = Arc::clone(&prepared.logging);
+    let finished = serve(prepared).await;
+    foundation.supervisor.stop_all().await;
+    foundation.recorder.flush();
+    if finished.is_ok() {
+        tracing::info!("stopped");
+    }
+    drop(logging);
+    finished
+}
+
+/// Reads the configuration, takes the port and opens the data, in an order in which what fails has touched nothing.
+async fn prepare(args: ServeArgs) -> Result<Prepared, CommandError> {
     // From the first moment on: without this the signal would end us.
     let hangups = signal(SignalKind::hangup())
         .map_err(|error| CommandError::failed("cannot wait for signals").because(&error))?;
@@ -84,33 +112,48 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         tracing::warn!(%error, "links that other commands print need `--public-url`");
     }
     let foundation = Arc::new(Foundation::lay(&config, &folder, &sources).await?);
+    Ok(Prepared {
+        args,
+        config,
+        tls,
+        listeners,
+        hangups,
+        clock,
+        sources,
+        foundation,
+        logging,
+    })
+}
+
+/// Answers requests, with everything that goes on beside them, until asked to stop.
+async fn serve(prepared: Prepared) -> Result<(), CommandError> {
+    let Prepared {
+        args,
+        config,
+        tls,
+        listeners,
+        hangups,
+        clock,
+        sources,
+        foundation,
+        logging,
+    } = prepared;
     let composition = foundation.compose(&config, &[])?;
     clients::configure(&*foundation.store, &config, sources.clock.now()).await?;
+    greet(&args, &config, &*foundation.store, &sources).await?;
     let (stopping, stop) = watch::channel(false);
     let lifetimes = Arc::new(ArcSwap::from_pointee(composition.lifetimes));
-    let store: &dyn doorward_storage::Store = &*foundation.store;
-    let demo = if args.demo {
-        Some(first_run::demo_user(store, &config, &sources).await?)
-    } else {
-        None
-    };
-    first_run::greet(store, &config, demo).await?;
-    tracing::info!(public_url = %config.public_url.value, servers = config.servers.len(), "listening");
-
     let last_reload = Arc::new(LastReload::default());
-    let public_url = config.public_url.value.clone();
-    let front = Front::new(
-        public_url,
+    let front = Arc::new(Front::new(
+        config.public_url.value.clone(),
         composition.serving,
         Arc::clone(&last_reload),
         stop.clone(),
-    );
-    let front = Arc::new(front);
+    ));
     let descriptors = limits::raise_descriptor_limit();
-    let caps = limits::Caps::of(&config, descriptors);
     let live = Arc::new(ArcSwap::from_pointee(listen::Live {
         tls,
-        caps,
+        caps: limits::Caps::of(&config, descriptors),
         trusted_proxies: config.trusted_proxies.clone(),
     }));
     let upkeep = Upkeep {
@@ -119,37 +162,49 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
         lifetimes: Arc::clone(&lifetimes),
         clock: Arc::clone(&sources.clock),
     };
-    let key_lifetimes = Arc::clone(&lifetimes);
+    let background = [
+        tokio::spawn(Arc::clone(&foundation.follower).follow()),
+        tokio::spawn(upkeep::run(upkeep, stop.clone())),
+        tokio::spawn(Arc::clone(&foundation.keys).run(Arc::clone(&lifetimes), stop.clone())),
+        tokio::spawn(clock::run(clock, Arc::clone(&foundation.store), stop.clone())),
+    ];
     let reloader = Reloader {
         args,
         config,
-        foundation: Arc::clone(&foundation),
+        foundation,
         servers: composition.servers,
         front: Arc::clone(&front),
         live: Arc::clone(&live),
         lifetimes,
         descriptors,
         last_reload,
-        logging: Arc::clone(&logging),
+        logging,
         sources,
     };
-    let background = [
-        tokio::spawn(Arc::clone(&foundation.follower).follow()),
-        tokio::spawn(upkeep::run(upkeep, stop.clone())),
-        tokio::spawn(Arc::clone(&foundation.keys).run(key_lifetimes, stop.clone())),
-        tokio::spawn(clock::run(clock, Arc::clone(&foundation.store), stop.clone())),
-        tokio::spawn(reloader.run(hangups, stopping.clone())),
-    ];
+    let reloading = tokio::spawn(reloader.run(hangups, stopping.clone()));
     let serving = listen::serve(listeners, live, front, stop);
     let finished = stop::until_stopped(serving, stopping).await;
-    for task in background {
+    for task in background.into_iter().chain([reloading]) {
         task.abort();
     }
-    foundation.supervisor.stop_all().await;
-    foundation.recorder.flush();
-    tracing::info!("stopped");
-    drop(logging);
     finished
+}
+
+/// Tells the operator where it runs and what to do first, on the terminal and in the log.
+async fn greet(
+    args: &ServeArgs,
+    config: &Config,
+    store: &dyn Store,
+    sources: &Sources,
+) -> Result<(), CommandError> {
+    let demo = if args.demo {
+        Some(first_run::demo_user(store, config, sources).await?)
+    } else {
+        None
+    };
+    first_run::greet(store, config, demo).await?;
+    tracing::info!(public_url = %config.public_url.value, servers = config.servers.len(), "listening");
+    Ok(())
 }
 
 /// Says which checks the configuration weakens.
