@@ -63,6 +63,7 @@ mod sign_in;
 mod stdio;
 mod streams;
 mod support;
+mod takeover;
 mod tls;
 mod token;
 mod unfinished;

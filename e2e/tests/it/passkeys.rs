@@ -122,7 +122,7 @@ async fn a_setup_link_makes_a_passkey_in_the_place_of_a_password() {
 }
 
 /// The form of a page that asks for a passkey, and what it asks.
-fn asked(page: &Page, action: &str) -> (Form, String, String) {
+pub(crate) fn asked(page: &Page, action: &str) -> (Form, String, String) {
     let text = page.reply.text();
     let tags = html::tags(&text);
     let form = tags.iter().find(|tag| tag.get("action") == Some(action));

@@ -11,14 +11,14 @@ use serde_json::json;
 
 use crate::support::RA;
 
-const PROXIED: &str = "trusted_proxies = [\"127.0.0.1\", \"::1\"]\n";
+pub(crate) const PROXIED: &str = "trusted_proxies = [\"127.0.0.1\", \"::1\"]\n";
 
 fn full() -> bool {
     std::env::var_os("DOORWARD_FULL").is_some()
 }
 
 /// One server for alice and bob; `config` comes first.
-async fn start(config: &str) -> Doorward {
+pub(crate) async fn start(config: &str) -> Doorward {
     let config = format!("{config}[[servers]]\nname = \"a\"\npath = \"{RA}\"\ndemo = true\n");
     let builder = Doorward::builder().config(&config);
     builder
@@ -33,7 +33,7 @@ fn at(doorward: &Doorward, address: &str) -> Browser {
     Browser::new(doorward).with_header("X-Forwarded-For", address)
 }
 
-async fn attempt(browser: &mut Browser, page: &Page, username: &str, password: &str) -> Page {
+pub(crate) async fn attempt(browser: &mut Browser, page: &Page, username: &str, password: &str) -> Page {
     let mut form = page.login_form();
     form.fill("username", username);
     form.fill("password", password);
@@ -181,7 +181,7 @@ async fn hd_03_a_header_left_of_what_the_proxy_wrote_gains_nothing() {
 }
 
 /// The code that the app shows in the next step: the one of this step was used when the app was added.
-fn next_code(secret: &TotpSecret) -> String {
+pub(crate) fn next_code(secret: &TotpSecret) -> String {
     let now = SystemClock.now();
     secret.code(now.plus(Duration::from_secs(30))).to_string()
 }
@@ -210,7 +210,7 @@ fn secret_of(page: &Page) -> TotpSecret {
 }
 
 /// Presses the one button of the form with this action.
-async fn press(browser: &mut Browser, page: &Page, action: &str, fields: &[(&str, &str)]) -> Page {
+pub(crate) async fn press(browser: &mut Browser, page: &Page, action: &str, fields: &[(&str, &str)]) -> Page {
     let mut form = page
         .forms()
         .into_iter()
@@ -223,7 +223,7 @@ async fn press(browser: &mut Browser, page: &Page, action: &str, fields: &[(&str
 }
 
 /// Signs in without an app, and adds an authenticator app: its secret and the recovery codes.
-async fn add_app(browser: &mut Browser) -> (TotpSecret, Vec<String>) {
+pub(crate) async fn add_app(browser: &mut Browser) -> (TotpSecret, Vec<String>) {
     let page = browser.get("/security").await;
     let page = attempt(browser, &page, "alice", PASSWORD).await;
     assert_eq!(page.reply.status, 303);
@@ -245,7 +245,7 @@ async fn add_app(browser: &mut Browser) -> (TotpSecret, Vec<String>) {
 }
 
 /// From the password to the page that asks for a code.
-async fn to_the_code(browser: &mut Browser, url: &str) -> Page {
+pub(crate) async fn to_the_code(browser: &mut Browser, url: &str) -> Page {
     let page = browser.get(url).await;
     let page = attempt(browser, &page, "alice", PASSWORD).await;
     assert!(page.form_with("code").is_some(), "{}", page.text());

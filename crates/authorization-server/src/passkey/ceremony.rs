@@ -135,6 +135,13 @@ pub fn lookup(credential_id: &[u8]) -> Digest {
     Digest::of_parts(&[b"passkey\0", credential_id])
 }
 
+/// What to look up before [`add`]: a credential that is registered already, whoever's it is, is not registered again
+/// (WebAuthn §7.1 step 26). `None` if the field cannot be read, which [`add`] refuses.
+#[must_use]
+pub fn claimed_lookup(field: &str) -> Option<Digest> {
+    response::claimed_id(field).map(|id| lookup(&id))
+}
+
 /// The user handle (WebAuthn §5.4.3): nothing in it tells who it is.
 #[must_use]
 pub fn user_handle(user: UserId) -> [u8; 16] {

@@ -14,7 +14,7 @@ pub mod soft;
 
 pub(crate) use self::ceremony::ASSOCIATED;
 pub use ceremony::{
-    Ceremony, LIFETIME, Presented, Purpose, StoredPasskey, add, lookup, sign_in, user_handle,
+    Ceremony, LIFETIME, Presented, Purpose, StoredPasskey, add, claimed_lookup, lookup, sign_in, user_handle,
 };
 pub use response::{Credential, Expected, PasskeyError, UnverifiedAssertion, register};
 

@@ -115,6 +115,12 @@ struct ClientData {
     top_origin: Option<String>,
 }
 
+/// The id of the credential that a registration claims, of which nothing is believed yet.
+pub(super) fn claimed_id(field: &str) -> Option<Vec<u8>> {
+    let json: RegistrationJson = serde_json::from_str(field).ok()?;
+    decode(&json.id).ok()
+}
+
 /// Judges a registration (WebAuthn §7.1): a new credential, or why not.
 pub fn register(field: &str, expected: Expected<'_>) -> Result<Credential, PasskeyError> {
     let json: RegistrationJson = serde_json::from_str(field).map_err(|_| PasskeyError::Unreadable)?;

@@ -160,6 +160,14 @@ pub(crate) async fn post_passkey(State(state): State<WebState>, request: Request
     }
 }
 
+const fn refused_as(used: bool) -> passkey::PasskeyError {
+    if used {
+        passkey::PasskeyError::Over
+    } else {
+        passkey::PasskeyError::OtherAccount
+    }
+}
+
 async fn add_passkey(state: &WebState, request: Request) -> Result<Response, Problem> {
     let posted = Posted::read(state, request).await?;
     let prelogin = posted.prelogin(state)?;
@@ -189,10 +197,11 @@ async fn add_passkey(state: &WebState, request: Request) -> Result<Response, Pro
             let (now, random) = (state.now(), state.random());
             passkey::add(&ceremony, field, site, (user, name.clone()), sealer, now, random)
         });
+        let is_taken = security::is_taken(state, field).await?;
         let unit = match added {
-            Ok((_, unit)) if !used => sign_in_methods::set_up_passkey(&link, unit)?,
+            Ok((_, unit)) if !used && !is_taken => sign_in_methods::set_up_passkey(&link, unit)?,
             refused => {
-                let reason = refused.err().unwrap_or(passkey::PasskeyError::Over);
+                let reason = refused.err().unwrap_or(refused_as(used));
                 tracing::warn!(user = %user.id, ?reason, "setup: passkey refused");
                 return show(state, &token, &link, prelogin, Some(security::REFUSED.into()));
             }

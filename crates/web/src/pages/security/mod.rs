@@ -17,7 +17,7 @@ use doorward_records::authenticator::{Authenticator, AuthenticatorKind};
 use http::{HeaderMap, StatusCode};
 
 pub(crate) use app::{begin as begin_app, codes as new_codes, confirm as confirm_app, remove as remove_app};
-pub(crate) use passkeys::{REFUSED, add as add_passkey, passkey_name, remove as remove_passkey};
+pub(crate) use passkeys::{REFUSED, add as add_passkey, is_taken, passkey_name, remove as remove_passkey};
 pub(crate) use password::post as change_password;
 
 use crate::cookies::Cookies;

@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use doorward_authorization_server::passkey::{self, Ceremony, PasskeyError, Purpose};
 use doorward_authorization_server::sign_in_methods::{self, MethodProblem};
+use doorward_storage::LoadError;
 
 use super::{change, fresh, show};
 use crate::pages::message::Problem;
@@ -31,12 +32,16 @@ pub(crate) async fn add(State(state): State<WebState>, request: Request) -> Resp
         let (user, now, random) = (&signed_in.user, state.now(), state.random());
         let lives = ceremony.check(Purpose::Add(user.id), &signed_in.cookie, now);
         let used = state.store().replay(ceremony.replay_key()).await?.is_some();
+        let is_taken = is_taken(&state, posted.text("credential")).await?;
         let site = (state.site().rp_id.as_str(), state.site().origin.as_str());
         let name = passkey_name(posted.text("name"), posted.device.as_deref());
         let added = change(&state, &signed_in, |before| {
             lives.map_err(Ok)?;
             if used {
                 return Err(Ok(PasskeyError::Over));
+            }
+            if is_taken {
+                return Err(Ok(PasskeyError::OtherAccount));
             }
             sign_in_methods::check_room(before).map_err(Err)?;
             let (field, sealer) = (posted.text("credential"), state.authenticator_sealer());
@@ -59,6 +64,14 @@ pub(crate) async fn add(State(state): State<WebState>, request: Request) -> Resp
     shown
         .await
         .unwrap_or_else(|problem: Problem| problem.respond(&state))
+}
+
+/// Whether the credential that this field registers is registered already.
+pub(crate) async fn is_taken(state: &WebState, field: &str) -> Result<bool, LoadError> {
+    match passkey::claimed_lookup(field) {
+        Some(lookup) => Ok(state.store().authenticator_by_lookup(lookup).await?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// What the person called it, or the browser.
