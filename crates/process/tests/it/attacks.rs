@@ -158,9 +158,13 @@ pub(crate) async fn vt_12_who_leaves_the_session_at_once_is_found() {
     let mut spec = folders.script(&format!("{} cat", LEAVE.repeat(10)));
     spec.caps.processes = 8;
     let mut child = start(spec).await;
-    let leaver: u32 = line(&mut child).await.parse().unwrap();
+    // On a busy machine it is over the cap, and killed, before it has written a line.
+    let leaver: Option<u32> = support::lines(&mut child)
+        .await
+        .first()
+        .map(|first| first.parse().unwrap());
     assert_eq!(child.control.exited().await.reason, ExitReason::ProcessCap);
-    assert!(!is_alive(leaver));
+    assert!(!leaver.is_some_and(is_alive));
 }
 
 /// Each process starts the next one, in a session of its own, and ends.
