@@ -143,8 +143,10 @@ pub(crate) async fn vt_12_a_child_bears_its_mark_for_good() {
 
 pub(crate) async fn vt_12_who_leaves_the_session_at_once_is_found() {
     let folders = Folders::new();
-    // The child ends by itself…
-    let mut child = start(folders.script(LEAVE)).await;
+    // The child ends by itself, once the other one has spoken…
+    let speaks = LEAVE.replace("echo $$;", "echo $$; : >\"$HOME/spoke\";");
+    let waits = "while [ ! -e \"$HOME/spoke\" ]; do :; done";
+    let mut child = start(folders.script(&format!("{speaks} {waits}"))).await;
     let leaver: u32 = line(&mut child).await.parse().unwrap();
     assert_eq!(child.control.exited().await.reason, ExitReason::ItsOwn);
     assert!(!is_alive(leaver));
