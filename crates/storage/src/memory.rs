@@ -77,6 +77,7 @@ impl Store for MemoryStore {
         state.version += 1;
         Ok(Committed {
             revocation_sequence: applied.revocation_sequence,
+            more_to_sweep: false,
         })
     }
 

@@ -44,6 +44,8 @@ pub enum CommitError {
 pub struct Committed {
     /// The highest revocation sequence number after this unit.
     pub revocation_sequence: u64,
+    /// Whether a sweep left something for the next one: it takes a bounded part at a time.
+    pub more_to_sweep: bool,
 }
 
 /// Where everything is kept. Look-ups see one consistent state each.

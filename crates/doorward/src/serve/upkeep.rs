@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 const INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Between two parts of one sweep, for those who wait to commit.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What is swept.
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
@@ -32,13 +35,26 @@ pub(crate) async fn run(upkeep: Upkeep, mut stop: watch::Receiver<bool>) {
         }
         let now = upkeep.clock.certain();
         upkeep.revocations.prune(now);
-        match upkeep
-            .store
-            .commit(sweep::unit(&upkeep.lifetimes.load(), now))
-            .await
-        {
-            Ok(_) => tracing::debug!("swept"),
-            Err(error) => tracing::warn!(cause = ?error.to_string(), "the hourly sweep failed"),
+        loop {
+            match upkeep
+                .store
+                .commit(sweep::unit(&upkeep.lifetimes.load(), now))
+                .await
+            {
+                Ok(swept) if swept.more_to_sweep => {}
+                Ok(_) => {
+                    tracing::debug!("swept");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(cause = ?error.to_string(), "the hourly sweep failed");
+                    break;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = stop.wait_for(|stopped| *stopped) => return,
+            }
         }
     }
 }

@@ -451,6 +451,10 @@ fn append_revocation(c: &Connection, revoked: &Revoked, at: UnixTime, expires: U
     )
 }
 
+/// Rows of one kind that one unit sweeps: a server that was away for weeks, or a flood that ended, leaves millions, and
+/// everybody who waits for a commit would wait for all of them. Whoever sweeps asks again while a unit changed so many.
+pub(super) const SWEPT_AT_ONCE: u64 = 5_000;
+
 fn sweep(c: &Connection, write: &Write) -> Applied {
     let Write::Sweep {
         now,
@@ -464,37 +468,23 @@ fn sweep(c: &Connection, write: &Write) -> Applied {
     };
     let kept_since = now.minus(KEPT_AFTER_END).millis();
     let now = now.millis();
-    any(c, "DELETE FROM sessions WHERE expires <= ?1", [now])?;
-    any(c, "DELETE FROM setup_links WHERE expires <= ?1", [now])?;
-    any(c, "DELETE FROM decisions WHERE expires <= ?1", [now])?;
-    any(c, "DELETE FROM revocations WHERE expires <= ?1", [now])?;
-    any(c, "DELETE FROM replays WHERE expires <= ?1", [now])?;
-    any(c, "DELETE FROM codes WHERE expires <= ?1", [kept_since])?;
-    any(
-        c,
-        "DELETE FROM device_authorizations WHERE expires <= ?1",
-        [kept_since],
-    )?;
-    let families = "DELETE FROM families WHERE last_used < ?1 OR created < ?2 \
-                    OR (revoked = 1 AND last_used < ?3)";
-    any(
-        c,
-        families,
-        (
-            families_idle_since.millis(),
-            families_created_before.millis(),
-            kept_since,
-        ),
-    )?;
+    sweep_ended(c, "sessions", "id", now)?;
+    sweep_ended(c, "setup_links", "token", now)?;
+    sweep_ended(c, "decisions", "nonce", now)?;
+    sweep_ended(c, "revocations", "sequence", now)?;
+    sweep_ended(c, "replays", "key", now)?;
+    sweep_ended(c, "codes", "code", kept_since)?;
+    sweep_ended(c, "device_authorizations", "device_code", kept_since)?;
+    sweep_families(c, *families_idle_since, *families_created_before, kept_since)?;
     // With a consent record: idle and without a live chain. Without one: idle. Or its registration ended.
-    let clients = "DELETE FROM clients \
+    let clients = "DELETE FROM clients WHERE id IN (SELECT id FROM clients \
                    WHERE origin IN ('dynamic', 'confidential', 'metadata_document') \
                    AND status <> 'disabled' AND approved IS NULL AND CASE \
                    WHEN expires <= ?3 THEN 1 \
                    WHEN EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id) \
                    THEN last_used < ?2 AND NOT EXISTS (SELECT 1 FROM families \
                    WHERE families.client_id = clients.id AND revoked = 0) \
-                   ELSE last_used < ?1 END";
+                   ELSE last_used < ?1 END LIMIT ?4)";
     any(
         c,
         clients,
@@ -502,8 +492,34 @@ fn sweep(c: &Connection, write: &Write) -> Applied {
             clients_ungranted_since.millis(),
             clients_unused_since.millis(),
             now,
+            integer(SWEPT_AT_ONCE),
         ),
     )
+}
+
+/// Rows of `table` that ended by `until`.
+fn sweep_ended(c: &Connection, table: &'static str, key: &'static str, until: i64) -> Applied {
+    let sql = format!(
+        "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires <= ?1 LIMIT ?2)"
+    );
+    any(c, &sql, (until, integer(SWEPT_AT_ONCE)))
+}
+
+/// Chains that ended. A chain may have thousands of links, so those go first, a part at a time; it counts as revoked
+/// from the beginning, so that what is left of it is no chain, whatever lifetimes are configured meanwhile.
+fn sweep_families(c: &Connection, idle: UnixTime, created: UnixTime, revoked: i64) -> Applied {
+    let (idle, created, most) = (idle.millis(), created.millis(), integer(SWEPT_AT_ONCE));
+    let ended = "UPDATE families SET revoked = 1 WHERE revoked = 0 AND (last_used < ?1 OR created < ?2)";
+    any(c, ended, (idle, created))?;
+    let links = "DELETE FROM refresh_tokens WHERE token IN (SELECT token FROM families \
+                 JOIN refresh_tokens ON refresh_tokens.family_id = families.id \
+                 WHERE families.last_used < ?1 OR families.created < ?2 \
+                 OR (families.revoked = 1 AND families.last_used < ?3) LIMIT ?4)";
+    any(c, links, (idle, created, revoked, most))?;
+    let families = "DELETE FROM families WHERE id IN (SELECT id FROM families \
+                    WHERE (last_used < ?1 OR created < ?2 OR (revoked = 1 AND last_used < ?3)) \
+                    AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE family_id = families.id) LIMIT ?4)";
+    any(c, families, (idle, created, revoked, most))
 }
 
 /// A statement that must change a row: otherwise the row is not (or no longer) what the caller took it for.

@@ -425,3 +425,43 @@ async fn r35_a_kill_switch_of_another_process_is_in_the_feed_with_what_it_ends()
 fn nobody_else() -> std::fs::File {
     std::fs::File::open("/dev/null").unwrap()
 }
+
+/// A sweep after a flood, or after weeks: whoever commits meanwhile waits for a part of it, never for all of it, and
+/// what is left of a chain is no chain.
+#[tokio::test]
+async fn a_large_sweep_is_done_in_parts() {
+    let bench = Bench::new();
+    let store = bench.start();
+    let grant = sample::grant(0, 0, 0);
+    let parents = Unit::writes(vec![
+        Write::InsertUser(sample::user(0, "alice")),
+        Write::InsertClient(sample::client(0)),
+        Write::InsertGrant(grant.clone()),
+        Write::InsertFamily(sample::family(0, &grant)),
+    ]);
+    store.commit(parents).await.unwrap();
+    let links = apply::SWEPT_AT_ONCE + 1;
+    store
+        .writer
+        .meddle(move |connection| {
+            let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?2) \
+                       INSERT INTO refresh_tokens SELECT randomblob(32), 'default', ?1, i, 'k', 0, 1 FROM n";
+            let family = values::uuid(sample::family_id(0).as_uuid()).to_vec();
+            connection.execute(sql, (family, values::integer(links))).unwrap();
+        })
+        .await;
+    let sweep = || {
+        Unit::writes(vec![Write::Sweep {
+            now: at(0),
+            families_idle_since: at(1_000_000),
+            families_created_before: at(-1_000_000),
+            clients_ungranted_since: at(-1_000_000),
+            clients_unused_since: at(-1_000_000),
+        }])
+    };
+    assert!(store.commit(sweep()).await.unwrap().more_to_sweep);
+    let left = store.family(sample::family_id(0)).await.unwrap().unwrap();
+    assert!(left.family.revoked);
+    assert!(!store.commit(sweep()).await.unwrap().more_to_sweep);
+    assert_eq!(store.family(sample::family_id(0)).await.unwrap(), None);
+}

@@ -10,7 +10,7 @@ use doorward_records::Unit;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::apply::{ApplyError, apply};
+use super::apply::{ApplyError, SWEPT_AT_ONCE, apply};
 use super::open::describe;
 use super::query;
 use crate::store::{CommitError, Committed};
@@ -149,9 +149,14 @@ fn try_transact(connection: &Connection, units: &[Unit]) -> rusqlite::Result<Vec
     let mut outcomes = Vec::with_capacity(units.len());
     for unit in units {
         run_kept(connection, "SAVEPOINT unit")?;
+        let changes = connection.total_changes();
         let applied = apply(connection, unit).and_then(|()| Ok(query::revocation_sequence(connection)?));
         let outcome = match applied {
-            Ok(revocation_sequence) => Ok(Committed { revocation_sequence }),
+            Ok(revocation_sequence) => Ok(Committed {
+                revocation_sequence,
+                more_to_sweep: sweeps(unit)
+                    && connection.total_changes().saturating_sub(changes) >= SWEPT_AT_ONCE,
+            }),
             Err(ApplyError::Failed(error)) => return Err(error),
             Err(refusal) => {
                 run_kept(connection, "ROLLBACK TO unit")?;
@@ -167,6 +172,12 @@ fn try_transact(connection: &Connection, units: &[Unit]) -> rusqlite::Result<Vec
     run_kept(connection, "COMMIT")?;
     drop(transaction);
     Ok(outcomes)
+}
+
+fn sweeps(unit: &Unit) -> bool {
+    unit.writes
+        .iter()
+        .any(|write| matches!(write, doorward_records::Write::Sweep { .. }))
 }
 
 /// Runs a statement that stays prepared: parsing these was a good part of what a small unit cost.
