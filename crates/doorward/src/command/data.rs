@@ -76,6 +76,8 @@ async fn restore(file: &Path, key: Option<&Path>, context: &mut Context) -> Resu
             "users": restored.users,
             "clients": restored.clients,
             "merged": restored.merged,
+            "weakened": restored.weakened,
+            "older_key": restored.older_key,
             "aside": restored.aside,
         }))?);
     }
@@ -88,6 +90,8 @@ fn tell(restored: &Restored, context: &mut Context) -> Result<(), CommandError> 
         users,
         clients,
         merged,
+        weakened,
+        older_key,
         aside,
     } = restored;
     let taken = taken.map_or_else(String::new, |at| format!(" of {at}"));
@@ -103,6 +107,18 @@ fn tell(restored: &Restored, context: &mut Context) -> Result<(), CommandError> 
             "what changed since the backup is not known here. Check before you start: accounts to disable or remove \
              (`doorward user list`), clients (`doorward client list`), passwords and second factors that were replaced",
         )?;
+    }
+    if *older_key {
+        output.line(
+            "the master key was replaced since the backup, and the one before is in use again: if somebody may have read \
+             it, run `doorward key rotate --master` before you start",
+        )?;
+    }
+    if !weakened.is_empty() {
+        output.line(format!(
+            "second factors that could not be kept, so that a password is enough for now: {}",
+            weakened.join(", ")
+        ))?;
     }
     if let Some(aside) = aside {
         output.line(format!("the files of before are in {}", aside.display()))?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use doorward_seal::MasterKey;
 use doorward_types::random::{self, Random};
 use doorward_types::time::UnixTime;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::backup::{self, number, set_note, unmark};
 use super::{
@@ -36,6 +36,11 @@ pub struct Restored {
     pub clients: u64,
     /// Whether what was removed, disabled or used since the backup was known and stays so.
     pub merged: bool,
+    /// People whose second factors were set up since the backup and are sealed under another master key than the one
+    /// that is in place now: their passwords are enough again.
+    pub weakened: Vec<String>,
+    /// Whether a master key came back that had been replaced since the backup.
+    pub older_key: bool,
     /// Where the files are that were in place before.
     pub aside: Option<PathBuf>,
 }
@@ -76,6 +81,8 @@ fn replace(
         users: 0,
         clients: 0,
         merged: false,
+        weakened: Vec::new(),
+        older_key: false,
         aside: None,
     };
     let has_database = files::is_file(&path.join(DATABASE))?;
@@ -137,6 +144,8 @@ fn rewrite(
     let transaction = connection.transaction()?;
     if attached {
         keep_what_is_known(&transaction)?;
+        restored.older_key = !keep_second_factors(&transaction)?;
+        restored.weakened = weakened(&transaction)?;
     }
     end_everything(&transaction, now)?;
     let epoch: [u8; 16] = random::bytes(random);
@@ -204,6 +213,33 @@ fn keep_what_is_known(c: &Connection) -> rusqlite::Result<()> {
         [highest.unwrap_or(0)],
     )
     .map(|_| ())
+}
+
+/// Second factors that were set up since the backup stay too, or a password that leaked would be enough again. Those
+/// that are sealed under a master key which is not the restored one cannot: then the answer is `false`.
+fn keep_second_factors(c: &Connection) -> rusqlite::Result<bool> {
+    let same = "SELECT main.meta.value = present.meta.value FROM main.meta JOIN present.meta USING (tenant, name) \
+                WHERE name = ?1";
+    let same: Option<bool> = c.query_row(same, [KEY_ID], |row| row.get(0)).optional()?;
+    if same == Some(true) {
+        c.execute(
+            "INSERT OR REPLACE INTO authenticators SELECT * FROM present.authenticators \
+             WHERE user_id IN (SELECT id FROM users)",
+            [],
+        )?;
+    }
+    Ok(same == Some(true))
+}
+
+/// Who had a second factor and has none any more.
+fn weakened(c: &Connection) -> rusqlite::Result<Vec<String>> {
+    c.prepare(
+        "SELECT username FROM users \
+         WHERE id IN (SELECT user_id FROM present.authenticators WHERE kind <> 'recovery_code') \
+         AND id NOT IN (SELECT user_id FROM main.authenticators WHERE kind <> 'recovery_code') ORDER BY username",
+    )?
+    .query_map([], |row| row.get(0))?
+    .collect()
 }
 
 /// Signing keys and the keys of refresh tokens are made anew by the next start, so no token of before is good, whatever

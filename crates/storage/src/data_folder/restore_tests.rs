@@ -141,6 +141,44 @@ async fn a_restore_keeps_what_happened_since_and_revives_nothing() {
     assert_eq!(before.store().keys().await.unwrap().len(), 2);
 }
 
+/// Who turned on a second factor after the backup did so because a password was not enough.
+#[tokio::test]
+async fn a_second_factor_of_since_is_not_lost() {
+    let outer = tempfile::tempdir().unwrap();
+    let (path, file) = (outer.path().join("data"), outer.path().join("backup"));
+    let folder = full(&path).await;
+    folder.backup(&file, true, NOW).unwrap();
+    let since = sample::authenticator(4, 1);
+    write(&folder, vec![Write::InsertAuthenticator(since.clone())]).await;
+    drop(folder);
+    let restored = restore(&path, &file, None, NOW, &SystemRandom).unwrap();
+    assert_eq!(
+        (restored.weakened, restored.older_key),
+        (Vec::<String>::new(), false)
+    );
+    let folder = DataFolder::open(&path).unwrap();
+    let kept = folder.store().authenticators_of(user_id(1)).await.unwrap();
+    assert_eq!(kept, [since]);
+
+    // Under another master key it cannot be kept: whoever restores is told whose it was.
+    drop(folder);
+    let folder = DataFolder::open_alone(&path).unwrap();
+    let new = MasterKey::generate(&SystemRandom);
+    folder.replace_master_key(&new, Unit::default()).await.unwrap();
+    let restored = restore(
+        &path,
+        &file,
+        None,
+        NOW.plus(std::time::Duration::from_secs(1)),
+        &SystemRandom,
+    )
+    .unwrap();
+    assert_eq!(
+        (restored.weakened, restored.older_key),
+        (vec!["bob".to_owned()], true)
+    );
+}
+
 #[tokio::test]
 async fn a_lost_folder_comes_back_from_the_file_and_the_key() {
     let outer = tempfile::tempdir().unwrap();
