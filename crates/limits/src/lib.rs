@@ -5,7 +5,9 @@
 //! processes and nothing survives a restart: what must hold across both is a row in the database.
 
 mod limiter;
+mod networks;
 mod peer;
 
 pub use limiter::{Limiter, Quota, Retry};
+pub use networks::NetworkLimiter;
 pub use peer::{Network, NotANetwork, PeerAddress, TrustedProxies};

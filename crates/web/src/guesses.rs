@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward_limits::{Limiter, Network, PeerAddress, Quota, Retry};
+use doorward_limits::{Limiter, Network, NetworkLimiter, PeerAddress, Quota, Retry};
 use doorward_types::id::UserId;
 use doorward_types::time::Clock;
 
@@ -19,27 +19,24 @@ const REMEMBERED: usize = 10_000;
 /// Counts both.
 pub(crate) struct Guesses {
     people: Limiter<UserId>,
-    addresses: Limiter<Network>,
-    devices: Limiter<Network>,
+    addresses: NetworkLimiter,
+    devices: NetworkLimiter,
     local_devices: Limiter<()>,
 }
 
 impl Guesses {
     /// Nobody has typed anything yet.
     pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
-        fn limiter<K: Clone + Eq + std::hash::Hash>(burst: u32, clock: &Arc<dyn Clock>) -> Limiter<K> {
-            let quota = Quota {
-                burst,
-                per: Duration::from_mins(1),
-                capacity: REMEMBERED,
-            };
-            Limiter::new(quota, Arc::clone(clock))
-        }
+        let quota = |burst| Quota {
+            burst,
+            per: Duration::from_mins(1),
+            capacity: REMEMBERED,
+        };
         Self {
-            people: limiter(TYPED, clock),
-            addresses: limiter(TYPED, clock),
-            devices: limiter(ASKED, clock),
-            local_devices: limiter(ASKED_LOCALLY, clock),
+            people: Limiter::new(quota(TYPED), Arc::clone(clock)),
+            addresses: NetworkLimiter::new(quota(TYPED), clock),
+            devices: NetworkLimiter::new(quota(ASKED), clock),
+            local_devices: Limiter::new(quota(ASKED_LOCALLY), Arc::clone(clock)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use doorward_authorization_server::keys::KeyRing;
 use doorward_authorization_server::settings::Settings;
-use doorward_limits::{Limiter, Network, PeerAddress, Quota, Retry};
+use doorward_limits::{Limiter, NetworkLimiter, PeerAddress, Quota, Retry};
 use doorward_outbound::Fetch;
 use doorward_recorder::Recorder;
 use doorward_resource_server::TokenVerifier;
@@ -86,7 +86,7 @@ struct Inner {
     guesses: Guesses,
     client_failures: Failures,
     verifier: Arc<dyn TokenVerifier>,
-    registrations: Limiter<Network>,
+    registrations: NetworkLimiter,
     /// Besides that, for all who come over loopback.
     local_registrations: Limiter<()>,
 }
@@ -119,7 +119,7 @@ impl WebState {
             capacity,
         };
         let (each, clock) = (policy.per_address, &parts.clock);
-        let registrations = Limiter::new(quota(each, REMEMBERED_ADDRESSES), Arc::clone(clock));
+        let registrations = NetworkLimiter::new(quota(each, REMEMBERED_ADDRESSES), clock);
         let local = quota(each.saturating_mul(LOCAL_FACTOR), 1);
         let local_registrations = Limiter::new(local, Arc::clone(clock));
         // http is served on loopback only.

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward_limits::{Limiter, Network, Quota, Retry};
+use doorward_limits::{Limiter, Network, NetworkLimiter, Quota, Retry};
 use doorward_types::digest::Digest;
 use doorward_types::time::Clock;
 
@@ -40,7 +40,8 @@ const SHARED: Quota = Quota {
     per: TEN_MINUTES,
     capacity: 20_000,
 };
-/// Failed attempts of one network at all accounts: an office behind one address mistypes as well.
+/// Failed attempts of one network at all accounts: an office behind one address mistypes as well. An IPv6 site has
+/// four times as many.
 const NETWORK: Quota = Quota {
     burst: 60,
     per: TEN_MINUTES,
@@ -50,12 +51,6 @@ const NETWORK: Quota = Quota {
 /// a lane of its own.
 const OWN_SITE: Quota = Quota {
     burst: 20,
-    per: TEN_MINUTES,
-    capacity: 50_000,
-};
-/// Failed attempts of one IPv6 site at all accounts.
-const SITE: Quota = Quota {
-    burst: 240,
     per: TEN_MINUTES,
     capacity: 50_000,
 };
@@ -87,9 +82,8 @@ struct Inner {
     known_browser: Limiter<(Digest, Digest)>,
     own: Limiter<(Digest, Option<Network>)>,
     shared: Limiter<Digest>,
-    network: Limiter<Network>,
+    network: NetworkLimiter,
     own_site: Limiter<(Digest, Network)>,
-    site: Limiter<Network>,
     codes: Limiter<(Digest, Option<Digest>)>,
 }
 
@@ -116,9 +110,8 @@ impl Throttles {
             known_browser: Limiter::new(KNOWN_BROWSER, Arc::clone(clock)),
             own: Limiter::new(OWN, Arc::clone(clock)),
             shared: Limiter::new(SHARED, Arc::clone(clock)),
-            network: Limiter::new(NETWORK, Arc::clone(clock)),
+            network: NetworkLimiter::new(NETWORK, clock),
             own_site: Limiter::new(OWN_SITE, Arc::clone(clock)),
-            site: Limiter::new(SITE, Arc::clone(clock)),
             codes: Limiter::new(CODES, Arc::clone(clock)),
         }))
     }
@@ -135,7 +128,9 @@ impl Throttles {
         {
             return Ok(attempt(Lane::KnownBrowser(browser)));
         }
-        self.0.admit_network(who.network)?;
+        if let Some(network) = &who.network {
+            self.0.network.check(network)?;
+        }
         let Err(own) = self.0.admit_own(who) else {
             return Ok(attempt(Lane::Own));
         };
@@ -160,15 +155,6 @@ impl Throttles {
 }
 
 impl Inner {
-    fn admit_network(&self, network: Option<Network>) -> Result<(), Retry> {
-        let Some(network) = network else {
-            return Ok(());
-        };
-        self.network.check(&network)?;
-        let site = network.site().map_or(Ok(()), |site| self.site.check(&site));
-        site.inspect_err(|_| self.network.give_back(&network))
-    }
-
     fn admit_own(&self, who: Who) -> Result<(), Retry> {
         let own = (who.account, who.network);
         self.own.check(&own)?;
@@ -202,9 +188,6 @@ impl Attempt {
         }
         if let Some(network) = &self.who.network {
             inner.network.give_back(network);
-            if let Some(site) = network.site() {
-                inner.site.give_back(&site);
-            }
         }
     }
 }
@@ -298,7 +281,7 @@ mod tests {
         let let_in = (0..10_000).filter(|n| throttles.admit(who("alice", at(*n))).is_ok());
         assert_eq!(let_in.count(), (OWN_SITE.burst + SHARED.burst) as usize);
         let let_in = (0..10_000).filter(|n| throttles.admit(who(&format!("user{n}"), at(*n))).is_ok());
-        assert!(let_in.count() < SITE.burst as usize);
+        assert!(let_in.count() < NETWORK.burst as usize * 4 + 1);
         // The owner at another one, and right passwords, lose nothing.
         for _ in 0..1000 {
             throttles.admit(who("alice", at(1 << 16))).unwrap().give_back();
