@@ -17,6 +17,7 @@ use doorward_types::digest::Digest;
 use doorward_types::id::KeyId;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
+use doorward_types::url::Issuer;
 
 use crate::settings::Settings;
 
@@ -277,7 +278,8 @@ fn judge(
     if claims.required_string("iss")? != id || claims.required_string("sub")? != id {
         return Err(ClientAuthRefusal::Subject);
     }
-    if claims.string("aud").map_err(|_| ClientAuthRefusal::Audience)? != Some(settings.issuer.as_str()) {
+    let audience = claims.string("aud").map_err(|_| ClientAuthRefusal::Audience)?;
+    if !audience.is_some_and(|audience| is_issuer(audience, &settings.issuer)) {
         return Err(ClientAuthRefusal::Audience);
     }
     let expires = check_lifetime(claims, now)?;
@@ -294,6 +296,12 @@ fn judge(
         key,
         expires: expires.plus(LEEWAY),
     })
+}
+
+/// Whether `audience` is the issuer. For one without a path, `https://as.example/` is the same URL (RFC 3986 §6.2.3) and
+/// what libraries send that keep the issuer as a parsed URL; no other spelling is taken.
+fn is_issuer(audience: &str, issuer: &Issuer) -> bool {
+    audience == issuer.as_str() || (!issuer.has_path() && audience.strip_suffix('/') == Some(issuer.as_str()))
 }
 
 fn check_lifetime(claims: &Claims, now: UnixTime) -> Result<UnixTime, ClientAuthRefusal> {

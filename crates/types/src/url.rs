@@ -46,6 +46,13 @@ impl Issuer {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether anything stands behind the host and port, be it a single slash.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        rest.contains(['/', '\\'])
+    }
 }
 
 impl fmt::Display for Issuer {

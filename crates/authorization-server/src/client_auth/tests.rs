@@ -210,9 +210,22 @@ fn tk_10_every_defect_of_an_assertion_is_refused() {
             R::Audience,
         ),
         (
-            Signer::new().with("aud", json!(format!("{issuer}/"))),
+            Signer::new().with("aud", json!([format!("{issuer}/")])),
             R::Audience,
         ),
+        (
+            Signer::new().with("aud", json!(format!("{issuer}//"))),
+            R::Audience,
+        ),
+        (
+            Signer::new().with("aud", json!("https://MCP.example.com/")),
+            R::Audience,
+        ),
+        (
+            Signer::new().with("aud", json!("https://mcp.example.com:443/")),
+            R::Audience,
+        ),
+        (Signer::new().with("aud", json!("/")), R::Audience),
         (
             Signer::new().with("aud", json!("https://other.test")),
             R::Audience,
@@ -317,6 +330,40 @@ fn c2_what_the_official_libraries_send_is_taken() {
         signer.judge(&signer.assertion()).is_ok(),
         "within the leeway of clocks"
     );
+}
+
+#[test]
+fn tk_10_c2_an_issuer_without_a_path_is_also_itself_with_a_slash() {
+    for (issuer, audience, good) in [
+        ("https://mcp.example.com", "https://mcp.example.com", true),
+        ("https://mcp.example.com", "https://mcp.example.com/", true),
+        ("https://mcp.example.com", "https://mcp.example.com//", false),
+        (
+            "https://mcp.example.com:8443",
+            "https://mcp.example.com:8443/",
+            true,
+        ),
+        ("https://mcp.example.com:8443", "https://mcp.example.com/", false),
+        ("https://mcp.example.com/", "https://mcp.example.com/", true),
+        ("https://mcp.example.com/", "https://mcp.example.com", false),
+        ("https://mcp.example.com/", "https://mcp.example.com//", false),
+        ("https://mcp.example.com/a", "https://mcp.example.com/a", true),
+        ("https://mcp.example.com/a", "https://mcp.example.com/a/", false),
+        ("https://mcp.example.com/a/", "https://mcp.example.com/a", false),
+    ] {
+        let signer = Signer::new().with("aud", json!(audience));
+        let presented = signer.presented(&signer.assertion()).unwrap();
+        let mut settings = fixture::settings();
+        settings.issuer = Issuer::parse(issuer).unwrap();
+        let client = Some(signer.client.clone());
+        let judged = authenticate(&settings, &presented, client, Some(&signer.keys), NOW).map(|_| ());
+        let expected = if good {
+            Ok(())
+        } else {
+            Err(ClientAuthRefusal::Audience)
+        };
+        assert_eq!(judged, expected, "{issuer} {audience}");
+    }
 }
 
 #[test]

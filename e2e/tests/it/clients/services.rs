@@ -55,11 +55,11 @@ async fn c1_services_of_real_sdks_get_tokens_with_a_secret() {
     .await;
 }
 
-/// With a key: to the issuers that those SDKs can name. The Python SDKs write an issuer without a path with a slash
-/// behind it, into `aud` too, where exactly the issuer must stand (RFC 7523bis §4); one with a path they leave alone.
+/// With a key. The Python SDKs write an issuer without a path with a slash behind it, into `aud` too, and leave one with
+/// a path alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn c1_services_of_real_sdks_get_tokens_with_a_key() {
-    for (path, kinds) in [("", &KINDS[..2]), ("/company", &KINDS[..])] {
+    for path in ["", "/company"] {
         let server = server(&format!("issuer_path = \"{path}\"\n")).await;
         let key = rcgen::KeyPair::generate().unwrap();
         let (pem, jwks) = (server.home().join("key.pem"), server.home().join("jwks.json"));
@@ -76,7 +76,7 @@ async fn c1_services_of_real_sdks_get_tokens_with_a_key() {
         } else {
             &issuer
         };
-        assert_works(&server, issuer, kinds, "signer", ["key", &pem]).await;
+        assert_works(&server, issuer, &KINDS, "signer", ["key", &pem]).await;
     }
 }
 
