@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::authorize::offered;
-use crate::client::{for_display, metadata_digest};
+use crate::client::{for_display, may_use, metadata_digest};
 use crate::settings::{Settings, admits, known_scopes};
 
 /// How long both codes work: long enough to find a telephone, short for whoever guesses or phishes (EX-06).
@@ -185,11 +185,6 @@ fn page(issuer: &Issuer) -> String {
 fn has_grant(client: &Client) -> bool {
     let grants = &client.metadata.grant_types;
     grants.iter().any(|grant| grant == device::GRANT_TYPE)
-}
-
-fn may_use(client: &Client, server: &ProtectedServer) -> bool {
-    let named = client.servers.as_ref();
-    named.is_none_or(|names| names.iter().any(|name| name == server.name.as_str()))
 }
 
 /// What to load for a code that was typed.
