@@ -14,6 +14,7 @@ use doorward_records::revocation::Revoked;
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::id::ClientId;
 use doorward_types::random::Random;
+use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 
@@ -188,6 +189,14 @@ fn asks_no_more(next: &doorward_records::client::ClientMetadata, client: &Client
         .iter()
         .all(|uri| known.redirect_uris.contains(uri))
         && next.grant_types.iter().all(|grant| known.registered(grant))
+        && asks_no_more_scopes(next.scope.as_deref(), known.scope.as_deref())
+}
+
+/// No scope named means every scope, also for a token that no person is asked for.
+fn asks_no_more_scopes(next: Option<&str>, known: Option<&str>) -> bool {
+    let parse = |text: Option<&str>| text.unwrap_or_default().parse::<ScopeSet>().unwrap_or_default();
+    let (next, known) = (parse(next), parse(known));
+    known.is_empty() || (!next.is_empty() && next.intersection(&known) == next)
 }
 
 /// Removes the registration (RFC 7592 §2.3) with everything that was granted to it. `used` tells whether it

@@ -47,8 +47,14 @@ pub(super) fn judge(
         .map(|uri| RedirectUri::parse(uri, &policy.custom_schemes))
         .collect::<Result<_, _>>()?;
     let metadata = metadata(settings, request, &redirects, existing)?;
+    // An update comes with the client's own token and not with the operator's: that one was for what it was
+    // shown with.
+    let mode = match policy.mode {
+        RegistrationMode::Token if existing.is_some() => RegistrationMode::KnownHosts,
+        mode => mode,
+    };
     Ok(Judged {
-        status: status(policy, &metadata, &redirects),
+        status: status(policy, mode, &metadata, &redirects),
         metadata,
         redirect_uris: sent,
     })
@@ -267,12 +273,17 @@ fn check_texts(metadata: &ClientMetadata) -> Result<(), RegistrationRefusal> {
 
 /// Approved at once, or waiting for the operator: one unknown web host is enough to wait, and so is a grant
 /// that asks no person. Whoever shows the operator's token has been asked already.
-fn status(policy: &RegistrationPolicy, metadata: &ClientMetadata, redirects: &[RedirectUri]) -> ClientStatus {
+fn status(
+    policy: &RegistrationPolicy,
+    mode: RegistrationMode,
+    metadata: &ClientMetadata,
+    redirects: &[RedirectUri],
+) -> ClientStatus {
     let known = |uri: &RedirectUri| match uri.kind() {
         RedirectKind::Loopback | RedirectKind::CustomScheme(_) => true,
         RedirectKind::Web(host) => policy.known_hosts.contains(host),
     };
-    let approved = match policy.mode {
+    let approved = match mode {
         RegistrationMode::Token => true,
         RegistrationMode::Open => !metadata.registered(CLIENT_CREDENTIALS),
         RegistrationMode::KnownHosts | RegistrationMode::Off => {

@@ -234,3 +234,53 @@ fn r17_rg_04_removing_ends_the_tokens_that_are_out_and_fills_no_feed() {
         "its tokens need no grant"
     );
 }
+
+#[test]
+fn rg_04_an_update_cannot_grow_the_scopes_that_an_operator_approved() {
+    let own = |scope: Option<&str>| {
+        let mut approved = client();
+        approved.status = ClientStatus::Approved;
+        approved.approved = Some(NOW);
+        approved.metadata.scope = scope.map(str::to_owned);
+        approved.metadata.grant_types = vec!["client_credentials".into()];
+        approved
+    };
+    let status = |known: Option<&str>, next: Value| {
+        let members = json!({ "grant_types": ["client_credentials"], "scope": next });
+        replaced(&settings(), &own(known), &members).unwrap().0.status
+    };
+    let (granted, waits) = (ClientStatus::Approved, ClientStatus::Pending);
+    assert_eq!(status(Some("t:read t:write"), json!("t:read t:write")), granted);
+    assert_eq!(status(Some("t:read t:write"), json!("t:read")), granted);
+    assert_eq!(status(None, json!("t:read")), granted);
+    assert_eq!(status(None, json!(null)), granted);
+    assert_eq!(status(Some("t:read"), json!("t:read t:admin")), waits);
+    assert_eq!(status(Some("t:read"), json!("t:admin")), waits);
+    // None named is all of them.
+    assert_eq!(status(Some("t:read"), json!("")), waits);
+    assert_eq!(status(Some("t:read"), json!(null)), waits);
+}
+
+#[test]
+fn rg_04_an_update_does_not_count_as_shown_with_the_operators_token() {
+    let mut settings = settings();
+    settings.registration.mode = RegistrationMode::Token;
+    let status = |client: &Client, members: &Value| replaced(&settings, client, members).unwrap().0.status;
+    let elsewhere = json!({ "redirect_uris": ["https://evil.test/cb"] });
+    let alone = json!({ "grant_types": ["authorization_code", "client_credentials"] });
+    let mut known = client();
+    known.status = ClientStatus::Approved;
+    known.approved = Some(NOW);
+    for grown in [&elsewhere, &alone] {
+        assert_eq!(status(&known, grown), ClientStatus::Pending, "{grown}");
+    }
+    assert_eq!(status(&known, &json!({})), ClientStatus::Approved);
+    // What waited since before the mode was changed goes on waiting.
+    known.status = ClientStatus::Pending;
+    known.approved = None;
+    known.metadata.redirect_uris = vec!["https://evil.test/cb".into()];
+    assert_eq!(status(&known, &elsewhere), ClientStatus::Pending);
+    // What was registered with the token stays as it is.
+    known.status = ClientStatus::Approved;
+    assert_eq!(status(&known, &elsewhere), ClientStatus::Approved);
+}
