@@ -56,6 +56,7 @@ where
     newer::authenticators_belong_to_people(&*new_store().await).await;
     newer::a_name_is_used_once(&*new_store().await).await;
     newer::a_device_is_answered_once(&*new_store().await).await;
+    newer::ds_05_a_device_that_nobody_answered_makes_room(&*new_store().await).await;
     newer::an_approved_device_goes_with_its_grant(&*new_store().await).await;
     newer::notes_are_compared_and_replaced(&*new_store().await).await;
     newer::everything_that_was_handed_out_ends(&*new_store().await).await;

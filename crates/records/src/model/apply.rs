@@ -515,8 +515,13 @@ impl Tables {
         self.revocations.retain(|_, entry| entry.expires > *now);
         self.replays.retain(|_, replay| replay.expires > *now);
         self.codes.retain(|_, code| code.expires > kept_since);
-        self.device_authorizations
-            .retain(|_, row| row.expires > kept_since);
+        self.device_authorizations.retain(|_, row| {
+            let kept = match row.state {
+                DeviceState::Redeemed { .. } => kept_since,
+                _ => *now,
+            };
+            row.expires > kept
+        });
         self.remove_families(|family| {
             family.last_used < *families_idle_since
                 || family.created < *families_created_before

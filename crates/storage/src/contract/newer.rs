@@ -377,6 +377,36 @@ pub(super) async fn a_device_is_answered_once(store: &dyn Store) {
     );
 }
 
+/// Or a flood of devices from one address would keep everybody's out for a day.
+pub(super) async fn ds_05_a_device_that_nobody_answered_makes_room(store: &dyn Store) {
+    people_and_clients(store).await;
+    let redeemed = DeviceState::Redeemed { family: family_id(0) };
+    let rows = [
+        sample::device_authorization(0, 0, DeviceState::Pending),
+        sample::device_authorization(1, 0, DeviceState::Denied),
+        sample::device_authorization(2, 0, redeemed),
+    ];
+    let insert = rows.iter().cloned().map(Write::InsertDeviceAuthorization);
+    done(store, insert.collect()).await;
+    let there = async || {
+        let mut there = Vec::new();
+        for row in &rows {
+            let found = store.device_authorization(row.device_code).await.unwrap();
+            there.push(found.is_some());
+        }
+        there
+    };
+    done(store, vec![super::checks::sweep_at(69)]).await;
+    assert_eq!(there().await, [true, true, true]);
+    done(store, vec![super::checks::sweep_at(70)]).await;
+    assert_eq!(there().await, [false, false, true]);
+    let below = |limit| Unit::default().given(Precondition::DeviceAuthorizationsBelow(limit));
+    store.commit(below(2)).await.unwrap();
+    conflicts(store, below(1)).await;
+    done(store, vec![super::checks::sweep_at(70 + 24 * 60 * 60)]).await;
+    assert_eq!(there().await, [false, false, false]);
+}
+
 pub(super) async fn an_approved_device_goes_with_its_grant(store: &dyn Store) {
     people_and_clients(store).await;
     let approved = DeviceState::Approved {

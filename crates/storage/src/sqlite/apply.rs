@@ -474,7 +474,7 @@ fn sweep(c: &Connection, write: &Write) -> Applied {
     sweep_ended(c, "revocations", "sequence", now)?;
     sweep_ended(c, "replays", "key", now)?;
     sweep_ended(c, "codes", "code", kept_since)?;
-    sweep_ended(c, "device_authorizations", "device_code", kept_since)?;
+    sweep_devices(c, now, kept_since)?;
     sweep_families(c, *families_idle_since, *families_created_before, kept_since)?;
     // With a consent record: idle and without a live chain. Without one: idle. Or its registration ended.
     let clients = "DELETE FROM clients WHERE id IN (SELECT id FROM clients \
@@ -503,6 +503,14 @@ fn sweep_ended(c: &Connection, table: &'static str, key: &'static str, until: i6
         "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires <= ?1 LIMIT ?2)"
     );
     any(c, &sql, (until, integer(SWEPT_AT_ONCE)))
+}
+
+/// Only a redeemed one is kept to recognise its code again. The others went to nobody, and while they are there they
+/// count against the number of devices that may wait, which a flood of them fills.
+fn sweep_devices(c: &Connection, now: i64, kept_since: i64) -> Applied {
+    let sql = "DELETE FROM device_authorizations WHERE device_code IN (SELECT device_code \
+               FROM device_authorizations WHERE expires <= ?1 AND (state <> 'redeemed' OR expires <= ?2) LIMIT ?3)";
+    any(c, sql, (now, kept_since, integer(SWEPT_AT_ONCE)))
 }
 
 /// Chains that ended. A chain may have thousands of links, so those go first, a part at a time; it counts as revoked

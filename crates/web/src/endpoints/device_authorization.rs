@@ -81,7 +81,7 @@ async fn answer(
             }
             // The code is taken (one in billions), or the client changed: again, with another code.
             Ok(None) => {}
-            // Still: too many devices wait. They go within the day.
+            // Still: too many devices wait. They go within the hour after they expire.
             Err(Unavailable::Contended) => {
                 return Err(CallRefusal::TooMany(std::time::Duration::from_mins(1)).into());
             }
