@@ -276,9 +276,13 @@ fn inline_keys(object: &Map<String, Value>) -> Result<Option<String>, DocumentEr
     Ok(Some(text))
 }
 
+/// What is kept is the text, so it has to be one that every reader takes for the same address: `https:/host`, which
+/// some complete and others refuse, is none.
 fn is_key_address(text: &str) -> bool {
     let plain = text.bytes().all(|b| matches!(b, 0x21..=0x7e)) && !text.contains(['\\', '#']);
     plain
+        && text.starts_with("https://")
+        && !text.starts_with("https:///")
         && Url::parse(text).is_ok_and(|url| {
             url.scheme() == "https"
                 && url.host().is_some()
