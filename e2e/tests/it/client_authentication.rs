@@ -1,14 +1,17 @@
-//! TK-05, TK-08, TK-09, TK-10 and the confidential half of TK-03: who a client is.
+//! DS-10 for clients, TK-05, TK-08, TK-09, TK-10 and the confidential half of TK-03: who a client is.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use doorward_testkit::http::Reply;
-use doorward_testkit::oauth::{Pkce, Tokens, parameter, with};
+use doorward_testkit::oauth::{OAuthClient, Pkce, Tokens, parameter, with};
 use doorward_testkit::{Doorward, PASSWORD};
 use serde_json::{Value, json};
 
 use crate::machine::{ASSERTION_TYPE, Machine, asserted, basic, redeem};
-use crate::support::{Catalogue, all_at_once, assert_t, look};
+use crate::sign_in::{PROXIED, start};
+use crate::support::{Catalogue, RA, all_at_once, assert_t, look};
 
 crate::shared_catalogue!();
 
@@ -188,6 +191,88 @@ async fn tk_08_whoever_guesses_slows_down_nobody_else() {
     let client = catalogue.n1().await;
     catalogue.tokens(&client).await;
     catalogue.still_good().await;
+}
+
+/// Wrong secrets for `id` from many peers; how often each status came, and what was said with 401.
+async fn guess(
+    doorward: &Doorward,
+    id: &str,
+    peers: u32,
+    each: u32,
+) -> (BTreeMap<u16, u32>, BTreeSet<String>) {
+    let (mut statuses, mut said) = (BTreeMap::new(), BTreeSet::new());
+    let resource = doorward.url(RA);
+    for peer in 0..peers {
+        let address = format!("203.0.{}.{}", 113 + peer / 250, peer % 250);
+        let guesses = (0..each).map(|n| {
+            doorward
+                .post("/token")
+                .header("X-Forwarded-For", &address)
+                .header("Authorization", &basic(id, &format!("dws_{peer}_{n}")))
+                .form(&[("grant_type", "client_credentials"), ("resource", &resource)])
+        });
+        for reply in all_at_once(guesses.collect()).await {
+            *statuses.entry(reply.status).or_default() += 1;
+            if reply.status == 401 {
+                let challenge = reply.header("WWW-Authenticate").unwrap_or_default();
+                said.insert(format!("{challenge} {}", reply.text()));
+            } else {
+                assert!(reply.header("Retry-After").is_some(), "{reply:?}");
+            }
+        }
+    }
+    (statuses, said)
+}
+
+#[tokio::test]
+async fn ds_10_many_wrong_secrets_from_many_peers_leave_the_client_in() {
+    let doorward = start(PROXIED).await;
+    let (c3, neighbour) = (
+        Machine::basic(&doorward, ITSELF),
+        Machine::basic(&doorward, ITSELF),
+    );
+    let full = std::env::var_os("DOORWARD_FULL").is_some();
+    let (peers, each) = if full { (200, 50) } else { (20, 30) };
+    let known = guess(&doorward, &c3.id, peers, each).await;
+    let unknown = guess(&doorward, "app_nobody", peers, each).await;
+    for (statuses, said) in [&known, &unknown] {
+        assert!(
+            statuses.keys().all(|status| matches!(status, 401 | 429)),
+            "{statuses:?}"
+        );
+        // Twenty a minute are looked at, so each peer was told to wait.
+        assert!(
+            statuses.get(&429).is_some_and(|slowed| *slowed >= peers),
+            "{statuses:?}"
+        );
+        assert_eq!(said.len(), 1, "one answer: {said:?}");
+    }
+    assert_eq!(known.1, unknown.1, "who does not exist reads the same");
+
+    let grant = [
+        ("grant_type", "client_credentials"),
+        ("resource", &doorward.url(RA)),
+    ];
+    let from = async |machine: &Machine, address: &str| {
+        let request = machine.request(&doorward, "/token", &grant);
+        request.header("X-Forwarded-For", address).send().await
+    };
+    let elsewhere = from(&c3, "198.51.100.7").await;
+    assert_eq!(
+        elsewhere.status,
+        200,
+        "the right one, elsewhere: {}",
+        elsewhere.text()
+    );
+    let attacked_from = "203.0.113.3";
+    let beside = from(&neighbour, attacked_from).await;
+    assert_eq!(beside.status, 200, "another one, from there: {}", beside.text());
+    let client = OAuthClient::native(&doorward).await;
+    let tokens = client.login("alice", PASSWORD, &doorward.url(RA)).await;
+    assert_eq!(
+        client.refresh(tokens.refresh(), &doorward.url(RA)).await.status,
+        200
+    );
 }
 
 #[tokio::test]

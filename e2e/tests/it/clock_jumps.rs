@@ -7,6 +7,7 @@ use std::time::Duration;
 use doorward_testkit::oauth::{Approved, OAuthClient, Tokens};
 use doorward_testkit::{Doorward, PASSWORD, Reply};
 
+use crate::machine::{Machine, asserted};
 use crate::support::{Catalogue, RA, assert_t};
 
 const HOUR: f64 = 3600.0;
@@ -253,4 +254,51 @@ async fn ft_10_ten_years_forward_and_back_while_it_runs() {
 #[tokio::test]
 async fn ft_10_ten_years_forward_and_back_across_restarts() {
     set_forward(YEARS, true).await;
+}
+
+/// Neither a clock that was set back, nor a restart, nor a sweep in a time that never came makes an assertion usable
+/// again.
+#[tokio::test]
+async fn ft_10_tk_10_a_used_assertion_stays_used() {
+    let catalogue = Catalogue::start_with(Doorward::builder().faketime()).await;
+    let doorward = &catalogue.doorward;
+    let machine = Machine::key(doorward, &["--client-credentials"]);
+    let (assertion, resource) = (machine.assertion(), catalogue.ra());
+    let present = async |when: &str| {
+        let mut fields = vec![("grant_type", "client_credentials"), ("resource", &resource)];
+        fields.extend(asserted(&assertion));
+        let reply = doorward.post("/token").form(&fields).send().await;
+        assert_t(&reply, &["invalid_client"]);
+        assert!(doorward.is_alive(), "{when}: {}", doorward.logs());
+    };
+    let first = {
+        let mut fields = vec![("grant_type", "client_credentials"), ("resource", &resource)];
+        fields.extend(asserted(&assertion));
+        doorward.post("/token").form(&fields).send().await
+    };
+    assert_eq!(first.status, 200, "{}", first.text());
+    present("at once").await;
+    for back in [60.0, HOUR, YEARS] {
+        doorward.set_clock(-back);
+        present("set back while it runs").await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        present("a moment later").await;
+        doorward.kill();
+        doorward.start_again().await;
+        present("and across a restart").await;
+        doorward.kill();
+        doorward.set_clock(0.0);
+        doorward.start_again().await;
+        present("and right again").await;
+    }
+    // Ahead, where it has expired and its row is swept at the start; and back to where it would be good.
+    doorward.kill();
+    doorward.set_clock(HOUR);
+    doorward.start_again().await;
+    present("an hour ahead").await;
+    doorward.set_clock(0.0);
+    present("and back while it runs").await;
+    doorward.kill();
+    doorward.start_again().await;
+    present("and back across a restart").await;
 }

@@ -1,4 +1,4 @@
-//! FT-07: the disk is full. What cannot be made durable is refused with 503 and did not happen; what only
+//! FT-07, EX-05: the disk is full. What cannot be made durable is refused with 503 and did not happen; what only
 //! reads goes on; and when there is room again, so does everything.
 
 use std::time::Duration;
@@ -76,7 +76,7 @@ async fn calls(catalogue: &Catalogue, tokens: &Tokens) -> u16 {
 }
 
 #[tokio::test]
-async fn ft_07_on_a_full_disk_nothing_is_half_done() {
+async fn ft_07_ex_05_on_a_full_disk_nothing_is_half_done() {
     let catalogue = Catalogue::start_with(Doorward::builder().disk(DISK)).await;
     let client = catalogue.n1().await;
     let (kept, replayed, revoked) = (

@@ -56,6 +56,18 @@ impl Machine {
         Self::new(doorward, &added, Credential::Key(forge))
     }
 
+    /// A client whose keys are at `url`; put [`Forge::public_jwk`] there.
+    pub(crate) fn key_at(doorward: &Doorward, args: &[&str], url: &str) -> Self {
+        let added = add(doorward, args.iter().copied().chain(["--jwks-uri", url]));
+        Self::new(doorward, &added, Credential::Key(Forge::attacker()))
+    }
+
+    /// A client that is known by the URL of its metadata document.
+    pub(crate) fn of_document(doorward: &Doorward, id: &str) -> Self {
+        let named = json!({ "client_id": id });
+        Self::new(doorward, &named, Credential::Key(Forge::attacker()))
+    }
+
     fn new(doorward: &Doorward, added: &Value, credential: Credential) -> Self {
         Self {
             id: added["client_id"].as_str().expect("an id").into(),

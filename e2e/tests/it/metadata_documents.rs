@@ -2,6 +2,7 @@
 //! the test's own, with its own DNS and canaries at the addresses that must never be called.
 
 mod hostile;
+mod keys;
 mod screens;
 mod world;
 

@@ -57,6 +57,7 @@ pub(super) struct World {
     pub(super) doorward: Doorward,
     pub(super) documents: Documents,
     names: Names,
+    paths: Mutex<HashMap<String, Served>>,
     canaries: Arc<AtomicUsize>,
     _certificate: Certificate,
 }
@@ -101,6 +102,7 @@ impl World {
             doorward,
             documents,
             names,
+            paths: Mutex::default(),
             canaries,
             _certificate: certificate,
         }
@@ -123,6 +125,17 @@ impl World {
 
     pub(super) fn resource(&self) -> String {
         self.doorward.url("/mcp")
+    }
+
+    /// One path serves this from now on; the others go on as they do.
+    pub(super) fn source(&self, path: &str, served: Served) {
+        let mut paths = self.paths.lock().unwrap();
+        paths.insert(path.into(), served);
+        let paths = paths.clone();
+        self.documents.answer(move |seen| {
+            let served = paths.get(seen.path()).cloned();
+            served.unwrap_or_else(|| Served::reply("404 Not Found", "", b""))
+        });
     }
 
     /// Every path serves this document from now on.
