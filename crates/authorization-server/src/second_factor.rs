@@ -208,7 +208,10 @@ pub fn new_recovery_codes(
     let mut unit = Unit::default().given(Precondition::UserEnabled(user.id));
     let old = |one: &&Authenticator| one.kind == AuthenticatorKind::RecoveryCode;
     for one in before.iter().filter(old) {
-        unit = unit.then(Write::DeleteAuthenticator(one.id));
+        // Of two sets that are asked for at once only one is made: else both would open the account.
+        unit = unit
+            .given(Precondition::AuthenticatorIs(one.clone()))
+            .then(Write::DeleteAuthenticator(one.id));
     }
     let mut codes = Vec::with_capacity(RECOVERY_CODES);
     for _ in 0..RECOVERY_CODES {

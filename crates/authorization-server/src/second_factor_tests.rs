@@ -202,7 +202,9 @@ fn a_new_app_or_set_replaces_the_one_before() {
     );
     world.tables.apply(&unit.unwrap()).unwrap();
     let (codes, unit) = new_recovery_codes(&world.user, &before, NOW, &world.random);
+    let (_, at_once) = new_recovery_codes(&world.user, &before, NOW, &world.random);
     world.tables.apply(&unit).unwrap();
+    assert!(world.tables.apply(&at_once).is_err(), "one set at a time");
     let now = world.tables.authenticators_of(world.user.id);
     assert_eq!(now.len(), RECOVERY_CODES + 1);
     let old = world.codes[0].expose();
