@@ -1,7 +1,7 @@
 //! Changes of how a person signs in. The shell asks for a fresh sign-in ([`crate::login::is_fresh`]) before any of
 //! them.
 
-use doorward_records::account::{SetupLink, User};
+use doorward_records::account::{Session, SetupLink, User};
 use doorward_records::authenticator::{Authenticator, AuthenticatorKind};
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::id::AuthenticatorId;
@@ -32,13 +32,14 @@ pub enum MethodProblem {
     SecondStep,
 }
 
-/// Sets a new password. Every browser is signed out, but the one that did it goes on under a new session; apps go too
-/// if the person wants that.
+/// Sets a new password. Every browser is signed out, but the one that did it (`before`) goes on under a new session;
+/// apps go too if the person wants that. Nobody signed in: the session stays as old as it was, or whoever finds a
+/// browser open could keep it fresh by one change after the other.
 #[must_use]
 pub fn change_password(
     user: &User,
     password_hash: String,
-    methods: &[String],
+    before: &Session,
     ends_apps: bool,
     lifetimes: &Lifetimes,
     new: NewSession<'_>,
@@ -49,13 +50,14 @@ pub fn change_password(
         unit.preconditions.extend(revoked.preconditions);
         unit.writes.extend(revoked.writes);
     }
-    let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
+    let methods: Vec<&str> = before.methods.iter().map(String::as_str).collect();
     // The old session goes with all the others.
     let mut signed_in = login::start(
         user,
         &methods,
         NewSession {
             previous: None,
+            now: before.authenticated_at,
             ..new
         },
     );
@@ -257,11 +259,21 @@ mod tests {
             sessions.push(signed_in.session);
         }
         let methods = ["pwd".to_owned(), "otp".to_owned()];
-        let changed = change_password(&user, "$new".into(), &methods, true, &settings.lifetimes, new);
+        let before = Session {
+            methods: methods.to_vec(),
+            ..sessions[1].clone()
+        };
+        let later = NewSession {
+            now: NOW.plus(std::time::Duration::from_secs(200)),
+            ..new
+        };
+        let changed = change_password(&user, "$new".into(), &before, true, &settings.lifetimes, later);
         tables.apply(&changed.unit).unwrap();
         let left = tables.sessions_of(user.id);
         assert_eq!(left, [changed.session]);
         assert_eq!(left[0].methods, methods);
+        assert_eq!(left[0].authenticated_at, NOW, "nobody signed in anew");
+        assert_eq!(left[0].expires, before.expires);
         assert!(!sessions.contains(&left[0]));
         assert_eq!(tables.revocations_after(0).0.len(), 1);
         let stored = tables.user(user.id).unwrap().password_hash;

@@ -44,7 +44,7 @@ async fn set(state: &WebState, request: Request) -> Result<Response, Problem> {
         .await?;
     let hash = hashed.map_err(|error| Problem::unavailable(error.to_string()))?;
     let ends_apps = posted.form.get("end_apps").is_some();
-    let (lifetimes, methods) = (&state.settings().lifetimes, &signed_in.session.methods);
+    let (lifetimes, before) = (&state.settings().lifetimes, &signed_in.session);
     let mut attempts = Attempts::default();
     let changed = loop {
         let Some(user) = state.store().user(signed_in.user.id).await? else {
@@ -52,7 +52,7 @@ async fn set(state: &WebState, request: Request) -> Result<Response, Problem> {
         };
         let session = new_session(state, &posted);
         let mut changed =
-            sign_in_methods::change_password(&user, hash.clone(), methods, ends_apps, lifetimes, session);
+            sign_in_methods::change_password(&user, hash.clone(), before, ends_apps, lifetimes, session);
         let unit = std::mem::take(&mut changed.unit);
         if attempts.commit(state.store(), unit).await?.is_some() {
             break changed;
