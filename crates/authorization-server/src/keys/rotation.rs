@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use doorward_records::key::{KeyPurpose, KeyState, StoredKey};
+use doorward_records::revocation::Revoked;
 use doorward_records::{Precondition, Unit, Write};
 use doorward_seal::MasterKey;
 use doorward_types::id::{KeyId, Tenant};
@@ -19,6 +20,9 @@ const SIGNING_KEPT_AT_LEAST: Duration = Duration::from_hours(2);
 
 /// Room for clocks that differ, after the last refresh token that a key derives has died.
 const REFRESH_MARGIN: Duration = Duration::from_hours(24);
+
+/// Longer than any access token lives.
+const REVOKED_FOR: Duration = Duration::from_hours(24);
 
 /// What a unit does to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +148,14 @@ pub fn revoke(
         .then(Write::DeleteKey(id.clone()));
     if key.purpose == KeyPurpose::RefreshToken {
         // Whoever has it can follow every chain that it derives.
-        unit = unit.then(Write::RevokeFamiliesOfKey(id.clone()));
+        unit = unit
+            .then(Write::RevokeFamiliesOfKey(id.clone()))
+            // Nobody can tell which access tokens were fetched with it.
+            .then(Write::AppendRevocation {
+                revoked: Revoked::Everything,
+                at: now,
+                expires: now.plus(REVOKED_FOR),
+            });
     }
     if key.state == KeyState::Active {
         unit = match with_state(stored, key.purpose, KeyState::Next) {

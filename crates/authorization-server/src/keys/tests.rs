@@ -307,6 +307,31 @@ fn a_revoked_key_is_gone_at_once_and_replaced_if_it_was_in_use() {
     assert_eq!(missing.unwrap(), Err(NoSuchKey));
 }
 
+/// Whoever had the key may have followed a chain with it: no access token is trusted on its word.
+#[test]
+fn a_revoked_key_of_refresh_tokens_ends_access_tokens_too() {
+    use doorward_records::revocation::Revoked;
+
+    let mut keys = Rotating::start();
+    let tenant = Tenant::default_tenant();
+    let active = keys.ring().refresh().active().clone();
+    let step = revoke(
+        &keys.tables.keys(),
+        &active,
+        &tenant,
+        &keys.master,
+        NOW,
+        &keys.random,
+    )
+    .unwrap()
+    .unwrap();
+    keys.tables.apply(&step.unit).unwrap();
+    assert_ne!(*keys.ring().refresh().active(), active);
+    let (feed, _) = keys.tables.revocations_after(0);
+    let feed: Vec<_> = feed.into_iter().map(|entry| entry.revoked).collect();
+    assert_eq!(feed, [Revoked::Everything]);
+}
+
 #[test]
 fn everything_at_rest_moves_to_another_master_key() {
     use doorward_records::authenticator::{Authenticator, AuthenticatorKind};

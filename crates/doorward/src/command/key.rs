@@ -117,7 +117,9 @@ async fn revoke(kid: &str, context: &mut Context) -> Result<(), CommandError> {
         KeyPurpose::AccessToken => {
             "access tokens that it signed are refused from now on; clients get new ones"
         }
-        KeyPurpose::RefreshToken => "clients whose refresh tokens it derives must sign in again",
+        KeyPurpose::RefreshToken => {
+            "clients whose refresh tokens it derives must sign in again; every access token is refused, and other clients get new ones"
+        }
     };
     super::commit(&store, step.unit.clone()).await?;
     report(&[step], context)?;
