@@ -13,14 +13,14 @@ use crate::support::{RA, assert_no_store, assert_t, two_servers};
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// A server with the grant on, a client that registered for it, and alice and bob.
-struct World {
-    doorward: Doorward,
+pub(crate) struct World {
+    pub(crate) doorward: Doorward,
     upstream: Upstream,
-    client: OAuthClient,
+    pub(crate) client: OAuthClient,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let upstream = Upstream::start();
         let servers = two_servers(&upstream.url(), &upstream.url());
         let config = format!("{servers}\n[grants]\ndevice = true\n");
@@ -74,6 +74,17 @@ impl World {
             .unwrap_or_else(|| panic!("{}", page.text()));
         form.fill("user_code", code);
         browser.submit(&page, &form, "").await
+    }
+
+    /// A device that `user` said yes to, and the codes that it was given.
+    pub(crate) async fn connect(&self, user: &str) -> (Tokens, Value) {
+        let codes = self.ask(&self.client).await;
+        let mut browser = signed_in(&self.doorward, user).await;
+        let page = self
+            .typed(&mut browser, codes["user_code"].as_str().unwrap())
+            .await;
+        answer(&mut browser, &page, "approve").await;
+        (Tokens::from_reply(&self.poll(&self.client, &codes).await), codes)
     }
 }
 

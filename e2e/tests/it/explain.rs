@@ -9,6 +9,7 @@ use doorward_testkit::oauth::{OAuthClient, Pkce, Tokens, parameter, with};
 use doorward_testkit::{Doorward, PASSWORD, eventually, mcp, random_text};
 use serde_json::{Value, json};
 
+use crate::machine::Machine;
 use crate::support::{Catalogue, RA, all_at_once};
 
 crate::shared_catalogue!();
@@ -566,4 +567,67 @@ async fn what_is_not_known_is_said_and_helped_with() {
     assert_eq!(neither.code, 2);
     let listed = catalogue.doorward.command(&["explain", "--last"]).ok();
     assert!(listed.stdout.lines().count() <= 10);
+}
+
+#[tokio::test]
+async fn ex_06_a_login_of_a_device_is_one_sequence() {
+    let world = crate::device::World::start().await;
+    let (another, _) = world.connect("bob").await;
+    let (tokens, codes) = world.connect("alice").await;
+    let family = tokens.claims()["family"].as_str().expect("a family").to_owned();
+    let wanted = ["POST /device_authorization", "POST /device", "POST /token"];
+    let report = explained(&world.doorward, &family, "the whole login", |report| {
+        let routes = routes(report);
+        report["outcome"] == "token"
+            && wanted.iter().all(|wanted| {
+                routes
+                    .iter()
+                    .any(|(route, _, joined)| route == wanted && joined == "exact")
+            })
+    })
+    .await;
+    assert_eq!(report["client"], world.client.id);
+    let another = another.claims()["family"].as_str().expect("a family").to_owned();
+    let other = explained(&world.doorward, &another, "the other device", |report| {
+        report["outcome"] == "token"
+    })
+    .await;
+    assert_ne!(
+        other["trace"], report["trace"],
+        "two devices of one client behind one address"
+    );
+    let said = report.to_string();
+    for name in ["device_code", "user_code"] {
+        let code = codes[name].as_str().expect("a code");
+        assert!(!said.contains(code), "{name} is a secret: {said}");
+    }
+}
+
+#[tokio::test]
+async fn c1_a_client_that_acts_for_itself_is_explained() {
+    let catalogue = catalogue().await;
+    let doorward = &catalogue.doorward;
+    let machine = Machine::basic(doorward, &["--client-credentials"]);
+    let granted = machine.own_token(doorward, &catalogue.ra()).await;
+    assert_eq!(granted.status, 200, "{}", granted.text());
+    let client = machine.as_client(doorward, "");
+    let trace = newest(doorward, &client, |row| row["outcome"] == "token").await;
+    let report = explained(doorward, &trace, "the token", |report| {
+        routes(report)
+            .iter()
+            .any(|(route, status, _)| route == "POST /token" && *status == 200)
+    })
+    .await;
+    assert_eq!(
+        (&report["client"], &report["failure"]),
+        (&json!(machine.id), &Value::Null)
+    );
+    // And one that gets none, with what to do.
+    let refused = machine.own_token(doorward, "https://elsewhere.test/mcp").await;
+    assert_eq!(refused.status, 400);
+    let report = explained(doorward, &trace_of(&refused), "the refusal", |report| {
+        report["outcome"] == "refused" && report["client"] == machine.id.as_str()
+    })
+    .await;
+    assert!(report["failure"]["rule"]["id"].is_string(), "{report}");
 }

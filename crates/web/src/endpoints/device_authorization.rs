@@ -6,6 +6,11 @@ use doorward_authorization_server::call::{self, Call, CallRefusal};
 use doorward_authorization_server::device::{self, DeviceRefusal, DeviceRequest, Started};
 use doorward_limits::Retry;
 use doorward_oauth::device::DeviceAuthorizationResponse;
+use doorward_recorder::Login;
+use doorward_records::client::Client;
+use doorward_types::digest::Digest;
+use doorward_types::id::TraceId;
+use doorward_types::random;
 use http::StatusCode;
 
 use crate::client_auth::{self, Refused};
@@ -70,7 +75,7 @@ async fn answer(
     loop {
         let caller = client_auth::authenticate(state, incoming.peer(), &call.presented, None).await?;
         let (settings, now, random) = (state.settings(), state.now(), state.random());
-        let trace = doorward_recorder::current();
+        let trace = begun(state, caller.client(), &request);
         let started = device::start(settings, caller.client(), &request, trace, now, random);
         let Started { unit, response } = started.map_err(Stopped::Rule)?;
         match attempts.commit(state.store(), caller.using_up(unit)).await {
@@ -88,4 +93,15 @@ async fn answer(
             Err(error) => return Err(Refused::from(error).into()),
         }
     }
+}
+
+/// From here the trace of this login is exact: the codes carry it to the browser, then to the tokens. No two requests
+/// for codes are the same login, not even of one client behind one address.
+fn begun(state: &WebState, client: &Client, request: &DeviceRequest) -> Option<TraceId> {
+    let unlike_every_other: [u8; 16] = random::bytes(state.random());
+    doorward_recorder::login(&Login {
+        client: client.id.as_str(),
+        resource: request.resource.first().map(String::as_str),
+        request: Digest::of(&unlike_every_other),
+    })
 }
