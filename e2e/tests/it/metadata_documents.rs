@@ -33,9 +33,9 @@ async fn arrive(world: &World, url: &str) -> Page {
 }
 
 #[test]
-fn a3_g5_g6_g7_g8_rg_14_a_client_logs_in_with_nothing_but_its_url() {
+fn a3_g2_g5_g6_g7_g8_rg_14_a_client_logs_in_with_nothing_but_its_url() {
     alone(
-        "a3_g5_g6_g7_g8_rg_14_a_client_logs_in_with_nothing_but_its_url",
+        "a3_g2_g5_g6_g7_g8_rg_14_a_client_logs_in_with_nothing_but_its_url",
         async || {
             let world = World::start("").await;
             let site = &world.doorward;

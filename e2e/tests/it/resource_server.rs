@@ -7,6 +7,7 @@ use doorward_testkit::{Reply, marker, mcp, raw};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::machine::Machine;
 use crate::support::{RA, RB, non_canonical};
 
 crate::shared_catalogue!();
@@ -307,7 +308,21 @@ async fn rs_07_other_secrets_are_no_access_tokens() {
         .unwrap()
         .value
         .clone();
+    let machine = Machine::key(&catalogue.doorward, &["--client-credentials"]);
+    let assertion = machine.assertion();
+    let metadata = json!({
+        "redirect_uris": ["https://c4.test/cb"], "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": { "keys": [machine.forge().public_jwk()] },
+    });
+    let registered = catalogue.doorward.post("/register").json(&metadata).send().await;
+    assert_eq!(registered.status, 201, "{}", registered.text());
+    let registered = registered.json();
     for (what, secret) in [
+        ("a client assertion", assertion.as_str()),
+        (
+            "a registration access token",
+            registered["registration_access_token"].as_str().unwrap(),
+        ),
         ("a refresh token", tokens.refresh()),
         ("a code", code.as_str()),
         ("a client id", client.id.as_str()),
