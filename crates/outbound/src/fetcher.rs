@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use doorward_types::digest::Digest;
 use doorward_types::time::Clock;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use crate::connect::TlsRoots;
 use crate::patience::Patience;
@@ -97,11 +98,13 @@ impl Fetch for Fetcher {
 }
 
 impl Inner {
-    /// Within the time, with a place, from a host that has not failed too often.
+    /// Within the time, with a place, of a host and a document that have not failed too often.
     async fn limited(&self, url: &Url, destination: Destination) -> Result<Fetched, FetchError> {
         let host = url.host_str().unwrap_or_default().to_owned();
+        let authority = &url[Position::BeforeHost..Position::AfterPort];
+        let document = Digest::of(url.as_str().as_bytes()).to_string();
         let now = || self.parts.clock.monotonic();
-        if !self.patience.allows(&host, now()) {
+        if !self.patience.allows(authority, now()) || !self.patience.allows(&document, now()) {
             return Err(FetchError::CoolingDown);
         }
         let limited = async {
@@ -116,7 +119,10 @@ impl Inner {
             .unwrap_or(Err(FetchError::TimedOut));
         if let Err(error) = &result {
             tracing::debug!(host = ?host, %error, "outbound: no document");
-            self.patience.failed(&host, now());
+            // A host that answers is well. Whoever names what does not exist there must not keep everybody else
+            // from what does.
+            let failed = if error.is_of_host() { authority } else { &document };
+            self.patience.failed(failed, now());
         }
         self.forget_idle_hosts();
         result

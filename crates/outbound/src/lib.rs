@@ -96,12 +96,22 @@ pub enum FetchError {
     /// Too many fetches at once.
     #[error("too many documents are being fetched")]
     Busy,
-    /// This host failed too often just now.
-    #[error("this host failed too often: try again in a minute")]
+    /// This host, or this document of it, failed too often just now.
+    #[error("this address failed too often: try again in a minute")]
     CoolingDown,
     /// The document was read, but is not a key set that we use.
     #[error("not a usable key set")]
     NotAKeySet,
+}
+
+impl FetchError {
+    /// Whether every document of the host would have failed like this.
+    pub(crate) const fn is_of_host(&self) -> bool {
+        matches!(
+            self,
+            Self::Unresolved | Self::Forbidden(_) | Self::Unreachable | Self::Tls | Self::TimedOut
+        )
+    }
 }
 
 /// Reads documents. Production uses [`Fetcher`]; tests hold the network.

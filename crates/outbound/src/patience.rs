@@ -1,5 +1,5 @@
-//! How often a host may fail. Bad results are never kept, so without this everybody who names a broken host
-//! could make us knock there as fast as they like.
+//! How often a host, or one document of a host that answers, may fail. Bad results are never kept, so without
+//! this everybody who names a broken host could make us knock there as fast as they like.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 const BURST: u32 = 10;
 /// One more for each of these.
 const REFILL: Duration = Duration::from_secs(6);
-/// The most hosts that are remembered; a full table forgets those that have been forgiven longest.
+/// The most hosts and documents that are remembered; a full table forgets those that have been forgiven longest.
 const HOSTS: usize = 8192;
 
 /// Failures by host, as a leaky bucket each: the moment at which its failures are forgiven.

@@ -294,7 +294,7 @@ async fn rg_12_slow_answers_end_and_two_callers_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn rg_12_a_host_that_fails_is_left_alone_for_a_while() {
+async fn rg_12_a_document_that_fails_is_left_alone_for_a_while_and_no_other_one() {
     let world = world(
         Behaviour::Answer(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec()),
         &[HERE],
@@ -306,4 +306,29 @@ async fn rg_12_a_host_that_fails_is_left_alone_for_a_while() {
     }
     assert_eq!(last, Err(FetchError::CoolingDown));
     assert!(world.connections.load(Ordering::SeqCst) <= 11);
+    // Who names what does not exist locks nobody out of what does.
+    let mut other = world.url("app.example");
+    other.set_path("/other.json");
+    let another = world.fetcher.fetch(&other, NEAR).await;
+    assert_eq!(another, Err(FetchError::Status(500)));
+}
+
+#[tokio::test]
+async fn rg_12_a_host_that_does_not_answer_is_left_alone_for_a_while() {
+    let world = world(Behaviour::Answer(ok("", "{}")), &[HERE]).await;
+    let at = |path: &str, port: u16| Url::parse(&format!("https://app.example:{port}/{path}")).unwrap();
+    // Nothing listens where somebody just stopped to.
+    let closed = {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .await
+            .unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let mut last = Err(FetchError::Busy);
+    for attempt in 0..12 {
+        last = world.fetcher.fetch(&at(&attempt.to_string(), closed), NEAR).await;
+    }
+    assert_eq!(last, Err(FetchError::CoolingDown));
+    // A port is a host of its own: nobody closes 443 by naming another one.
+    assert!(world.get(NEAR).await.is_ok());
 }
