@@ -59,6 +59,10 @@ impl<Around: Decorated> Store for Around {
         self.inner().client(id).await
     }
 
+    async fn client_and_sequence(&self, id: &ClientId) -> Result<(Option<Client>, u64), LoadError> {
+        self.inner().client_and_sequence(id).await
+    }
+
     async fn clients(&self) -> Result<Vec<Client>, LoadError> {
         self.inner().clients().await
     }

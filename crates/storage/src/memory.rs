@@ -105,6 +105,10 @@ impl Store for MemoryStore {
         self.read(|tables| tables.client(id))
     }
 
+    async fn client_and_sequence(&self, id: &ClientId) -> Result<(Option<Client>, u64), LoadError> {
+        self.read(|tables| (tables.client(id), tables.revocations_after(u64::MAX).1))
+    }
+
     async fn clients(&self) -> Result<Vec<Client>, LoadError> {
         self.read(Tables::clients)
     }

@@ -66,6 +66,8 @@ pub trait Store: Send + Sync + 'static {
     async fn session(&self, id: Digest) -> Result<Option<(Session, User)>, LoadError>;
     /// A client.
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, LoadError>;
+    /// A client, and the highest sequence number of the revocation feed at the same moment.
+    async fn client_and_sequence(&self, id: &ClientId) -> Result<(Option<Client>, u64), LoadError>;
     /// All clients, newest first.
     async fn clients(&self) -> Result<Vec<Client>, LoadError>;
     /// The answer to a consent page.

@@ -209,6 +209,10 @@ pub(super) async fn the_feed_names_tokens_and_everything(store: &dyn Store) {
     let (feed, highest) = store.revocations_after(0).await.unwrap();
     let seen: Vec<_> = feed.into_iter().map(|entry| entry.revoked).collect();
     assert_eq!((seen.as_slice(), highest), (&all[..], 5));
+    for id in [client_id(0), client_id(9)] {
+        let together = store.client_and_sequence(&id).await.unwrap();
+        assert_eq!(together, (store.client(&id).await.unwrap(), 5));
+    }
 }
 
 pub(super) async fn keys_are_rotated(store: &dyn Store) {

@@ -106,6 +106,13 @@ impl Store for SqliteStore {
         self.readers.read(move |c| query::client(c, &id)).await
     }
 
+    async fn client_and_sequence(&self, id: &ClientId) -> Result<(Option<Client>, u64), LoadError> {
+        let id = id.clone();
+        self.readers
+            .read(move |c| Ok((query::client(c, &id)?, query::revocation_sequence(c)?)))
+            .await
+    }
+
     async fn clients(&self) -> Result<Vec<Client>, LoadError> {
         self.readers.read_many(query::clients).await
     }

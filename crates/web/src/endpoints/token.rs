@@ -94,7 +94,7 @@ async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Resu
     let keys = state.keys();
     let mut attempts = Attempts::default();
     loop {
-        let facts = Facts::load(state, &call.grant).await?;
+        let facts = Facts::load(state, call).await?;
         doorward_recorder::adopt(facts.trace());
         let caller = client_auth::authenticate(state, incoming.peer(), &call.presented, facts.client())
             .await
@@ -107,7 +107,7 @@ async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Resu
         // What harms must be as durable as what helps, a used assertion included.
         let unit = caller.using_up(unit);
         let revocation_sequence = match (unit.is_empty(), &facts) {
-            (true, Facts::Own { sequence }) => *sequence,
+            (true, Facts::Own { sequence, .. }) => *sequence,
             (true, _) if outcome.is_err() => 0,
             _ => match attempts.commit(state.store(), unit).await? {
                 Some(committed) => committed.revocation_sequence,
@@ -155,17 +155,18 @@ enum Facts {
     Code(Box<CodeFacts>),
     Refresh(Option<Box<RefreshFacts>>),
     Device(Box<DeviceCodeFacts>),
-    /// Nothing but the end of the revocation feed, read **before** the client is: whatever switches the client off
-    /// after it was looked at has a higher number, so the token that is signed without a commit is refused.
+    /// The client as it was at this end of the revocation feed: whatever switches the client off after it was
+    /// looked at has a higher number, so the token that is signed without a commit is refused.
     Own {
+        client: Option<Box<Client>>,
         sequence: u64,
     },
 }
 
 impl Facts {
-    async fn load(state: &WebState, grant: &GrantRequest) -> Result<Self, LoadError> {
+    async fn load(state: &WebState, call: &TokenCall) -> Result<Self, LoadError> {
         let store = state.store();
-        Ok(match grant {
+        Ok(match &call.grant {
             GrantRequest::AuthorizationCode(request) => {
                 let facts = store.code_facts(request.lookup()).await?;
                 Self::Code(Box::new(facts.map(CodeFacts::from).unwrap_or_default()))
@@ -174,9 +175,13 @@ impl Facts {
                 Self::Refresh(store.refresh_token(request.lookup()).await?.map(Box::new))
             }
             GrantRequest::DeviceCode(request) => Self::Device(Box::new(device_facts(state, request).await?)),
-            GrantRequest::ClientCredentials(_) => Self::Own {
-                sequence: store.revocations_after(NO_ENTRY).await?.1,
-            },
+            GrantRequest::ClientCredentials(_) => {
+                let (client, sequence) = store.client_and_sequence(call.presented.client_id()).await?;
+                Self::Own {
+                    client: client.map(Box::new),
+                    sequence,
+                }
+            }
         })
     }
 
@@ -196,13 +201,10 @@ impl Facts {
             Self::Code(facts) => facts.client.as_ref(),
             Self::Refresh(facts) => facts.as_ref()?.family.client.as_ref(),
             Self::Device(facts) => facts.client.as_ref(),
-            Self::Own { .. } => None,
+            Self::Own { client, .. } => client.as_deref(),
         }
     }
 }
-
-/// No entry of the feed has a higher number.
-const NO_ENTRY: u64 = i64::MAX.unsigned_abs();
 
 async fn device_facts(
     state: &WebState,
