@@ -1,6 +1,7 @@
 //! The request that is being answered, and the trace that it turns out to belong to.
 
 use std::future::Future;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorward_types::digest::Digest;
@@ -196,9 +197,16 @@ impl Drop for Following {
         let Some((trace, joined)) = state.found else {
             return;
         };
-        let mut hop = state.hop.clone();
-        hop.trace = trace;
-        hop.joined = joined;
+        let hop = Hop {
+            trace,
+            joined,
+            method: mem::take(&mut state.hop.method),
+            path: mem::take(&mut state.hop.path),
+            notes: mem::take(&mut state.hop.notes),
+            client: state.hop.client.take(),
+            resource: state.hop.resource.take(),
+            ..state.hop
+        };
         self.recorder.record(hop, state.arrival.peer);
     }
 }
