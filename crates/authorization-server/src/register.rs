@@ -10,6 +10,7 @@ mod metadata;
 
 use std::time::Duration;
 
+use doorward_jose::parse_object;
 use doorward_oauth::error::{ErrorBody, ErrorCode};
 use doorward_oauth::redirect::RedirectError;
 use doorward_oauth::register::{RegistrationRequest, RegistrationResponse};
@@ -20,6 +21,8 @@ use doorward_types::id::ClientId;
 use doorward_types::random::Random;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::client::content_id;
 use crate::settings::{RegistrationMode, Settings};
@@ -205,13 +208,14 @@ pub fn parse(
     })
 }
 
-fn read(body: &[u8]) -> Result<RegistrationRequest, RegistrationRefusal> {
+/// Reads a body as `T`: one JSON object with unique keys, members that nobody uses included, so that no two readers
+/// of it can see two different registrations.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RegistrationRefusal> {
     if body.len() > MAX_BODY {
         return Err(RegistrationRefusal::TooLarge);
     }
-    // As text: a reader of bytes does not look at what stands in members that it skips.
-    let text = std::str::from_utf8(body).map_err(|_| RegistrationRefusal::NotMetadata)?;
-    serde_json::from_str(text).map_err(|_| RegistrationRefusal::NotMetadata)
+    let object = parse_object(body).map_err(|_| RegistrationRefusal::NotMetadata)?;
+    serde_json::from_value(Value::Object(object)).map_err(|_| RegistrationRefusal::NotMetadata)
 }
 
 /// What to do next.

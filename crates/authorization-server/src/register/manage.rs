@@ -137,7 +137,7 @@ pub fn replace(
         return Err(RegistrationRefusal::Off.into());
     }
     let request = read(body)?;
-    let update: UpdateRequest = serde_json::from_slice(body).map_err(|_| RegistrationRefusal::NotMetadata)?;
+    let update: UpdateRequest = read(body)?;
     if let Some(name) = update.forbidden() {
         return Err(ManagementRefusal::Forbidden(name));
     }
