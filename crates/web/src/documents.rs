@@ -10,7 +10,7 @@ use doorward_jose::{JwkSet, JwkSetError};
 use doorward_limits::{Limiter, Quota};
 use doorward_oauth::client_metadata::ClientIdUrl;
 use doorward_outbound::{Destination, Fetch, FetchError, JwksCache};
-use doorward_records::client::{Client, ClientOrigin};
+use doorward_records::client::{Client, ClientOrigin, ClientStatus};
 use doorward_storage::{CommitError, LoadError};
 use doorward_types::id::{ClientId, KeyId, UserId};
 use doorward_types::time::Clock;
@@ -35,6 +35,9 @@ pub(crate) enum KeysError {
     /// It registered none.
     #[error("the client has no keys")]
     None,
+    /// It waits for the operator or is switched off: nobody is knocked on for it.
+    #[error("the client is not approved, so its keys are not fetched")]
+    NotApproved,
     /// Its key set could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -135,6 +138,9 @@ impl Documents {
             return Ok(Arc::new(JwkSet::parse(inline.as_bytes())?));
         }
         let url = metadata.jwks_uri.as_deref().ok_or(KeysError::None)?;
+        if client.status != ClientStatus::Approved {
+            return Err(KeysError::NotApproved);
+        }
         let destination = match client.origin {
             ClientOrigin::Operator | ClientOrigin::Configured => Destination::Configured,
             ClientOrigin::Dynamic | ClientOrigin::Confidential | ClientOrigin::MetadataDocument => self.named,
