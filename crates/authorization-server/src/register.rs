@@ -13,7 +13,7 @@ use std::time::Duration;
 use doorward_jose::parse_object;
 use doorward_oauth::error::{ErrorBody, ErrorCode};
 use doorward_oauth::redirect::RedirectError;
-use doorward_oauth::register::{RegistrationRequest, RegistrationResponse};
+use doorward_oauth::register::RegistrationResponse;
 use doorward_oauth::requirement::{self, Requirement};
 use doorward_records::client::{Client, ClientMetadata, ClientOrigin, ClientStatus};
 use doorward_records::{Precondition, Unit, Write};
