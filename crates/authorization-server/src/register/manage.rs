@@ -176,10 +176,30 @@ pub fn replace(
         management: Some(bearer),
     };
     issued.tell(settings, &next, &mut response);
+    let ends = acts_alone(client) && !acts_alone(&next);
     let unit = Unit::default()
         .given(Precondition::ClientIs(client.clone()))
         .then(Write::UpdateClient(next));
+    // What it gives up ends now: nothing would tell later that such tokens were ever given.
+    let unit = if ends {
+        unit.then(ended(settings, client, now))
+    } else {
+        unit
+    };
     Ok((unit, response))
+}
+
+/// Whether it gets tokens without a person.
+fn acts_alone(client: &Client) -> bool {
+    client.status == ClientStatus::Approved && client.metadata.registered("client_credentials")
+}
+
+fn ended(settings: &Settings, client: &Client, now: UnixTime) -> Write {
+    Write::AppendRevocation {
+        revoked: Revoked::Client(client.id.clone()),
+        at: now,
+        expires: now.plus(settings.lifetimes.revocation()),
+    }
 }
 
 /// Whether everything an operator looks at was there before.
@@ -207,15 +227,11 @@ pub fn remove(settings: &Settings, client: &Client, used: bool, now: UnixTime) -
     let unit = Unit::default()
         .given(Precondition::ClientIs(client.clone()))
         .then(Write::DeleteClient(client.id.clone()));
-    let alone = client.status == ClientStatus::Approved && client.metadata.registered("client_credentials");
-    if !used && !alone {
-        return unit;
+    if used || acts_alone(client) {
+        unit.then(ended(settings, client, now))
+    } else {
+        unit
     }
-    unit.then(Write::AppendRevocation {
-        revoked: Revoked::Client(client.id.clone()),
-        at: now,
-        expires: now.plus(settings.lifetimes.revocation()),
-    })
 }
 
 #[cfg(test)]

@@ -284,3 +284,27 @@ fn rg_04_an_update_does_not_count_as_shown_with_the_operators_token() {
     known.status = ClientStatus::Approved;
     assert_eq!(status(&known, &elsewhere), ClientStatus::Approved);
 }
+
+#[test]
+fn r35_what_an_update_gives_up_ends_at_once() {
+    let mut alone = client();
+    alone.status = ClientStatus::Approved;
+    alone.approved = Some(NOW);
+    alone.metadata.scope = Some("t:read".into());
+    alone.metadata.grant_types = vec!["client_credentials".into()];
+    let ended = |members: &Value| {
+        let body = update(members).to_string();
+        let (bearer, random) = (Secret::new(TOKEN), CountingRandom::default());
+        let (unit, _) = replace(&settings(), &alone, bearer, body.as_bytes(), NOW, &random).unwrap();
+        unit.writes
+            .iter()
+            .filter(|write| matches!(write, Write::AppendRevocation { revoked: Revoked::Client(id), .. } if *id == alone.id))
+            .count()
+    };
+    let same = json!({ "grant_types": ["client_credentials"], "scope": "t:read" });
+    assert_eq!(ended(&same), 0);
+    // It waits again, or it no longer acts alone: removing it later would find nothing to end.
+    let wider = json!({ "grant_types": ["client_credentials"], "scope": "t:read t:admin" });
+    assert_eq!(ended(&wider), 1);
+    assert_eq!(ended(&json!({ "scope": "t:read" })), 1);
+}
