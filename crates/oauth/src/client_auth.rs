@@ -172,7 +172,10 @@ pub fn read(authorization: &[&str], form: &Form) -> Result<Presented, PresentErr
             }
             // RFC 7523 §3: the assertion itself names the client, `client_id` may be left out.
             let token = UnverifiedJws::parse(assertion).map_err(|_| PresentError::Assertion)?;
-            let issuer = token.issuer().ok_or(PresentError::Assertion)?;
+            let issuer = token
+                .issuer()
+                .filter(|issuer| !issuer.is_empty())
+                .ok_or(PresentError::Assertion)?;
             (
                 Some(issuer.to_owned()),
                 Credential::Assertion(Secret::new(assertion)),
