@@ -6,7 +6,6 @@ use doorward_records::client::Client;
 use doorward_records::code::{Code, CodeState};
 use doorward_records::facts;
 use doorward_records::grant::{Family, Grant};
-use doorward_records::refresh::RefreshToken;
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, FamilyId};
@@ -179,30 +178,8 @@ fn redeem(
         trace: code.trace,
         device: request.device.clone(),
     };
-    let id = family.id;
-    let mut unit = allowed
-        .preconditions(moved(code, CodeState::Redeemed { family: id }, code.misses))
-        .given(Precondition::GrantExists(code.grant))
-        .then(Write::InsertFamily(family))
-        .then(Write::TouchClient(code.client.clone(), now));
-    let mut refresh_token = None;
-    if allowed.client.metadata.wants_refresh_tokens() {
-        let secret = Secret::generate_with_prefix("dwr_", random);
-        unit = unit.then(Write::InsertRefreshToken(RefreshToken {
-            token: secret.digest(),
-            family: id,
-            counter: 0,
-            key: keys.active().clone(),
-            issued: now,
-            rotated: None,
-        }));
-        refresh_token = Some(secret);
-    }
-    let issue = allowed.issue(&settings.lifetimes, scopes, id, refresh_token, now, random);
-    Ok(Decided {
-        unit,
-        outcome: Ok(issue),
-    })
+    let unit = moved(code, CodeState::Redeemed { family: family.id }, code.misses);
+    Ok(allowed.begin(&settings.lifetimes, keys, family, scopes, unit, random))
 }
 
 /// Moves an open code, if it is still what was loaded: of two presentations only one happens.

@@ -18,7 +18,6 @@ use doorward_records::account::User;
 use doorward_records::client::Client;
 use doorward_records::device::{DeviceAuthorization, DeviceState};
 use doorward_records::grant::{Family, Grant};
-use doorward_records::refresh::RefreshToken;
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, FamilyId, GrantId};
@@ -185,36 +184,13 @@ impl Approved<'_> {
             trace: device.trace,
             device: request.device.clone(),
         };
-        let id = family.id;
         let redeemed = DeviceAuthorization {
-            state: DeviceState::Redeemed { family: id },
+            state: DeviceState::Redeemed { family: family.id },
             last_poll: Some(now),
             ..device.clone()
         };
-        let mut unit = allowed
-            .preconditions(unchanged(device))
-            .given(Precondition::GrantExists(self.grant))
-            .then(Write::InsertFamily(family))
-            .then(Write::UpdateDeviceAuthorization(redeemed))
-            .then(Write::TouchClient(device.client.clone(), now));
-        let mut refresh_token = None;
-        if allowed.client.metadata.wants_refresh_tokens() {
-            let secret = Secret::generate_with_prefix("dwr_", random);
-            unit = unit.then(Write::InsertRefreshToken(RefreshToken {
-                token: secret.digest(),
-                family: id,
-                counter: 0,
-                key: keys.active().clone(),
-                issued: now,
-                rotated: None,
-            }));
-            refresh_token = Some(secret);
-        }
-        let issue = allowed.issue(&settings.lifetimes, scopes, id, refresh_token, now, random);
-        Ok(Decided {
-            unit,
-            outcome: Ok(issue),
-        })
+        let unit = unchanged(device).then(Write::UpdateDeviceAuthorization(redeemed));
+        Ok(allowed.begin(&settings.lifetimes, keys, family, scopes, unit, random))
     }
 }
 

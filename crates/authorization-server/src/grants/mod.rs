@@ -50,6 +50,7 @@ use doorward_policy::ProtectedServer;
 use doorward_records::account::User;
 use doorward_records::client::{Client, ClientStatus};
 use doorward_records::grant::Family;
+use doorward_records::refresh::RefreshToken;
 use doorward_records::revocation::Revoked;
 use doorward_records::{Precondition, Unit, Write};
 use doorward_types::id::{ClientId, FamilyId, TokenId};
@@ -60,6 +61,7 @@ use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
 use crate::client::may_use;
+use crate::keys::RefreshKeys;
 use crate::settings::{Lifetimes, Settings, admits, known_scopes};
 use crate::token::TokenRefusal;
 
@@ -207,6 +209,42 @@ impl<'a> Allowed<'a> {
             },
             refresh_token,
         })
+    }
+
+    /// Begins a chain: what `unit` says about whatever was redeemed for it, the family, its first refresh token if the
+    /// client registered for one, and the tokens. `family` was created now.
+    fn begin(
+        &self,
+        lifetimes: &Lifetimes,
+        keys: &RefreshKeys,
+        family: Family,
+        scopes: ScopeSet,
+        unit: Unit,
+        random: &dyn Random,
+    ) -> Decided {
+        let (id, now) = (family.id, family.created);
+        let mut unit = self
+            .preconditions(unit)
+            .given(Precondition::GrantExists(family.grant))
+            .then(Write::TouchClient(family.client.clone(), now))
+            .then(Write::InsertFamily(family));
+        let mut refresh_token = None;
+        if self.client.metadata.wants_refresh_tokens() {
+            let secret = Secret::generate_with_prefix("dwr_", random);
+            unit = unit.then(Write::InsertRefreshToken(RefreshToken {
+                token: secret.digest(),
+                family: id,
+                counter: 0,
+                key: keys.active().clone(),
+                issued: now,
+                rotated: None,
+            }));
+            refresh_token = Some(secret);
+        }
+        Decided {
+            unit,
+            outcome: Ok(self.issue(lifetimes, scopes, id, refresh_token, now, random)),
+        }
     }
 
     /// The same facts, to be checked again inside the transaction.
