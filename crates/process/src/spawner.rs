@@ -21,7 +21,10 @@ pub(crate) struct Spawner {
 enum Job {
     Start {
         command: Box<Command>,
-        started: oneshot::Sender<io::Result<Child>>,
+        // What is sent here kills itself when it is dropped: the caller may go away after the sending and before the
+        // receiving, and nobody else would know of the process.
+        started: oneshot::Sender<io::Result<Spawned>>,
+        jobs: Sender<Job>,
     },
     /// Nobody wants it any more.
     Reap(Child),
@@ -41,24 +44,29 @@ impl Spawner {
         let (started, starting) = oneshot::channel();
         let command = Box::new(command);
         let over = |_| io::Error::other("the thread that starts processes has ended");
-        self.jobs
-            .send(Job::Start { command, started })
-            .map_err(|_| over(()))?;
-        let child = starting.await.map_err(|_| over(()))??;
-        Ok(Spawned {
-            child: Some(child),
+        let start = Job::Start {
+            command,
+            started,
             jobs: self.jobs.clone(),
-        })
+        };
+        self.jobs.send(start).map_err(|_| over(()))?;
+        starting.await.map_err(|_| over(()))?
     }
 }
 
 fn work(jobs: &Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         match job {
-            Job::Start { mut command, started } => {
-                if let Err(Ok(unwanted)) = started.send(command.spawn()) {
-                    reap(unwanted);
-                }
+            Job::Start {
+                mut command,
+                started,
+                jobs,
+            } => {
+                let child = command.spawn().map(|child| Spawned {
+                    child: Some(child),
+                    jobs,
+                });
+                drop(started.send(child));
             }
             Job::Reap(child) => reap(child),
         }
@@ -114,5 +122,53 @@ impl Drop for Spawned {
         {
             reap(child);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::mpsc::{SyncSender, sync_channel};
+    use std::task::{Context, Wake, Waker};
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Woken(SyncSender<()>);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            let _: Result<(), _> = self.0.try_send(());
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_handed_over_to_nobody_is_killed() {
+        let spawner = Spawner::new().unwrap();
+        let (woken, waking) = sync_channel(1);
+        let waker = Waker::from(Arc::new(Woken(woken)));
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000");
+        let (mut output, held) = std::io::pipe().unwrap();
+        sleep.stdout(held);
+        {
+            let mut starting = pin!(spawner.spawn(sleep));
+            assert!(
+                starting
+                    .as_mut()
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+            // The process is in the channel now, and nobody takes it out.
+            waking.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        // Ends when the process does, which held the other end.
+        let (ended, ending) = sync_channel(1);
+        std::thread::spawn(move || {
+            let _: io::Result<u64> = io::copy(&mut output, &mut io::sink());
+            let _: Result<(), _> = ended.send(());
+        });
+        ending.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 }
