@@ -251,6 +251,7 @@ mod tests {
             last_used: NOW,
             late_repeat: None,
             revoked: false,
+            authenticated: Some(NOW),
             trace: None,
             device: None,
         };

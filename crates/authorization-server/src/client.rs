@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use doorward_oauth::redirect;
 use doorward_policy::ProtectedServer;
-use doorward_records::client::{Client, ClientMetadata};
+use doorward_records::client::{Client, ClientMetadata, ClientOrigin};
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, Tenant};
 use doorward_types::scope::ScopeSet;
 use serde_json::{Value, json};
+
+use crate::authorize::is_ignored;
 
 /// The longest name that pages show, in characters.
 const DISPLAY_LIMIT: usize = 80;
@@ -71,6 +73,26 @@ pub fn has_redirect(client: &Client, requested: &str) -> bool {
         .redirect_uris
         .iter()
         .any(|registered| redirect::matches(registered, requested))
+}
+
+/// The scopes that the client registered; none if it named none, or only such as mean nothing here.
+pub(crate) fn registered_scopes(client: &Client) -> Option<ScopeSet> {
+    let scope = client.metadata.scope.as_deref()?;
+    let named = scope.parse::<ScopeSet>().ok()?;
+    let named: ScopeSet = named.iter().filter(|scope| !is_ignored(scope)).cloned().collect();
+    (!named.is_empty()).then_some(named)
+}
+
+/// All the scopes that people can grant the client; none if there is no such limit. An operator sets it (`doorward client
+/// add`, `[[clients]]`). What a client registered by itself limits only tokens of its own, for which nobody is asked:
+/// libraries register the scopes of the first challenge they see, whoever registers can do it again with more, and a
+/// step-up that ended there could never succeed.
+#[must_use]
+pub fn scope_limit(client: &Client) -> Option<ScopeSet> {
+    match client.origin {
+        ClientOrigin::Operator | ClientOrigin::Configured => registered_scopes(client),
+        ClientOrigin::Dynamic | ClientOrigin::Confidential | ClientOrigin::MetadataDocument => None,
+    }
 }
 
 /// The scopes among `known` that the client may ask for: those it registered for or, if it named none of

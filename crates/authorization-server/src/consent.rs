@@ -382,6 +382,7 @@ impl<'a> Asked<'a> {
             expires: self.now.plus(self.settings.lifetimes.code),
             state: CodeState::Open,
             misses: 0,
+            authenticated: Some(self.session.authenticated_at),
             trace: self.pending.trace,
         };
         let unit = Unit::default()

@@ -360,6 +360,7 @@ pub fn answer(
         user: waiting.user.id,
         grant: grant.id,
         scopes,
+        authenticated: Some(waiting.session.authenticated_at),
     };
     let client = waiting.client.id.clone();
     // The consent record first: what is approved rests on it.

@@ -55,6 +55,8 @@ mod tests {
             resource: settings.servers[0].resource.clone(),
             scopes: "t:read".parse().unwrap(),
             family: Some(FamilyId::generate(NOW, &random)),
+            authenticated: Some(NOW.minus(Duration::from_secs(30))),
+            client_scopes: Some("t:read t:write".parse().unwrap()),
             token: TokenId::generate(NOW, &random),
             issued: NOW,
             expires_in: Duration::from_mins(10),
@@ -74,6 +76,8 @@ mod tests {
         assert_eq!(claims.required_string("sub").unwrap(), user.id.to_string());
         assert_eq!(claims.required_integer("exp").unwrap(), NOW.seconds() + 600);
         assert_eq!(claims.required_integer("rev").unwrap(), 3);
+        assert_eq!(claims.required_integer("auth_time").unwrap(), NOW.seconds() - 30);
+        assert_eq!(claims.required_string("client_scope").unwrap(), "t:read t:write");
         assert_eq!(claims.strings("groups").unwrap(), Some(vec!["eng"]));
         assert_eq!(
             (response.expires_in.as_secs(), response.scope.to_string().as_str()),

@@ -174,6 +174,8 @@ fn principal(token: &str) -> Option<Principal> {
         groups: vec![],
         client_id: ClientId::new(client),
         scopes: scopes.parse().unwrap(),
+        client_scopes: None,
+        authenticated: None,
         resource: ResourceUri::parse("https://gw.test/a/mcp").unwrap(),
         family: Some(FamilyId::from_uuid(uuid)),
         revocation_sequence: 0,
@@ -252,6 +254,7 @@ impl Fixture {
             sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
             clock: Arc::clone(&clock) as _,
             recorder: Recorder::without_file(Arc::clone(&clock) as _, Arc::clone(&random) as _),
+            observer: Arc::new(()),
             random,
         };
         let gateway = Arc::new(Gateway::new(settings, servers, parts).unwrap());

@@ -1,4 +1,4 @@
-//! The claims of our access tokens (RFC 9068 §2.2) and three of our own.
+//! The claims of our access tokens (RFC 9068 §2.2) and some of our own.
 
 use std::fmt;
 
@@ -61,4 +61,11 @@ pub struct AccessTokenClaims {
     /// The person's groups at issue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
+    /// When the person signed in, in seconds since the epoch (RFC 9068 §2.2.1): before the approval that the token rests
+    /// on, however often it was refreshed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// All that this client can be granted, if an operator set a limit: who challenges for more would ask in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_scope: Option<ScopeSet>,
 }

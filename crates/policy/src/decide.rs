@@ -3,6 +3,7 @@
 use doorward_mcp::Call;
 use doorward_types::id::{ClientId, UserId};
 use doorward_types::scope::ScopeSet;
+use doorward_types::time::UnixTime;
 
 use crate::{Policy, ProtectedServer};
 
@@ -21,6 +22,10 @@ pub struct Subject {
     pub for_itself: bool,
     /// What the token was granted.
     pub scopes: ScopeSet,
+    /// All that this client can be granted, if an operator set a limit.
+    pub client_scopes: Option<ScopeSet>,
+    /// When the person signed in; unknown for clients that act for themselves.
+    pub authenticated: Option<UnixTime>,
 }
 
 /// A call that may be forwarded. Only [`judge`] makes one, and it owns the very call that was judged.

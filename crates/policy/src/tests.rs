@@ -36,6 +36,8 @@ fn subject(username: &str, groups: &[&str], scopes: &str) -> Subject {
         client: ClientId::new("client"),
         for_itself: false,
         scopes: scopes.parse().unwrap(),
+        client_scopes: None,
+        authenticated: None,
     }
 }
 

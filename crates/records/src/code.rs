@@ -49,6 +49,8 @@ pub struct Code {
     pub state: CodeState,
     /// How many presentations did not match while it was open.
     pub misses: u32,
+    /// When the person had signed in; unknown for rows of older versions.
+    pub authenticated: Option<UnixTime>,
     /// The login that it belongs to.
     pub trace: Option<TraceId>,
 }

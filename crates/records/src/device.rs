@@ -22,6 +22,8 @@ pub enum DeviceState {
         grant: GrantId,
         /// What.
         scopes: ScopeSet,
+        /// When that person had signed in; unknown for rows of older versions.
+        authenticated: Option<UnixTime>,
     },
     /// Somebody denied.
     Denied,

@@ -73,6 +73,8 @@ pub struct Family {
     pub late_repeat: Option<UnixTime>,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// When the person had signed in; unknown for rows of older versions.
+    pub authenticated: Option<UnixTime>,
     /// The login that it came from.
     pub trace: Option<TraceId>,
     /// What the client's side said it is, in a few words (at most 80 characters); never trusted to be true.

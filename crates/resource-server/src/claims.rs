@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use doorward_jose::{Claims, VerifiedJws};
 use doorward_types::id::{ClientId, FamilyId, Tenant, UserId};
+use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
@@ -59,6 +60,8 @@ pub(crate) fn read(
             .required_string("scope")?
             .parse()
             .map_err(|_| TokenRefusal::BadClaim("scope"))?,
+        client_scopes: client_scopes(claims)?,
+        authenticated: bearer.authenticated,
         resource: resource.clone(),
         revocation_sequence: u64::try_from(claims.required_integer("rev")?)
             .map_err(|_| TokenRefusal::BadClaim("rev"))?,
@@ -76,6 +79,7 @@ struct Bearer {
     username: String,
     groups: Vec<String>,
     family: Option<FamilyId>,
+    authenticated: Option<UnixTime>,
 }
 
 /// A token whose `sub` is its client speaks for the client itself and has none of a person's claims; every other one
@@ -92,12 +96,13 @@ fn bearer(claims: &Claims, client: &ClientId) -> Result<Bearer, TokenRefusal> {
                 .map(Into::into)
                 .collect(),
             family: Some(id(claims, "family")?),
+            authenticated: claims.integer("auth_time")?.map(UnixTime::from_seconds),
         });
     }
     if client.as_str().parse::<UserId>().is_ok() {
         return Err(TokenRefusal::BadClaim("sub"));
     }
-    if let Some(name) = ["username", "groups", "family"]
+    if let Some(name) = ["username", "groups", "family", "auth_time"]
         .into_iter()
         .find(|name| claims.contains(name))
     {
@@ -108,7 +113,19 @@ fn bearer(claims: &Claims, client: &ClientId) -> Result<Bearer, TokenRefusal> {
         username: format!("client:{client}"),
         groups: Vec::new(),
         family: None,
+        authenticated: None,
     })
+}
+
+/// The limit of a client that has one; an empty one would be none that anybody set.
+fn client_scopes(claims: &Claims) -> Result<Option<ScopeSet>, TokenRefusal> {
+    let Some(text) = claims.string("client_scope")? else {
+        return Ok(None);
+    };
+    match text.parse::<ScopeSet>() {
+        Ok(scopes) if !scopes.is_empty() => Ok(Some(scopes)),
+        _ => Err(TokenRefusal::BadClaim("client_scope")),
+    }
 }
 
 /// Whether `now` lies in the token's lifetime, give or take [`LEEWAY`].

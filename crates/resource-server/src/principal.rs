@@ -21,6 +21,10 @@ pub struct PrincipalFacts {
     pub client_id: ClientId,
     /// `scope`.
     pub scopes: ScopeSet,
+    /// `client_scope`: all that this client can be granted, if an operator set a limit.
+    pub client_scopes: Option<ScopeSet>,
+    /// `auth_time`: when the person signed in (RFC 9068 §2.2.1).
+    pub authenticated: Option<UnixTime>,
     /// `aud`: the one resource it is good for.
     pub resource: ResourceUri,
     /// `family`: the token chain it belongs to; none for a client that acts for itself (RFC 6749 §4.4).
@@ -63,6 +67,8 @@ impl Principal {
                 client: facts.client_id,
                 for_itself: facts.family.is_none(),
                 scopes: facts.scopes,
+                client_scopes: facts.client_scopes,
+                authenticated: facts.authenticated,
             },
             resource: facts.resource,
             family: facts.family,
@@ -86,6 +92,8 @@ impl Principal {
             groups: Vec::new(),
             client_id: ClientId::new("(anonymous)"),
             scopes,
+            client_scopes: None,
+            authenticated: None,
             resource,
             family: Some(FamilyId::nil()),
             revocation_sequence: u64::MAX,
@@ -144,6 +152,18 @@ impl Principal {
     #[must_use]
     pub const fn scopes(&self) -> &ScopeSet {
         &self.subject.scopes
+    }
+
+    /// All that this client can be granted, if an operator set a limit: asking for more is in vain.
+    #[must_use]
+    pub const fn client_scopes(&self) -> Option<&ScopeSet> {
+        self.subject.client_scopes.as_ref()
+    }
+
+    /// When the person signed in (`auth_time`, RFC 9068 §2.2.1), however often the token was refreshed since.
+    #[must_use]
+    pub const fn authenticated(&self) -> Option<UnixTime> {
+        self.subject.authenticated
     }
 
     /// The one resource the token is good for (`aud`).

@@ -48,7 +48,7 @@ fn claims() -> Value {
     json!({
         "iss": "https://as.test", "sub": SUBJECT, "aud": "https://mcp.test/a/mcp", "exp": NOW + 600,
         "iat": NOW, "jti": TOKEN, "client_id": "c1", "scope": "t:read", "rev": 5, "family": FAMILY,
-        "username": "alice", "groups": ["eng", "ops"],
+        "username": "alice", "groups": ["eng", "ops"], "auth_time": NOW - 60,
     })
 }
 

@@ -67,6 +67,8 @@ fn alice() -> Alice {
         groups: vec![],
         client_id: ClientId::new("client"),
         scopes: "mcp".parse().unwrap(),
+        client_scopes: None,
+        authenticated: None,
         resource: resource(),
         family: Some(FamilyId::generate(clock, &random)),
         revocation_sequence: 0,
@@ -100,6 +102,7 @@ fn gateway(policy: Arc<dyn Policy>, upstream: doorward_gateway::Upstream) -> Gat
         sealer: Arc::new(Sealer::new(&MasterKey::generate(&*random), Purpose::McpSession)),
         clock: Arc::clone(&clock) as _,
         recorder: Recorder::without_file(clock, Arc::clone(&random) as _),
+        observer: Arc::new(()),
         random,
     };
     let settings = Settings::new("https://gw.test", Issuer::parse("https://gw.test").unwrap());

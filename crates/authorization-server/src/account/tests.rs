@@ -89,6 +89,7 @@ impl World {
             last_used: NOW,
             late_repeat: None,
             revoked: false,
+            authenticated: Some(NOW),
             trace: None,
             device: None,
         };

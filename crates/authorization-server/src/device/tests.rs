@@ -255,13 +255,14 @@ fn approval_is_explicit_and_makes_a_consent_record() {
         user,
         grant: under,
         scopes,
+        authenticated,
     } = world.state(&code)
     else {
         panic!("approved");
     };
     assert_eq!(
-        (user, under, scopes),
-        (world.user.id, grant.id, "t:read".parse().unwrap())
+        (user, under, scopes, authenticated),
+        (world.user.id, grant.id, "t:read".parse().unwrap(), Some(NOW))
     );
     assert_eq!(
         world.answer(&code, &shown, &yes()),

@@ -175,6 +175,7 @@ fn redeem(
         last_used: now,
         late_repeat: None,
         revoked: false,
+        authenticated: code.authenticated,
         trace: code.trace,
         device: request.device.clone(),
     };

@@ -18,6 +18,7 @@ use doorward_types::time::UnixTime;
 
 use super::{Decided, Issue};
 use crate::authorize::is_ignored;
+use crate::client::registered_scopes;
 use crate::client_auth::Authenticated;
 use crate::settings::{Settings, known_scopes};
 use crate::token::TokenRefusal;
@@ -83,6 +84,8 @@ fn issue(
         resource: server.resource.clone(),
         scopes,
         family: None,
+        authenticated: None,
+        client_scopes: registered_scopes(client),
         token: TokenId::generate(now, random),
         issued: now,
         expires_in: if client.metadata.wants_refresh_tokens() {

@@ -97,11 +97,17 @@ pub fn decide(
         DeviceState::Denied => Decided::refuse(TokenRefusal::DeviceDenied),
         _ if now >= device.expires => Decided::refuse(TokenRefusal::DeviceExpired),
         DeviceState::Pending => pending(device, now),
-        DeviceState::Approved { user, grant, scopes } => {
+        DeviceState::Approved {
+            user,
+            grant,
+            scopes,
+            authenticated,
+        } => {
             let approved = Approved {
                 device,
                 grant: *grant,
                 scopes,
+                authenticated: *authenticated,
             };
             let user = facts.user.as_ref().filter(|found| found.id == *user);
             approved
@@ -153,6 +159,7 @@ struct Approved<'a> {
     device: &'a DeviceAuthorization,
     grant: GrantId,
     scopes: &'a ScopeSet,
+    authenticated: Option<UnixTime>,
 }
 
 impl Approved<'_> {
@@ -181,6 +188,7 @@ impl Approved<'_> {
             last_used: now,
             late_repeat: None,
             revoked: false,
+            authenticated: self.authenticated,
             trace: device.trace,
             device: request.device.clone(),
         };

@@ -250,6 +250,7 @@ impl World {
                 expires: NOW.plus(self.settings.lifetimes.code),
                 state: CodeState::Open,
                 misses: 0,
+                authenticated: Some(NOW),
                 trace: None,
             }));
         }

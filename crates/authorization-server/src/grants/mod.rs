@@ -60,7 +60,7 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
-use crate::client::may_use;
+use crate::client::{may_use, scope_limit};
 use crate::keys::RefreshKeys;
 use crate::settings::{Lifetimes, Settings, admits, known_scopes};
 use crate::token::TokenRefusal;
@@ -112,6 +112,10 @@ pub struct Issue {
     pub scopes: ScopeSet,
     /// The chain; a client's own token belongs to none.
     pub family: Option<FamilyId>,
+    /// When that person had signed in.
+    pub authenticated: Option<UnixTime>,
+    /// All the scopes that the client can have; none if there is no such limit.
+    pub client_scopes: Option<ScopeSet>,
     /// The access token's id.
     pub token: TokenId,
     /// When it is issued.
@@ -139,6 +143,8 @@ impl Issue {
             family: self.family,
             username: self.username.clone(),
             groups: self.groups.clone(),
+            auth_time: self.authenticated.map(UnixTime::seconds),
+            client_scope: self.client_scopes.clone(),
         }
     }
 }
@@ -186,7 +192,7 @@ impl<'a> Allowed<'a> {
         &self,
         lifetimes: &Lifetimes,
         scopes: ScopeSet,
-        family: FamilyId,
+        family: &Family,
         refresh_token: Option<Secret>,
         now: UnixTime,
         random: &dyn Random,
@@ -199,7 +205,9 @@ impl<'a> Allowed<'a> {
             client: self.client.id.clone(),
             resource: self.server.resource.clone(),
             scopes,
-            family: Some(family),
+            family: Some(family.id),
+            authenticated: family.authenticated,
+            client_scopes: scope_limit(self.client),
             token: TokenId::generate(now, random),
             issued: now,
             expires_in: if refreshes {
@@ -227,7 +235,7 @@ impl<'a> Allowed<'a> {
             .preconditions(unit)
             .given(Precondition::GrantExists(family.grant))
             .then(Write::TouchClient(family.client.clone(), now))
-            .then(Write::InsertFamily(family));
+            .then(Write::InsertFamily(family.clone()));
         let mut refresh_token = None;
         if self.client.metadata.wants_refresh_tokens() {
             let secret = Secret::generate_with_prefix("dwr_", random);
@@ -243,7 +251,7 @@ impl<'a> Allowed<'a> {
         }
         Decided {
             unit,
-            outcome: Ok(self.issue(lifetimes, scopes, id, refresh_token, now, random)),
+            outcome: Ok(self.issue(lifetimes, scopes, &family, refresh_token, now, random)),
         }
     }
 

@@ -84,14 +84,7 @@ fn refresh(
         .given(Precondition::GrantExists(family.grant))
         .then(Write::TouchFamily(family.id, now))
         .then(Write::TouchClient(family.client.clone(), now));
-    let issue = allowed.issue(
-        &settings.lifetimes,
-        scopes,
-        family.id,
-        Some(successor),
-        now,
-        random,
-    );
+    let issue = allowed.issue(&settings.lifetimes, scopes, family, Some(successor), now, random);
     Ok(Decided {
         unit,
         outcome: Ok(issue),

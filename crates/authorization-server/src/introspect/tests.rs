@@ -72,6 +72,7 @@ fn facts() -> FamilyFacts {
             last_used: NOW,
             late_repeat: None,
             revoked: false,
+            authenticated: Some(NOW),
             trace: None,
             device: None,
         },

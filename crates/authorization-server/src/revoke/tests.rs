@@ -31,6 +31,8 @@ fn claims(client: &Client, family: Option<FamilyId>) -> AccessTokenClaims {
         family,
         username: None,
         groups: None,
+        auth_time: None,
+        client_scope: None,
     }
 }
 

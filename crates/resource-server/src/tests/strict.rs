@@ -20,6 +20,8 @@ fn a_good_token_tells_whom_it_speaks_for() {
     assert_eq!(principal.groups(), ["eng", "ops"]);
     assert_eq!(principal.client_id().as_str(), "c1");
     assert_eq!(principal.scopes().to_string(), "t:read");
+    assert_eq!(principal.authenticated(), Some(UnixTime::from_seconds(NOW - 60)));
+    assert_eq!(principal.client_scopes(), None);
     assert_eq!(principal.resource(), &resource_a());
     assert_eq!(
         principal.family().map(|family| family.to_string()).as_deref(),
@@ -55,6 +57,8 @@ fn what_the_authorization_server_writes_is_read() {
         family: Some(FAMILY.parse().unwrap()),
         username: Some("alice".into()),
         groups: Some(vec!["eng".into(), "ops".into()]),
+        auth_time: Some(NOW - 60),
+        client_scope: None,
     };
     let token = world
         .key
@@ -397,6 +401,19 @@ fn rs_14_scopes_are_read_strictly() {
             TokenRefusal::BadClaim("scope"),
         );
     }
+    for limit in [json!(""), json!("a  b"), json!(["a"]), json!(null), json!(1)] {
+        world.assert_refused(
+            &world.mint(&with(claims(), "client_scope", limit)),
+            TokenRefusal::BadClaim("client_scope"),
+        );
+    }
+    let limited = world.mint(&with(claims(), "client_scope", json!("t:read t:write")));
+    let limit = world
+        .verify(&limited)
+        .unwrap()
+        .client_scopes()
+        .map(ToString::to_string);
+    assert_eq!(limit.as_deref(), Some("t:read t:write"));
     // Well-formed, but other scopes than `t:read`: policy denies them.
     for scope in ["t:readwrite", "T:READ", ""] {
         let principal = world
@@ -546,7 +563,7 @@ proptest::proptest! {
 
 /// What a client's own token says.
 fn own() -> Value {
-    let person = ["username", "groups", "family"];
+    let person = ["username", "groups", "family", "auth_time"];
     person
         .into_iter()
         .fold(with(claims(), "sub", json!("c1")), |claims, name| {
@@ -575,6 +592,7 @@ fn c1_no_token_speaks_for_a_client_and_a_person() {
         ("username", json!("alice")),
         ("groups", json!(["eng"])),
         ("family", json!(FAMILY)),
+        ("auth_time", json!(NOW)),
     ] {
         world.assert_refused(
             &world.mint(&with(own(), name, value)),

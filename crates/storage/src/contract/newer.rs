@@ -358,6 +358,7 @@ pub(super) async fn a_device_is_answered_once(store: &dyn Store) {
         user: user_id(0),
         grant,
         scopes: sample::scopes(1),
+        authenticated: Some(sample::at(6)),
     };
     conflicts(store, Unit::writes(vec![answered(approval(grant_id(9)))])).await;
     let approve = Unit::default()
@@ -417,6 +418,7 @@ pub(super) async fn an_approved_device_goes_with_its_grant(store: &dyn Store) {
         user: user_id(0),
         grant: grant_id(0),
         scopes: sample::scopes(1),
+        authenticated: Some(sample::at(6)),
     };
     let device = sample::device_authorization(0, 1, approved);
     let waiting = sample::device_authorization(1, 1, DeviceState::Pending);

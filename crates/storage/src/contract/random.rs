@@ -412,6 +412,7 @@ impl Dice {
                 user: user_id(self.id()),
                 grant: present.map_or(grant_id(9), |grant| grant.id),
                 scopes: sample::scopes(self.id()),
+                authenticated: (self.roll(2) == 0).then(|| sample::at(6)),
             },
         }
     }

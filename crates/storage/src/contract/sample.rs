@@ -267,6 +267,7 @@ pub(crate) fn code(n: u64, grant: &Grant) -> Code {
         expires: at(70),
         state: CodeState::Open,
         misses: 0,
+        authenticated: (n % 3 != 2).then(|| at(9)),
         trace: trace(n),
     }
 }
@@ -285,6 +286,7 @@ pub(crate) fn family(n: u64, grant: &Grant) -> Family {
         last_used: at(20),
         late_repeat: None,
         revoked: false,
+        authenticated: (n % 3 != 1).then(|| at(8)),
         trace: trace(n),
         device: n.is_multiple_of(2).then(|| "claude-code/2.1 \u{1f980}".into()),
     }

@@ -363,8 +363,8 @@ fn update_grant(c: &Connection, grant: &Grant) -> Applied {
 
 fn insert_code(c: &Connection, code: &Code) -> Applied {
     let sql = "INSERT INTO codes (code, tenant, grant_id, user_id, client_id, redirect_uri, \
-               code_challenge, resource, scopes, issued, expires, state, family_id, misses, trace) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+               code_challenge, resource, scopes, issued, expires, state, family_id, misses, authenticated, \
+               trace) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let (state, family) = code_state(&code.state);
     let values = params![
         digest(&code.code),
@@ -381,6 +381,7 @@ fn insert_code(c: &Connection, code: &Code) -> Applied {
         state,
         family.map(|family| uuid(family.as_uuid())),
         code.misses,
+        code.authenticated.map(UnixTime::millis),
         code.trace.as_ref().map(TraceId::as_bytes),
     ];
     row(c, sql, values)
@@ -398,8 +399,8 @@ fn set_code_state(c: &Connection, code: &Digest, state: &CodeState, misses: u32)
 
 fn insert_family(c: &Connection, family: &Family) -> Applied {
     let sql = "INSERT INTO families (id, tenant, grant_id, user_id, client_id, resource, scopes, created, \
-               last_used, late_repeat, revoked, trace, device) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+               last_used, late_repeat, revoked, authenticated, trace, device) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     let values = params![
         uuid(family.id.as_uuid()),
         family.tenant.as_str(),
@@ -412,6 +413,7 @@ fn insert_family(c: &Connection, family: &Family) -> Applied {
         family.last_used.millis(),
         family.late_repeat.map(UnixTime::millis),
         family.revoked,
+        family.authenticated.map(UnixTime::millis),
         family.trace.as_ref().map(TraceId::as_bytes),
         family.device,
     ];

@@ -14,6 +14,7 @@ pub(crate) const BACKUP_ID: i32 = 0x4457_5242;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/001_first.sql"),
     include_str!("../../migrations/002_complete.sql"),
+    include_str!("../../migrations/003_authenticated.sql"),
 ];
 
 /// The schema version of this program.

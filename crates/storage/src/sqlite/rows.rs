@@ -170,6 +170,7 @@ pub(super) fn code(row: &Row<'_>) -> Read<Code> {
             _ => return Err(RowError::Column("state")),
         },
         misses: row.get("misses")?,
+        authenticated: optional_time(row, "authenticated")?,
         trace: trace(row)?,
     })
 }
@@ -187,6 +188,7 @@ pub(super) fn family(row: &Row<'_>) -> Read<Family> {
         last_used: time(row, "last_used")?,
         late_repeat: optional_time(row, "late_repeat")?,
         revoked: row.get("revoked")?,
+        authenticated: optional_time(row, "authenticated")?,
         trace: trace(row)?,
         device: row.get("device")?,
     })
@@ -290,6 +292,7 @@ pub(super) fn device_authorization(row: &Row<'_>) -> Read<DeviceAuthorization> {
                 user: UserId::from_uuid(uuid(row, "user_id")?),
                 grant: GrantId::from_uuid(uuid(row, "grant_id")?),
                 scopes: parsed(row, "scopes")?,
+                authenticated: optional_time(row, "authenticated")?,
             },
             "redeemed" => DeviceState::Redeemed {
                 family: FamilyId::from_uuid(uuid(row, "family_id")?),

@@ -7,6 +7,7 @@ use doorward_records::device::DeviceState;
 use doorward_records::key::{KeyPurpose, KeyState};
 use doorward_types::digest::Digest;
 use doorward_types::id::FamilyId;
+use doorward_types::time::UnixTime;
 use uuid::Uuid;
 
 pub(super) fn uuid(uuid: &Uuid) -> &[u8] {
@@ -78,6 +79,7 @@ pub(super) struct DeviceColumns<'a> {
     pub(super) grant: Option<&'a [u8]>,
     pub(super) scopes: Option<String>,
     pub(super) family: Option<&'a [u8]>,
+    pub(super) authenticated: Option<i64>,
 }
 
 pub(super) fn device_state(state: &DeviceState) -> DeviceColumns<'_> {
@@ -87,14 +89,21 @@ pub(super) fn device_state(state: &DeviceState) -> DeviceColumns<'_> {
         grant: None,
         scopes: None,
         family: None,
+        authenticated: None,
     };
     match state {
         DeviceState::Pending => columns("pending"),
         DeviceState::Denied => columns("denied"),
-        DeviceState::Approved { user, grant, scopes } => DeviceColumns {
+        DeviceState::Approved {
+            user,
+            grant,
+            scopes,
+            authenticated,
+        } => DeviceColumns {
             user: Some(uuid(user.as_uuid())),
             grant: Some(uuid(grant.as_uuid())),
             scopes: Some(scopes.to_string()),
+            authenticated: authenticated.map(UnixTime::millis),
             ..columns("approved")
         },
         DeviceState::Redeemed { family } => DeviceColumns {

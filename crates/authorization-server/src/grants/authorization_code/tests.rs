@@ -66,6 +66,7 @@ impl Case {
             expires: NOW.plus(settings.lifetimes.code),
             state: CodeState::Open,
             misses: 0,
+            authenticated: Some(NOW),
             trace: None,
         };
         let mut tables = Tables::new();

@@ -170,6 +170,19 @@ fn tk_07_the_resource_is_one_server_that_the_client_may_use() {
 }
 
 #[test]
+fn a_client_limited_by_its_registration_says_so_in_its_token() {
+    let mut client = client(ClientOrigin::Operator);
+    let limit = |client: &Client| {
+        let issue = Ask::of(client.clone()).outcome().unwrap();
+        assert_eq!(issue.authenticated, None, "nobody signed in");
+        issue.client_scopes.map(|scopes| scopes.to_string())
+    };
+    assert_eq!(limit(&client), None);
+    client.metadata.scope = Some("openid t:read other".into());
+    assert_eq!(limit(&client).as_deref(), Some("other t:read"));
+}
+
+#[test]
 fn a11_only_scopes_that_exist_and_were_registered() {
     let granted = |registered: Option<&str>, scope| {
         let mut client = client(ClientOrigin::Operator);

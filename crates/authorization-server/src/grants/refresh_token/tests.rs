@@ -64,6 +64,7 @@ impl Case {
             last_used: NOW,
             late_repeat: None,
             revoked: false,
+            authenticated: Some(NOW),
             trace: None,
             device: None,
         };
@@ -142,6 +143,17 @@ fn s3_each_use_gives_the_next_token_of_the_chain() {
         case.tables.family(case.family.id).unwrap().family.last_used,
         NOW.plus(Duration::from_secs(2))
     );
+}
+
+#[test]
+fn what_a_token_says_of_the_sign_in_survives_every_refresh() {
+    let mut case = Case::new();
+    let r1 = case.refresh(&r0(), 100_000).unwrap();
+    let later = case.decide(&case.request(&r1), 200_000).outcome.unwrap();
+    let claims = later.claims(&case.settings.issuer, 0);
+    assert_eq!(claims.auth_time, Some(NOW.seconds()), "RFC 9068 §2.2.1");
+    assert_eq!(claims.iat, NOW.seconds() + 200_000);
+    assert_eq!(claims.client_scope, None);
 }
 
 #[test]

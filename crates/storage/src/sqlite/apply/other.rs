@@ -78,7 +78,8 @@ fn update_authenticator(c: &Connection, it: &Authenticator) -> Applied {
 fn insert_device_authorization(c: &Connection, it: &DeviceAuthorization) -> Applied {
     let sql = "INSERT INTO device_authorizations (device_code, tenant, user_code, client_id, resource, offered, \
                created, expires, interval_seconds, last_poll, state, user_id, grant_id, scopes, family_id, \
-               trace) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+               authenticated, trace) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
     let state = device_state(&it.state);
     let values = params![
         digest(&it.device_code),
@@ -96,6 +97,7 @@ fn insert_device_authorization(c: &Connection, it: &DeviceAuthorization) -> Appl
         state.grant,
         state.scopes,
         state.family,
+        state.authenticated,
         it.trace.as_ref().map(TraceId::as_bytes),
     ];
     row(c, sql, values)
@@ -105,7 +107,7 @@ fn insert_device_authorization(c: &Connection, it: &DeviceAuthorization) -> Appl
 /// redeem it twice.
 fn update_device_authorization(c: &Connection, it: &DeviceAuthorization) -> Applied {
     let sql = "UPDATE device_authorizations SET interval_seconds = ?2, last_poll = ?3, state = ?4, \
-               user_id = ?5, grant_id = ?6, scopes = ?7, family_id = ?8 WHERE device_code = ?1 \
+               user_id = ?5, grant_id = ?6, scopes = ?7, family_id = ?8, authenticated = ?9 WHERE device_code = ?1 \
                AND (state NOT IN ('denied', 'redeemed') OR (state = ?4 AND family_id IS ?8))";
     let state = device_state(&it.state);
     let values = params![
@@ -117,6 +119,7 @@ fn update_device_authorization(c: &Connection, it: &DeviceAuthorization) -> Appl
         state.grant,
         state.scopes,
         state.family,
+        state.authenticated,
     ];
     row(c, sql, values)
 }
