@@ -9,7 +9,7 @@ use crate::peer::Network;
 
 /// How much more an IPv6 site (a /48) may use than one network. It can also be a whole company, or a part of a mobile
 /// provider.
-const SITE_FACTOR: u32 = 4;
+pub(crate) const SITE_FACTOR: u32 = 4;
 
 /// A [`Limiter`] of networks in which all networks of an IPv6 site together have a few times the quota of one.
 #[derive(Debug)]
