@@ -11,7 +11,7 @@ use doorward_authorization_server::settings::{
 use doorward_jose::{JwkSet, SigningKey};
 use doorward_oauth::client_auth::{Credential, read};
 use doorward_oauth::form::Form;
-use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, ListMode, ProtectedServer, ScopeEntry, ScopeTable};
 use doorward_records::client::{Client, ClientMetadata, ClientOrigin};
 use doorward_types::id::{ServerName, Tenant};
 use doorward_types::secret::Secret;
@@ -25,15 +25,13 @@ pub(crate) const ISSUER: &str = "https://mcp.example.com";
 pub(crate) static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate().unwrap());
 
 pub(crate) fn settings() -> Settings {
-    let scope = |name: &str| ScopeDescription {
-        scope: name.parse().unwrap(),
-        description: name.into(),
-    };
+    let scope = |name: &str| ScopeEntry::new(name.parse().unwrap(), name);
     let server = ProtectedServer {
         name: ServerName::new("a"),
         path: "/a/mcp".into(),
         resource: ResourceUri::parse("https://mcp.example.com/a/mcp").unwrap(),
-        scopes: vec![scope("a"), scope("b")],
+        scopes: ScopeTable::new(vec![scope("a"), scope("b")]).unwrap(),
+        lists: ListMode::default(),
         allow: AccessRule::everyone(),
     };
     Settings {

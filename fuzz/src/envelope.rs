@@ -1,7 +1,7 @@
 //! A client's body: what the strict reader accepts, everybody reads alike, and one line of it is the same call.
 
 use bytes::Bytes;
-use doorward_mcp::{Call, Envelope, Kind, Rewrite};
+use doorward_mcp::{Call, Envelope, Extensions, Kind, Rewrite};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
     };
     assert_eq!(envelope.kind(), kind);
 
-    let Ok(call) = Call::admit(envelope, &HeaderMap::new()) else {
+    let Ok(call) = Call::admit(envelope, &HeaderMap::new(), &Extensions::none()) else {
         return;
     };
     for reading in readings(input) {

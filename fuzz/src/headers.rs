@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use doorward_mcp::headers::{decode_value, encode_value};
 use doorward_mcp::param_headers::{may_annotate, tools};
-use doorward_mcp::{Call, Envelope};
+use doorward_mcp::{Call, Envelope, Extensions};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub fn check(input: &[u8]) {
     let Ok(envelope) = Envelope::read(Bytes::from(body.to_string())) else {
         return;
     };
-    if let Ok(call) = Call::admit(envelope, &headers) {
+    if let Ok(call) = Call::admit(envelope, &headers, &Extensions::none()) {
         assert_eq!(plain(version), "2026-07-28");
         assert_eq!(plain(method), "tools/call");
         assert_eq!(decode_value(plain(name)).as_deref(), Some("t"));

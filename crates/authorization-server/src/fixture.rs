@@ -1,6 +1,6 @@
 //! What the unit tests of this crate share: two servers, two clients, two people.
 
-use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, ListMode, ProtectedServer, ScopeEntry, ScopeTable};
 use doorward_records::account::User;
 use doorward_records::client::{Client, ClientMetadata, ClientOrigin};
 use doorward_types::id::{ServerName, Tenant, UserId};
@@ -34,19 +34,20 @@ pub(crate) fn two_servers() -> Settings {
     settings
 }
 
+/// A table of scopes that are in the default set and open nothing.
+pub(crate) fn table(scopes: &str) -> ScopeTable {
+    let entry = |scope: &str| ScopeEntry::new(scope.parse().unwrap(), format!("Use {scope}"));
+    ScopeTable::new(scopes.split(' ').map(entry).collect()).unwrap()
+}
+
 pub(crate) fn server(name: &str, scopes: &str, allow: AccessRule) -> ProtectedServer {
     ProtectedServer {
         name: ServerName::new(name),
         path: format!("/{name}/mcp"),
         resource: ResourceUri::parse(&format!("https://mcp.example.com/{name}/mcp")).unwrap(),
-        scopes: scopes
-            .split(' ')
-            .map(|scope| ScopeDescription {
-                scope: scope.parse().unwrap(),
-                description: format!("Use {scope}"),
-            })
-            .collect(),
+        scopes: table(scopes),
         allow,
+        lists: ListMode::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_oauth::resource::{WELL_KNOWN, metadata_url};
-use doorward_policy::{Policy, ProtectedServer, judge};
+use doorward_policy::{Context, Policy, ProtectedServer, judge};
 use doorward_recorder::Recorder;
 use doorward_resource_server::challenge::Challenges;
 use doorward_resource_server::{Principal, Revocations, TokenVerifier, bearer_token};
@@ -15,11 +15,13 @@ use doorward_seal::Sealer;
 use doorward_types::id::Tenant;
 use doorward_types::random::Random;
 use doorward_types::time::Clock;
+use doorward_types::url::Issuer;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Request, Response, request, response};
 
 use crate::body::Body;
 use crate::connect::{HttpClient, client};
+use crate::decision::{DecisionIds, Observer, Observing, Transport, Watch};
 use crate::guard::{Guard, spread};
 use crate::metadata;
 use crate::origin::Origins;
@@ -50,6 +52,8 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// Is told of refusals, and of documents that are fetched: where a login begins.
     pub recorder: Recorder,
+    /// Is told of every decision.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// The data plane of all protected servers.
@@ -66,6 +70,9 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     recorder: Recorder,
+    observer: Arc<dyn Observer>,
+    decisions: DecisionIds,
+    issuer: Issuer,
 }
 
 struct Entry {
@@ -153,8 +160,11 @@ impl Gateway {
             revocations: parts.revocations,
             policy: parts.policy,
             clock: parts.clock,
+            decisions: DecisionIds::new(&*parts.random),
             random: parts.random,
             recorder: parts.recorder,
+            observer: parts.observer,
+            issuer: settings.issuer.clone(),
         })
     }
 
@@ -196,17 +206,19 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (head, mut body) = request.into_parts();
-        let mut about = Circumstances::new(&entry.protected.name, &entry.challenges, &head.headers);
+        let watch = Watch::begin(self.observing(entry), &head, &*self.clock);
+        let mut about = Circumstances::new(&entry.challenges, watch);
         let Some(origin) = self.origins.judge(&head.headers) else {
-            return self.refuse(&Failure::Origin, &about, entry, &head);
+            return self.refuse(&Failure::Origin, &mut about, entry, &head);
         };
         if let Some(answer) = origin.preflight(&head.method, &head.headers, &entry.forward_headers) {
+            about.watch.dismiss();
             return answer;
         }
         let mut response = match self.serve(entry, &head, &mut body, &mut about).await {
             Ok(response) => response,
             Err(failure) => {
-                let response = self.refuse(&failure, &about, entry, &head);
+                let response = self.refuse(&failure, &mut about, entry, &head);
                 if !matches!(failure, Failure::BodyTimedOut | Failure::BodyCut) {
                     receive::discard(body, self.limits);
                 }
@@ -233,12 +245,20 @@ impl Gateway {
         let principal = self.principal(entry, head).await?;
         about.principal = Some(Arc::clone(&principal));
 
-        let call = receive::call(&head.method, &head.headers, body, self.limits).await?;
+        let call = receive::call(
+            &head.method,
+            &head.headers,
+            body,
+            self.limits,
+            server.scopes.extensions(),
+        )
+        .await?;
         let legacy = call.revision().is_legacy();
         about.legacy = legacy;
         about.summary = Some(call.summary());
-        let permit =
-            judge(server, principal.policy_subject(), call, &*self.policy).map_err(Failure::Policy)?;
+        let context = Context::new(self.clock.now(), call.revision());
+        let subject = principal.policy_subject();
+        let permit = judge(server, subject, &context, call, &*self.policy).map_err(Failure::Policy)?;
         let user = principal.subject();
         let parameters = &entry.parameters;
         parameters
@@ -254,11 +274,13 @@ impl Gateway {
         let mut headers = relay::request(&head.headers, permit.call(), session.clone());
         relay::forward(&head.headers, &entry.forward_headers, &mut headers);
         let (action, purpose) = (permit.call().action(), Purpose::of(permit.call()));
+        about.watch.sending();
         let answer = entry
             .upstream
             .send(&entry.http, entry.head_timeout, permit, headers, &principal)
             .await?;
         let (answer, body) = answer.into_parts();
+        about.watch.answered(answer.status.as_u16());
         let relay = relay::judge(&answer, action, body.is_empty())?;
         tracing::debug!(
             server = %server.name,
@@ -273,11 +295,13 @@ impl Gateway {
         } else {
             None
         };
+        let stream = about.permitted(answer.status, matches!(relay, Relay::Stream));
         let body = match relay {
             Relay::Whole => Body::relayed(body, entry.head_timeout),
             Relay::WithoutBody => Body::empty(),
             Relay::Stream => {
                 let guard = self.guard(entry, principal, generation, purpose.is_listening());
+                let guard = guard.watched_by(stream);
                 Body::stream(Stream::new(body, guard, purpose))
             }
         };
@@ -358,10 +382,20 @@ impl Gateway {
         )
     }
 
+    fn observing<'a>(&'a self, entry: &'a Entry) -> Observing<'a> {
+        Observing {
+            observer: &self.observer,
+            ids: &self.decisions,
+            issuer: &self.issuer,
+            protected: &entry.protected,
+            transport: Transport::of(&entry.upstream),
+        }
+    }
+
     fn refuse(
         &self,
         failure: &Failure,
-        about: &Circumstances<'_>,
+        about: &mut Circumstances<'_>,
         entry: &Entry,
         head: &request::Parts,
     ) -> Response<Body> {
@@ -384,8 +418,11 @@ impl fmt::Debug for Gateway {
 
 /// Callers of an anonymous server: they may do there what its scopes open.
 fn nobody(server: &ProtectedServer) -> Principal {
-    let scopes = server.scopes.iter().map(|entry| entry.scope.clone()).collect();
-    Principal::anonymous(server.resource.clone(), scopes, Tenant::default_tenant())
+    Principal::anonymous(
+        server.resource.clone(),
+        server.scopes.known(),
+        Tenant::default_tenant(),
+    )
 }
 
 /// A path that a client can ask for in one way only.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use doorward_mcp::{Call, Envelope};
+use doorward_mcp::{Call, Envelope, Extensions};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body::Body;
@@ -27,6 +27,7 @@ pub(crate) async fn call<B>(
     headers: &HeaderMap,
     body: B,
     limits: Limits,
+    extensions: &Extensions,
 ) -> Result<Call, Failure>
 where
     B: Body<Data = Bytes>,
@@ -47,7 +48,11 @@ where
                 return Err(Failure::Accept);
             }
             let body = whole(headers, body, limits).await?;
-            Call::admit(Envelope::read(body).map_err(Failure::Envelope)?, headers)
+            Call::admit(
+                Envelope::read(body).map_err(Failure::Envelope)?,
+                headers,
+                extensions,
+            )
         }
         Method::GET if accepts(headers, EVENT_STREAM) => Call::open_stream(headers),
         Method::GET => return Err(Failure::Accept),

@@ -16,12 +16,13 @@ use doorward_types::time::UnixTime;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::body::Body;
+use crate::decision::{Outcome, StreamWatch, Verdict, Watch};
 use crate::receive::JSON;
 use crate::trace::{TRACE, Told};
 use crate::upstream::{BoxError, StdioFailure};
@@ -149,6 +150,20 @@ impl Failure {
         }
     }
 
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::UpstreamUnreachable(_)
+            | Self::UpstreamFailed(_)
+            | Self::UpstreamTimedOut
+            | Self::UpstreamRefused(_)
+            | Self::UpstreamNotMcp(_)
+            | Self::UpstreamStatus(_)
+            | Self::Stdio(_)
+            | Self::Token(TokenRefusal::Blind) => Outcome::Failed,
+            _ => Outcome::Refused,
+        }
+    }
+
     fn challenge(&self, challenges: &Challenges) -> Option<HeaderValue> {
         match self {
             Self::NoToken => Some(challenges.missing()),
@@ -180,7 +195,9 @@ impl Failure {
             Self::Token(TokenRefusal::WrongAudience) => requirement::TOKEN_AUDIENCE,
             Self::Token(TokenRefusal::Blind) => return None,
             Self::Token(_) => requirement::TOKEN_VALID,
-            Self::Policy(Refusal::InsufficientScope { .. }) => requirement::SCOPE_SUFFICES,
+            Self::Policy(
+                Refusal::InsufficientScope { .. } | Refusal::NotForUser { .. } | Refusal::NotForClient { .. },
+            ) => requirement::SCOPE_SUFFICES,
             Self::Policy(_) => requirement::ACCESS_RULE,
             _ => return None,
         })
@@ -188,7 +205,7 @@ impl Failure {
 
     pub(crate) fn scopes(&self) -> Option<&ScopeSet> {
         match self {
-            Self::Policy(Refusal::InsufficientScope { needed }) => Some(needed),
+            Self::Policy(refusal) => refusal.scopes(),
             _ => None,
         }
     }
@@ -214,7 +231,7 @@ impl Failure {
     }
 }
 
-/// What is known about a request when it fails.
+/// What is known about a request when it fails. It sees to it that its decision is told, whatever becomes of it.
 pub(crate) struct Circumstances<'a> {
     pub(crate) server: &'a ServerName,
     pub(crate) challenges: &'a Challenges,
@@ -223,21 +240,48 @@ pub(crate) struct Circumstances<'a> {
     /// Whether to answer in the way of the legacy revisions while the message is not read: there, an error
     /// without a request has `id: null`.
     pub(crate) legacy: bool,
+    pub(crate) watch: Watch<'a>,
 }
 
 impl<'a> Circumstances<'a> {
-    pub(crate) fn new(server: &'a ServerName, challenges: &'a Challenges, headers: &HeaderMap) -> Self {
-        let version = headers
+    pub(crate) fn new(challenges: &'a Challenges, watch: Watch<'a>) -> Self {
+        let version = watch
+            .head()
+            .headers
             .get(headers::PROTOCOL_VERSION)
             .and_then(|value| value.to_str().ok());
         let legacy = version.is_none_or(|text| Revision::parse(text).is_some_and(Revision::is_legacy));
         Self {
-            server,
+            server: &watch.server().name,
             challenges,
             principal: None,
             summary: None,
             legacy,
+            watch,
         }
+    }
+
+    /// The upstream's answer goes back with `status`. If it `opens_stream`, the result is to be kept with the stream.
+    pub(crate) fn permitted(&mut self, status: StatusCode, opens_stream: bool) -> Option<StreamWatch> {
+        let verdict = Verdict {
+            status: Some(status.as_u16()),
+            opens_stream,
+            ..Verdict::new(Outcome::Permitted)
+        };
+        let id = self.decide(&verdict)?;
+        let principal = self.principal.as_ref().filter(|_| opens_stream)?;
+        Some(self.watch.stream(id, principal, self.summary.as_ref()))
+    }
+
+    fn decide(&mut self, verdict: &Verdict<'_>) -> Option<Uuid> {
+        self.watch
+            .decide(verdict, self.principal.as_deref(), self.summary.as_ref())
+    }
+}
+
+impl Drop for Circumstances<'_> {
+    fn drop(&mut self) {
+        self.decide(&Verdict::new(Outcome::Left));
     }
 }
 
@@ -294,7 +338,7 @@ struct Data<'a> {
 /// Answers a failure and writes its record.
 pub(crate) fn refuse(
     failure: &Failure,
-    about: &Circumstances<'_>,
+    about: &mut Circumstances<'_>,
     told: &Told<'_>,
     now: UnixTime,
     random: &dyn Random,
@@ -304,6 +348,14 @@ pub(crate) fn refuse(
     let decision_id = uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes(random)).into_uuid();
     let trace = told.refused(failure, about, decision_id);
     record(failure, about, status, decision_id, trace);
+    about.decide(&Verdict {
+        id: Some(decision_id),
+        reason: Some(failure.reason()),
+        status: Some(status.as_u16()),
+        needed: failure.scopes(),
+        trace: Some(trace),
+        ..Verdict::new(failure.outcome())
+    });
 
     let id = match failure {
         Failure::NotAdmitted(refusal) => refusal.id.as_deref(),

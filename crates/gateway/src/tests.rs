@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use doorward_policy::{AccessRule, NoFurtherPolicy, Policy, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, ListMode, NoFurtherPolicy, Policy, ProtectedServer, ScopeTable};
 use doorward_recorder::Recorder;
 use doorward_resource_server::{
     Principal, PrincipalFacts, RevocationSet, TokenRefusal, TokenVerifier, UnverifiedToken, Verification,
@@ -191,10 +191,8 @@ fn server(name: &str) -> ProtectedServer {
         name: ServerName::new(name),
         path: format!("/{name}/mcp"),
         resource: ResourceUri::parse(&format!("https://gw.test/{name}/mcp")).unwrap(),
-        scopes: vec![ScopeDescription {
-            scope: name.parse().unwrap(),
-            description: name.into(),
-        }],
+        scopes: ScopeTable::whole(name.parse().unwrap(), name),
+        lists: ListMode::default(),
         allow: AccessRule::parse(&["user:alice", "user:bob"]).unwrap(),
     }
 }

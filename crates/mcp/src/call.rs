@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::envelope::{Envelope, Kind, Text, slice};
+use crate::envelope::{Envelope, EnvelopeError, Kind, Text, slice};
 use crate::headers;
-use crate::method::{self, Method};
+use crate::method::{self, Extensions, Method};
+use crate::object::Touched;
 use crate::param_headers::{ParameterMismatch, ParameterProblem};
 use crate::rewrite::{Rewrite, replace_on_one_line};
 use crate::version::Revision;
@@ -36,14 +38,33 @@ pub struct Call(Summary);
 /// call's bytes, and no call can be made from it.
 #[derive(Clone)]
 pub struct Summary {
-    body: Bytes,
+    pub(crate) body: Bytes,
     action: Action,
     revision: Revision,
-    method: Option<&'static Method>,
+    pub(crate) method: Option<MethodOf>,
     name: Option<Text>,
     id: Option<Range<usize>>,
     progress_token: Option<Range<usize>>,
     cancelled: Option<Range<usize>>,
+    arguments: Option<Range<usize>>,
+    request_state: Option<Text>,
+    pub(crate) touched: Touched,
+}
+
+/// A method that MCP defines, or one that the operator named.
+#[derive(Clone)]
+pub(crate) enum MethodOf {
+    Defined(&'static Method),
+    Extension(Arc<str>),
+}
+
+impl MethodOf {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Defined(method) => method.name,
+            Self::Extension(name) => name,
+        }
+    }
 }
 
 /// A message that is well-formed JSON-RPC but cannot be judged.
@@ -94,6 +115,9 @@ pub enum NotAdmittedReason {
     /// The request does not name what it acts on, or not with the characters that such a name may have.
     #[error("Invalid params: the name of what to act on is missing or holds characters that are not allowed")]
     BadName,
+    /// `params.requestState` is no string. Whose it is could not be told.
+    #[error("Invalid params: `requestState` must be a string")]
+    BadRequestState,
     /// GET or DELETE in a revision without sessions.
     #[error("Method not allowed: this protocol version uses POST only")]
     NotInRevision,
@@ -110,7 +134,7 @@ impl NotAdmittedReason {
             | Self::HeaderCharacters(_)
             | Self::Parameter(_) => -32020,
             Self::UnsupportedVersion { .. } => -32022,
-            Self::MetaMissing | Self::BadName => -32602,
+            Self::MetaMissing | Self::BadName | Self::BadRequestState => -32602,
             Self::UnknownMethod(_) => -32601,
             Self::WrongKind(_) | Self::NotInRevision => -32600,
         }
@@ -146,50 +170,33 @@ impl NotAdmittedReason {
             Self::UnknownMethod(_) => "unknown_method",
             Self::WrongKind(_) => "wrong_kind",
             Self::BadName => "bad_name",
+            Self::BadRequestState => "bad_request_state",
             Self::NotInRevision => "not_in_revision",
         }
     }
 }
 
 impl Call {
-    /// Holds a message against its headers and against the methods of its revision.
+    /// Holds a message against its headers and against the methods of its revision, to which `extensions` come.
     ///
     /// For 2026-07-28 the mirrored headers must agree with the body. Legacy revisions define none: there the
     /// body alone counts, and whoever forwards must not pass mirrored headers on.
-    pub fn admit(envelope: Envelope, headers: &HeaderMap) -> Result<Self, NotAdmitted> {
-        match Self::check(&envelope, headers) {
-            Ok((revision, method, name)) => {
-                let Envelope {
-                    body,
-                    kind,
-                    id,
-                    params,
-                    ..
-                } = envelope;
-                let action = match kind {
-                    Kind::Request => Action::Request,
-                    Kind::Notification => Action::Notification,
-                    Kind::Response => Action::Response,
-                };
-                Ok(Self(Summary {
-                    body,
-                    action,
-                    revision,
-                    method,
-                    name,
-                    id,
-                    progress_token: params.progress_token,
-                    cancelled: params
-                        .cancelled
-                        .filter(|_| method.is_some_and(|method| method.name == "notifications/cancelled")),
-                }))
+    pub fn admit(
+        envelope: Envelope,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Self, NotAdmitted> {
+        let (revision, method) = match Self::check(&envelope, headers, extensions) {
+            Ok(checked) => checked,
+            Err(reason) => {
+                return Err(NotAdmitted {
+                    reason,
+                    id: envelope.id().map(Into::into),
+                    legacy: headers::revision(headers, &envelope).is_ok_and(Revision::is_legacy),
+                });
             }
-            Err(reason) => Err(NotAdmitted {
-                reason,
-                id: envelope.id().map(Into::into),
-                legacy: headers::revision(headers, &envelope).is_ok_and(Revision::is_legacy),
-            }),
-        }
+        };
+        Ok(Self(Summary::of(envelope, revision, method)))
     }
 
     /// A GET that opens the server's stream.
@@ -217,17 +224,21 @@ impl Call {
             id: None,
             progress_token: None,
             cancelled: None,
+            arguments: None,
+            request_state: None,
+            touched: Touched::Nothing,
         }))
     }
 
     fn check(
         envelope: &Envelope,
         headers: &HeaderMap,
-    ) -> Result<(Revision, Option<&'static Method>, Option<Text>), NotAdmittedReason> {
+        extensions: &Extensions,
+    ) -> Result<(Revision, Option<MethodOf>), NotAdmittedReason> {
         let revision = headers::revision(headers, envelope)?;
         let Some(name) = envelope.method() else {
             return if revision.is_legacy() {
-                Ok((revision, None, None))
+                Ok((revision, None))
             } else {
                 Err(NotAdmittedReason::WrongKind(revision))
             };
@@ -238,21 +249,30 @@ impl Call {
         if !revision.is_legacy() {
             headers::mirror(headers, envelope, object.and_then(Result::ok).flatten())?;
         }
-        let method = method.ok_or(NotAdmittedReason::UnknownMethod(revision))?;
+        let Some(method) = method else {
+            let named = extensions.find(name).cloned().map(MethodOf::Extension);
+            return match named {
+                Some(named) => Ok((revision, Some(named))),
+                None => Err(NotAdmittedReason::UnknownMethod(revision)),
+            };
+        };
         if method.kind != envelope.kind() {
             return Err(NotAdmittedReason::WrongKind(revision));
         }
-        if object == Some(Err(())) {
+        if object == Some(Err(())) || !Touched::is_named(method, envelope) {
             return Err(NotAdmittedReason::BadName);
         }
-        let params = &envelope.params;
-        let name = match method.named_by {
-            None => None,
-            Some(method::NamedBy::Tool | method::NamedBy::Prompt) => params.name.clone(),
-            Some(method::NamedBy::Uri) => params.uri.clone(),
-            Some(method::NamedBy::Task) => params.task.clone(),
-        };
-        Ok((revision, Some(method), name))
+        if envelope.params.bad_request_state {
+            return Err(NotAdmittedReason::BadRequestState);
+        }
+        Ok((revision, Some(MethodOf::Defined(method))))
+    }
+
+    /// The same call with another body, which is read as the first one was. For edits that leave alone what the
+    /// call was admitted by.
+    pub(crate) fn with_body(self, body: Bytes) -> Result<Self, EnvelopeError> {
+        let Summary { revision, method, .. } = self.0;
+        Ok(Self(Summary::of(Envelope::read(body)?, revision, method)))
     }
 
     /// What is kept for the answer and the log.
@@ -299,6 +319,46 @@ impl std::ops::Deref for Call {
 }
 
 impl Summary {
+    fn of(envelope: Envelope, revision: Revision, method: Option<MethodOf>) -> Self {
+        let Envelope {
+            body,
+            kind,
+            id,
+            params,
+            ..
+        } = envelope;
+        let action = match kind {
+            Kind::Request => Action::Request,
+            Kind::Notification => Action::Notification,
+            Kind::Response => Action::Response,
+        };
+        let defined = match &method {
+            Some(MethodOf::Defined(method)) => Some(*method),
+            _ => None,
+        };
+        let cancels = defined.is_some_and(|method| method.name == "notifications/cancelled");
+        let name = match defined.and_then(|method| method.named_by) {
+            None => None,
+            Some(method::NamedBy::Tool | method::NamedBy::Prompt) => params.name,
+            Some(method::NamedBy::Uri) => params.uri,
+            Some(method::NamedBy::Task) => params.task,
+        };
+        let touched = Touched::of(defined, &body, params.reference, params.filter);
+        Self {
+            body,
+            action,
+            revision,
+            name,
+            id,
+            progress_token: params.progress_token,
+            cancelled: params.cancelled.filter(|_| cancels),
+            arguments: params.arguments,
+            request_state: params.request_state,
+            touched,
+            method,
+        }
+    }
+
     /// What the client does.
     #[must_use]
     pub const fn action(&self) -> Action {
@@ -313,14 +373,28 @@ impl Summary {
 
     /// The method, for requests and notifications.
     #[must_use]
-    pub fn method(&self) -> Option<&'static str> {
-        self.method.map(|method| method.name)
+    pub fn method(&self) -> Option<&str> {
+        self.method.as_ref().map(MethodOf::name)
     }
 
-    /// What it acts on: the tool, prompt, resource URI or task.
+    /// What it acts on: the tool, prompt, resource URI or task. See [`Summary::object`] for what may be judged by
+    /// it.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_ref().map(|text| text.of(&self.body))
+    }
+
+    /// `params.arguments` as JSON text, whatever it is. Duplicate keys in it were refused.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&str> {
+        self.arguments.as_ref().map(|range| slice(&self.body, range))
+    }
+
+    /// `params.requestState`: what a server handed out with an earlier answer (2026-07-28, Multi Round-Trip
+    /// Requests).
+    #[must_use]
+    pub fn request_state(&self) -> Option<&str> {
+        self.request_state.as_ref().map(|text| text.of(&self.body))
     }
 
     pub(crate) const fn body_bytes(&self) -> &Bytes {

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use crate::reader::{Quoted, Reader, resolve};
 
 mod error;
+mod touched;
 
 pub use error::EnvelopeError;
+pub(crate) use touched::{Listed, Reference, SubscriptionFilter};
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,16 @@ pub(crate) struct Params {
     pub(crate) progress_token: Option<Range<usize>>,
     /// `requestId`, a string or a number.
     pub(crate) cancelled: Option<Range<usize>>,
+    /// `arguments`, whatever it is.
+    pub(crate) arguments: Option<Range<usize>>,
+    /// `requestState`.
+    pub(crate) request_state: Option<Text>,
+    /// `requestState` is there, and no string.
+    pub(crate) bad_request_state: bool,
+    /// `ref` of `completion/complete`.
+    pub(crate) reference: Option<Reference>,
+    /// `notifications` of `subscriptions/listen`.
+    pub(crate) filter: Option<Box<SubscriptionFilter>>,
 }
 
 #[derive(Default)]
@@ -239,6 +251,14 @@ pub(crate) fn identifier(reader: &mut Reader<'_>) -> Result<Option<Range<usize>>
     }
 }
 
+/// Where the next value stands, whatever it is.
+fn passed_over(reader: &mut Reader<'_>) -> Result<Range<usize>, EnvelopeError> {
+    reader.peek();
+    let start = reader.position();
+    reader.value()?;
+    Ok(start..reader.position())
+}
+
 fn with_quotes(quoted: &Quoted) -> Range<usize> {
     quoted.range.start.saturating_sub(1)..quoted.range.end.saturating_add(1)
 }
@@ -287,6 +307,13 @@ fn params<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Params, Envelope
             "uri" => params.uri = string(text, reader)?,
             "taskId" => params.task = string(text, reader)?,
             "requestId" => params.cancelled = identifier(reader)?,
+            "arguments" => params.arguments = Some(passed_over(reader)?),
+            "requestState" => {
+                params.request_state = string(text, reader)?;
+                params.bad_request_state = params.request_state.is_none();
+            }
+            "ref" => params.reference = touched::reference(text, reader)?,
+            "notifications" => params.filter = touched::filter(text, reader)?,
             "_meta" => meta(text, reader, &mut params)?,
             _ => reader.value()?,
         }

@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod headers;
 pub mod message;
 pub mod method;
+mod object;
 pub mod param_headers;
 mod reader;
 mod rewrite;
@@ -18,6 +19,8 @@ pub mod version;
 pub use call::{Action, Call, NotAdmitted, NotAdmittedReason, Summary};
 pub use envelope::{Envelope, EnvelopeError, Kind};
 pub use message::{MessageError, ServerMessage};
+pub use method::Extensions;
+pub use object::{Object, Subscribed};
 pub use rewrite::Rewrite;
 pub use version::Revision;
 

@@ -1,5 +1,8 @@
 //! The methods of each revision, and what names the thing they act on.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::envelope::{Envelope, Kind};
 use crate::version::Revision;
 use Revision::{V2024_11_05 as R1105, V2025_11_25 as R1125, V2026_07_28 as R0728};
@@ -17,6 +20,21 @@ pub enum NamedBy {
     Task,
 }
 
+/// What a method lets its caller do things with: what scopes and policies name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touches {
+    /// Nothing: lists, handshakes, what keeps a conversation going.
+    Nothing,
+    /// The tool, prompt or resource that [`Method::named_by`] names.
+    Named,
+    /// The prompt or resource of `params.ref`.
+    Reference,
+    /// The resources and tasks that `params.notifications` names.
+    Filter,
+    /// Something that only the method itself describes: scopes name the method.
+    Itself,
+}
+
 /// One method that a client may send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Method {
@@ -27,6 +45,8 @@ pub struct Method {
     /// What names its object, if it has one. Requests of 2026-07-28 then need an `Mcp-Name` header, except
     /// for those of `resources/subscribe` and the like, which that revision does not have.
     pub named_by: Option<NamedBy>,
+    /// What it lets its caller do things with.
+    pub touches: Touches,
     first: Revision,
     last: Revision,
 }
@@ -44,9 +64,17 @@ const fn request(name: &'static str, first: Revision, last: Revision, named_by: 
         name,
         kind: Kind::Request,
         named_by,
+        touches: match named_by {
+            Some(_) => Touches::Named,
+            None => Touches::Nothing,
+        },
         first,
         last,
     }
+}
+
+const fn touching(touches: Touches, method: Method) -> Method {
+    Method { touches, ..method }
 }
 
 const fn notification(name: &'static str, first: Revision, last: Revision) -> Method {
@@ -54,6 +82,7 @@ const fn notification(name: &'static str, first: Revision, last: Revision) -> Me
         name,
         kind: Kind::Notification,
         named_by: None,
+        touches: Touches::Nothing,
         first,
         last,
     }
@@ -74,17 +103,26 @@ static METHODS: [Method; 28] = [
     request("resources/unsubscribe", R1105, R1125, Some(NamedBy::Uri)),
     request("prompts/get", R1105, R0728, Some(NamedBy::Prompt)),
     request("prompts/list", R1105, R0728, None),
-    request("completion/complete", R1105, R0728, None),
+    touching(
+        Touches::Reference,
+        request("completion/complete", R1105, R0728, None),
+    ),
     request("logging/setLevel", R1105, R1125, None),
-    request("subscriptions/listen", R0728, R0728, None),
+    touching(
+        Touches::Filter,
+        request("subscriptions/listen", R0728, R0728, None),
+    ),
     request("tasks/get", R1125, R0728, Some(NamedBy::Task)),
     request("tasks/update", R0728, R0728, Some(NamedBy::Task)),
     request("tasks/cancel", R1125, R0728, Some(NamedBy::Task)),
     request("tasks/result", R1125, R1125, Some(NamedBy::Task)),
     request("tasks/list", R1125, R1125, None),
-    request("skills/list", R0728, R0728, None),
-    request("skills/get", R0728, R0728, None),
-    request("resources/directory/read", R0728, R0728, None),
+    touching(Touches::Itself, request("skills/list", R0728, R0728, None)),
+    touching(Touches::Itself, request("skills/get", R0728, R0728, None)),
+    touching(
+        Touches::Itself,
+        request("resources/directory/read", R0728, R0728, None),
+    ),
     notification("notifications/initialized", R1105, R1125),
     notification("notifications/cancelled", R1105, R0728),
     notification("notifications/progress", R1105, R1125),
@@ -101,6 +139,46 @@ pub fn find(revision: Revision, name: &str) -> Option<&'static Method> {
         .filter(|method| method.is_in(revision))
 }
 
+/// Whether MCP or one of its official extensions defines the method, in whatever revision.
+#[must_use]
+pub fn is_defined(name: &str) -> bool {
+    METHODS.iter().any(|method| method.name == name)
+}
+
+/// Whether scopes can name the method: those that MCP defines itself are opened by what they act on.
+#[must_use]
+pub fn is_extension(name: &str) -> bool {
+    METHODS
+        .iter()
+        .find(|method| method.name == name)
+        .is_none_or(|method| method.touches == Touches::Itself)
+}
+
+/// Methods that MCP does not define and a server's operator named. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extensions(Arc<BTreeSet<Arc<str>>>);
+
+impl Extensions {
+    /// Only what MCP and its official extensions define.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The method called so, byte for byte.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<str>> {
+        self.0.get(name)
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Extensions {
+    /// Methods that MCP defines are left out: they exist in the revisions that have them, and in no other.
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let others = names.into_iter().filter(|name| !is_defined(name));
+        Self(Arc::new(others.map(Into::into).collect()))
+    }
+}
+
 /// Whether a tool's name is within the specification's alphabet: 1 to 128 of `A-Z a-z 0-9 _ - .`.
 ///
 /// Look-alikes, invisible characters and normal forms of Unicode cannot come in this way.
@@ -110,6 +188,11 @@ pub fn is_tool_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+/// Whether a prompt's name, a URI or a task's id can be judged at all.
+pub(crate) fn acceptable_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
 }
 
 /// What `envelope` acts on when read as `method`: `None` if the method acts on nothing, `Err` if it must name
@@ -125,7 +208,7 @@ pub(crate) fn name_of<'a>(method: &Method, envelope: &'a Envelope) -> Result<Opt
     };
     let acceptable = |name: &&str| match named_by {
         NamedBy::Tool => is_tool_name(name),
-        _ => !name.is_empty() && !name.chars().any(char::is_control),
+        _ => acceptable_name(name),
     };
     name.filter(acceptable).map(Some).ok_or(())
 }

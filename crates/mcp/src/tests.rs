@@ -23,7 +23,7 @@ fn call(body: &str, headers: &[(&str, &str)]) -> Result<Call, NotAdmittedReason>
             HeaderValue::from_bytes(value.as_bytes()).unwrap(),
         );
     }
-    Call::admit(read(body).unwrap(), &map).map_err(|refusal| refusal.reason)
+    Call::admit(read(body).unwrap(), &map, &crate::Extensions::none()).map_err(|refusal| refusal.reason)
 }
 
 const READ: &str =
@@ -39,7 +39,7 @@ fn reads_the_facts_and_keeps_the_bytes() {
         (Some("7"), Some("tools/call"))
     );
     assert_eq!(envelope.name(), Some("t_read"));
-    let call = Call::admit(envelope, &HeaderMap::new()).unwrap();
+    let call = Call::admit(envelope, &HeaderMap::new(), &crate::Extensions::none()).unwrap();
     assert_eq!(
         (call.method(), call.name(), call.id()),
         (Some("tools/call"), Some("t_read"), Some("7"))
@@ -426,6 +426,6 @@ fn lk_02_debug_output_never_shows_a_body() {
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"k":"hunter2"}}}"#;
     let envelope = read(secret).unwrap();
     assert!(!format!("{envelope:?}").contains("hunter2"));
-    let call = Call::admit(envelope, &HeaderMap::new()).unwrap();
+    let call = Call::admit(envelope, &HeaderMap::new(), &crate::Extensions::none()).unwrap();
     assert!(!format!("{call:?}").contains("hunter2"));
 }

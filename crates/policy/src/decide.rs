@@ -1,11 +1,14 @@
 //! The seam between knowing who calls and letting the call through.
 
-use doorward_mcp::Call;
-use doorward_types::id::{ClientId, UserId};
+use std::net::IpAddr;
+
+use doorward_mcp::{Action, Call, Object, Revision, Subscribed, Summary};
+use doorward_types::id::{ClientId, Tenant, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
-use crate::{Policy, ProtectedServer};
+use crate::table::Needs;
+use crate::{ListMode, Policy, ProtectedServer, Question, Refusal};
 
 /// Who calls: the facts of a verified token that policy reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +27,37 @@ pub struct Subject {
     pub scopes: ScopeSet,
     /// All that this client can be granted, if an operator set a limit.
     pub client_scopes: Option<ScopeSet>,
+    /// The tenant.
+    pub tenant: Tenant,
     /// When the person signed in; unknown for clients that act for themselves.
     pub authenticated: Option<UnixTime>,
+}
+
+/// What is known about a call beside its message and its caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The time of the decision.
+    pub now: UnixTime,
+    /// Where the call comes from, if that is known.
+    pub address: Option<IpAddr>,
+    /// The revision that is spoken.
+    pub revision: Revision,
+    /// The tool whose task the call is about, for `tasks/*` methods that name a task. Whoever relays answers knows
+    /// which call a task came of; where there is a scope table, a task that nobody knows is refused.
+    pub tool: Option<&'a str>,
+}
+
+impl Context<'_> {
+    /// A decision at `now`, about something said in `revision`, of which nothing else is known.
+    #[must_use]
+    pub const fn new(now: UnixTime, revision: Revision) -> Self {
+        Self {
+            now,
+            address: None,
+            revision,
+            tool: None,
+        }
+    }
 }
 
 /// A call that may be forwarded. Only [`judge`] makes one, and it owns the very call that was judged.
@@ -33,6 +65,7 @@ pub struct Subject {
 #[must_use = "a permit that is dropped forwards nothing"]
 pub struct Permit {
     call: Call,
+    cut: usize,
 }
 
 impl Permit {
@@ -42,6 +75,12 @@ impl Permit {
         &self.call
     }
 
+    /// How many resources were cut out of what a `subscriptions/listen` asks to hear about.
+    #[must_use]
+    pub const fn cut(&self) -> usize {
+        self.cut
+    }
+
     /// Releases the call to be forwarded. The permit is spent.
     #[must_use]
     pub fn into_call(self) -> Call {
@@ -49,74 +88,169 @@ impl Permit {
     }
 }
 
-/// Why a call may not be forwarded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The server's `allow` rule does not name this person. Another token would not help.
-    #[error("this account may not use this server: ask its operator for access")]
-    NotAllowed,
-    /// The token lacks scopes. `needed` goes into the challenge (RFC 6750 §3.1): every scope the call
-    /// needs, and for legacy revisions also those the token has, because those clients replace their
-    /// scopes by the challenged ones instead of joining them.
-    #[error("the token lacks a scope that this call needs: log in again and grant it")]
-    InsufficientScope {
-        /// What to ask for.
-        needed: ScopeSet,
-    },
-    /// The operator's policy forbids this call to this account. No scope would help, so none is asked for.
-    #[error("the operator's policy forbids this call")]
-    DeniedByPolicy,
-}
-
-impl Refusal {
-    /// A stable word for logs and for `data.reason` of the answer.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::NotAllowed => "not_allowed",
-            Self::InsufficientScope { .. } => "insufficient_scope",
-            Self::DeniedByPolicy => "denied_by_policy",
-        }
-    }
-}
-
 /// May this user and client make this call on this server?
 ///
-/// The access rule holds for every call. `server/discover`, `initialize` and `ping` then need no scope,
-/// because an unexpected refusal of those makes clients fall back to an older revision; every other call
-/// needs the server's scope. `policy` has the last word on what those let through. The call comes in by value
-/// and leaves only inside the [`Permit`].
+/// The access rule holds for every call. Then the scopes: what acts on a tool, prompt or resource, and what MCP does
+/// not define, needs every scope that names it. `server/discover`, `initialize` and `ping` need none, because an
+/// unexpected refusal of those makes clients fall back to an older revision; lists need none either, because they are
+/// filtered ([`may_list`]). On a server without a table everything but those three needs the one scope. `policy` has the
+/// last word on what all that lets through.
+///
+/// The call comes in by value and leaves only inside the [`Permit`]. A `subscriptions/listen` leaves without the
+/// resources that its caller may not read.
 pub fn judge(
     server: &ProtectedServer,
     subject: &Subject,
+    context: &Context<'_>,
     call: Call,
     policy: &dyn Policy,
 ) -> Result<Permit, Refusal> {
+    review(server, subject, context, &call, policy)?;
+    if call.subscribed().next().is_none() {
+        return Ok(Permit { call, cut: 0 });
+    }
+    let mut cut = 0;
+    let cut_call = call.retain_subscriptions(|subscribed| {
+        let keep = match subscribed {
+            Subscribed::Resource(uri) => {
+                may_use(server, subject, context, Object::Resource(uri), policy).is_ok()
+            }
+            // Whose a task is, only who relayed the answer that made it knows.
+            Subscribed::Task(_) => true,
+        };
+        cut += usize::from(!keep);
+        keep
+    });
+    // What was read once is read again: nothing that a caller could bring about.
+    let call = cut_call.map_err(|_| Refusal::Unnamed)?;
+    Ok(Permit { call, cut })
+}
+
+/// The same judgement without taking the call, for streams that are open already. What a `subscriptions/listen` asks to
+/// hear about is not looked at.
+pub fn review(
+    server: &ProtectedServer,
+    subject: &Subject,
+    context: &Context<'_>,
+    call: &Summary,
+    policy: &dyn Policy,
+) -> Result<(), Refusal> {
     if !server.allow.admits_subject(subject) {
         return Err(Refusal::NotAllowed);
     }
-    if !is_open(&call) && !has_scopes(server, subject) {
-        let needed = server.default_scopes();
-        let needed = if call.revision().is_legacy() {
-            needed.union(&subject.scopes)
-        } else {
-            needed
-        };
-        return Err(Refusal::InsufficientScope { needed });
+    let object = match (call.object(), call.task(), context.tool) {
+        (None, Some(_), Some(tool)) => Some(Object::Tool(tool)),
+        (None, Some(_), None) if !server.scopes.is_whole() => return Err(Refusal::Unnamed),
+        (object, ..) => object,
+    };
+    let needs = match object {
+        Some(object) => Some(server.scopes.needs(object)),
+        None if server.scopes.is_whole() && !is_open(call) => Some(server.scopes.everything()),
+        None => None,
+    };
+    if let Some(needs) = needs {
+        suffices(server, subject, call.revision(), needs)?;
     }
-    match policy.objection(server, subject, &call) {
-        Some(refusal) => Err(refusal),
-        None => Ok(Permit { call }),
-    }
+    let question = Question {
+        server,
+        subject,
+        context,
+        object,
+        call: Some(call),
+    };
+    policy.objection(&question).map_or(Ok(()), Err)
 }
 
-fn is_open(call: &Call) -> bool {
-    matches!(call.method(), Some("server/discover" | "initialize" | "ping"))
+/// May this user and client use this tool, prompt, resource or method, now and with this token? For what is not asked
+/// for by a call of its own: resources of a subscription, news about them, tasks.
+pub fn may_use(
+    server: &ProtectedServer,
+    subject: &Subject,
+    context: &Context<'_>,
+    object: Object<'_>,
+    policy: &dyn Policy,
+) -> Result<(), Refusal> {
+    if !server.allow.admits_subject(subject) {
+        return Err(Refusal::NotAllowed);
+    }
+    suffices(server, subject, context.revision, server.scopes.needs(object))?;
+    let question = Question {
+        server,
+        subject,
+        context,
+        object: Some(object),
+        call: None,
+    };
+    policy.objection(&question).map_or(Ok(()), Err)
 }
 
-fn has_scopes(server: &ProtectedServer, subject: &Subject) -> bool {
-    server
-        .scopes
-        .iter()
-        .all(|entry| subject.scopes.contains(&entry.scope))
+/// Whether lists show this tool, prompt, resource or template to this user and client: where the server says
+/// [`ListMode::Grantable`], what they could be granted all scopes for; else what the token opens.
+#[must_use]
+pub fn may_list(
+    server: &ProtectedServer,
+    subject: &Subject,
+    context: &Context<'_>,
+    object: Object<'_>,
+    policy: &dyn Policy,
+) -> bool {
+    if !server.allow.admits_subject(subject) {
+        return false;
+    }
+    let (table, needs) = (&server.scopes, server.scopes.needs(object));
+    let missing = table.missing(subject, needs);
+    let shown = match server.lists {
+        ListMode::Granted => missing.is_unnamed(),
+        ListMode::Grantable => table.not_for_client(subject, missing).is_unnamed(),
+    };
+    if needs.is_unnamed() || !shown {
+        return false;
+    }
+    let question = Question {
+        server,
+        subject,
+        context,
+        object: Some(object),
+        call: None,
+    };
+    policy.objection_to_listing(&question).is_none()
+}
+
+/// Whether the token opens all of `needs`; if not, whether another one could.
+fn suffices(
+    server: &ProtectedServer,
+    subject: &Subject,
+    revision: Revision,
+    needs: Needs<'_>,
+) -> Result<(), Refusal> {
+    if needs.is_unnamed() {
+        return Err(Refusal::Unnamed);
+    }
+    let table = &server.scopes;
+    let missing = table.missing(subject, needs);
+    if missing.is_unnamed() {
+        return Ok(());
+    }
+    let out_of_reach = table.not_for_user(subject, missing);
+    if !out_of_reach.is_unnamed() {
+        let scopes = out_of_reach.scopes();
+        return Err(Refusal::NotForUser { scopes });
+    }
+    let out_of_reach = table.not_for_client(subject, missing);
+    if !out_of_reach.is_unnamed() {
+        let scopes = out_of_reach.scopes();
+        return Err(Refusal::NotForClient { scopes });
+    }
+    let needed = table.askable(subject, needs);
+    let needed = if revision.is_legacy() {
+        needed.union(&subject.scopes)
+    } else {
+        needed
+    };
+    Err(Refusal::InsufficientScope { needed })
+}
+
+fn is_open(call: &Summary) -> bool {
+    call.action() == Action::Request
+        && matches!(call.method(), Some("server/discover" | "initialize" | "ping"))
 }

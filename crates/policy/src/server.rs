@@ -1,18 +1,19 @@
 //! What the configuration says about one protected server.
 
 use doorward_types::id::ServerName;
-use doorward_types::scope::{Scope, ScopeSet};
+use doorward_types::scope::ScopeSet;
 use doorward_types::url::ResourceUri;
 
-use crate::AccessRule;
+use crate::{AccessRule, ScopeTable};
 
-/// A scope of a server, and what the consent page says it opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScopeDescription {
-    /// The scope.
-    pub scope: Scope,
-    /// One line for people.
-    pub description: String,
+/// What lists of tools, prompts and resources show (`lists`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListMode {
+    /// What this user and this client could be granted all scopes for: a call can then step up.
+    #[default]
+    Grantable,
+    /// What the token at hand opens.
+    Granted,
 }
 
 /// One protected MCP server, as the authorization server, the pages and the gateway see it.
@@ -24,17 +25,19 @@ pub struct ProtectedServer {
     pub path: String,
     /// Its resource identifier: `public_url` + `path`, byte for byte what `aud` and metadata carry.
     pub resource: ResourceUri,
-    /// Its scopes. So far one: the server's own name, which opens everything.
-    pub scopes: Vec<ScopeDescription>,
+    /// Its scopes and what they open.
+    pub scopes: ScopeTable,
     /// Who may use it.
     pub allow: AccessRule,
+    /// What its lists show.
+    pub lists: ListMode,
 }
 
 impl ProtectedServer {
     /// The scopes that challenges and resource metadata name, and that are granted when a client asks for
-    /// none. So far that is all of them.
+    /// none: those without `step_up`.
     #[must_use]
     pub fn default_scopes(&self) -> ScopeSet {
-        self.scopes.iter().map(|entry| entry.scope.clone()).collect()
+        self.scopes.defaults()
     }
 }

@@ -1,34 +1,34 @@
 use bytes::Bytes;
-use doorward_mcp::{Call, Envelope, Summary};
-use doorward_types::id::{ClientId, ServerName, UserId};
+use doorward_mcp::{Call, Envelope, Extensions, Revision};
+use doorward_types::id::{ClientId, ServerName, Tenant, UserId};
 use doorward_types::random::CountingRandom;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    AccessRule, AccessRuleError, NoFurtherPolicy, Permit, Policy, ProtectedServer, Refusal, ScopeDescription,
-    Subject,
+    AccessRule, AccessRuleError, Context, ListMode, NoFurtherPolicy, Permit, Policy, ProtectedServer,
+    Question, Refusal, ScopeTable, Subject,
 };
 
+pub(crate) const CONTEXT: Context<'static> = Context::new(UnixTime::EPOCH, Revision::V2026_07_28);
+
 fn judge(server: &ProtectedServer, subject: &Subject, call: Call) -> Result<Permit, Refusal> {
-    crate::judge(server, subject, call, &NoFurtherPolicy)
+    crate::judge(server, subject, &CONTEXT, call, &NoFurtherPolicy)
 }
 
-fn server(allow: &[&str]) -> ProtectedServer {
+pub(crate) fn server(allow: &[&str]) -> ProtectedServer {
     ProtectedServer {
         name: ServerName::new("files"),
         path: "/files/mcp".into(),
         resource: ResourceUri::parse("https://mcp.example.com/files/mcp").unwrap(),
-        scopes: vec![ScopeDescription {
-            scope: "files".parse().unwrap(),
-            description: "Files".into(),
-        }],
+        scopes: ScopeTable::whole("files".parse().unwrap(), "Files"),
         allow: AccessRule::parse(allow).unwrap(),
+        lists: ListMode::default(),
     }
 }
 
-fn subject(username: &str, groups: &[&str], scopes: &str) -> Subject {
+pub(crate) fn subject(username: &str, groups: &[&str], scopes: &str) -> Subject {
     Subject {
         user: UserId::generate(UnixTime::EPOCH, &CountingRandom::default()),
         username: username.into(),
@@ -38,12 +38,18 @@ fn subject(username: &str, groups: &[&str], scopes: &str) -> Subject {
         scopes: scopes.parse().unwrap(),
         client_scopes: None,
         authenticated: None,
+        tenant: Tenant::default_tenant(),
     }
 }
 
 fn legacy(method: &str) -> Call {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"t"}}}}"#);
-    Call::admit(Envelope::read(Bytes::from(body)).unwrap(), &HeaderMap::new()).unwrap()
+    Call::admit(
+        Envelope::read(Bytes::from(body)).unwrap(),
+        &HeaderMap::new(),
+        &Extensions::none(),
+    )
+    .unwrap()
 }
 
 fn modern(method: &'static str) -> Call {
@@ -53,7 +59,12 @@ fn modern(method: &'static str) -> Call {
     let mut headers = HeaderMap::new();
     headers.insert("mcp-protocol-version", HeaderValue::from_static("2026-07-28"));
     headers.insert("mcp-method", HeaderValue::from_static(method));
-    Call::admit(Envelope::read(Bytes::from(body)).unwrap(), &headers).unwrap()
+    Call::admit(
+        Envelope::read(Bytes::from(body)).unwrap(),
+        &headers,
+        &Extensions::none(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -154,42 +165,66 @@ fn access_rules_say_what_is_wrong_with_them() {
     assert_eq!(AccessRule::parse(&nobody), Ok(AccessRule::everyone()));
 }
 
+fn denied() -> Refusal {
+    Refusal::DeniedByPolicy {
+        policies: vec!["no-admin".into()],
+    }
+}
+
 /// Refuses what acts on `t_admin`, and everything of mallory's.
 #[derive(Debug)]
 struct NoAdmin;
 
 impl Policy for NoAdmin {
-    fn objection(&self, server: &ProtectedServer, subject: &Subject, call: &Summary) -> Option<Refusal> {
-        assert_eq!(server.name.as_str(), "files");
-        let refused = call.name() == Some("t_admin") || subject.username == "mallory";
-        refused.then_some(Refusal::DeniedByPolicy)
+    fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
+        assert_eq!(question.server.name.as_str(), "files");
+        let admin = question.object.is_some_and(|object| object.name() == "t_admin");
+        let refused = admin || question.subject.username == "mallory";
+        refused.then(denied)
     }
 }
 
 fn tool(name: &str) -> Call {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
-    Call::admit(Envelope::read(Bytes::from(body)).unwrap(), &HeaderMap::new()).unwrap()
+    Call::admit(
+        Envelope::read(Bytes::from(body)).unwrap(),
+        &HeaderMap::new(),
+        &Extensions::none(),
+    )
+    .unwrap()
 }
 
 #[test]
 fn a_policy_can_only_take_away() {
     let alice = subject("alice", &[], "files");
     for (name, permitted) in [("t_read", true), ("t_admin", false), ("t_admin2", true)] {
-        let judged = crate::judge(&server(&[]), &alice, tool(name), &NoAdmin);
+        let judged = crate::judge(&server(&[]), &alice, &CONTEXT, tool(name), &NoAdmin);
         match judged {
             Ok(permit) => assert!(permitted && permit.call().name() == Some(name)),
-            Err(refusal) => assert!(!permitted && refusal == Refusal::DeniedByPolicy, "{name}"),
+            Err(refusal) => assert!(!permitted && refusal == denied(), "{name}"),
         }
     }
     // What needs no scope is asked about too, and what others refuse stays refused in their words.
     let mallory = subject("mallory", &[], "files");
     for call in [legacy("initialize"), legacy("ping"), modern("server/discover")] {
-        let judged = crate::judge(&server(&[]), &mallory, call, &NoAdmin);
-        assert!(matches!(judged, Err(Refusal::DeniedByPolicy)));
+        let judged = crate::judge(&server(&[]), &mallory, &CONTEXT, call, &NoAdmin);
+        assert!(matches!(judged, Err(refusal) if refusal == denied()));
     }
-    let judged = crate::judge(&server(&["user:bob"]), &alice, tool("t_admin"), &NoAdmin);
+    let judged = crate::judge(
+        &server(&["user:bob"]),
+        &alice,
+        &CONTEXT,
+        tool("t_admin"),
+        &NoAdmin,
+    );
     assert!(matches!(judged, Err(Refusal::NotAllowed)));
-    let judged = crate::judge(&server(&[]), &subject("alice", &[], ""), tool("t_read"), &NoAdmin);
+    let judged = crate::judge(
+        &server(&[]),
+        &subject("alice", &[], ""),
+        &CONTEXT,
+        tool("t_read"),
+        &NoAdmin,
+    );
     assert!(matches!(judged, Err(Refusal::InsufficientScope { .. })));
 }
 

@@ -2,17 +2,51 @@
 
 use std::fmt;
 
-use doorward_mcp::Summary;
+use doorward_mcp::{Object, Revision, Summary};
 
-use crate::{ProtectedServer, Refusal, Subject};
+use crate::{Context, ProtectedServer, Refusal, Subject};
+
+/// What a policy is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Where.
+    pub server: &'a ProtectedServer,
+    /// Who.
+    pub subject: &'a Subject,
+    /// When, from where, in which revision.
+    pub context: &'a Context<'a>,
+    /// What the call lets its caller do things with; `None` for lists, handshakes and what keeps a conversation going.
+    pub object: Option<Object<'a>>,
+    /// The call. `None` when it is asked whether an object may be used or shown at all.
+    pub call: Option<&'a Summary>,
+}
+
+impl Question<'_> {
+    /// The revision that is spoken.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.call.map_or(self.context.revision, Summary::revision)
+    }
+}
 
 /// Rules that can refuse what the access rule and the scopes let through, and can let nothing through that
 /// those refuse.
 pub trait Policy: fmt::Debug + Send + Sync + 'static {
-    /// Why `subject` may not make `call` on `server`; `None` if there is nothing against it. It is asked for
+    /// What is against it; `None` if nothing is. It is asked for
     /// every call, notifications, answers and streams included, on the path of that call: what takes long
     /// belongs somewhere else.
-    fn objection(&self, server: &ProtectedServer, subject: &Subject, call: &Summary) -> Option<Refusal>;
+    fn objection(&self, question: &Question<'_>) -> Option<Refusal>;
+
+    /// What is against showing the object in a list. What depends on the arguments of a call is not known yet: only
+    /// what would be refused with any arguments has to be hidden.
+    fn objection_to_listing(&self, question: &Question<'_>) -> Option<Refusal> {
+        self.objection(question)
+    }
+
+    /// Whether it could object to anything at all. Lists pass untouched on servers where nothing can.
+    fn restricts(&self) -> bool {
+        true
+    }
 }
 
 /// The access rule and the scopes say everything.
@@ -20,7 +54,11 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
 pub struct NoFurtherPolicy;
 
 impl Policy for NoFurtherPolicy {
-    fn objection(&self, _: &ProtectedServer, _: &Subject, _: &Summary) -> Option<Refusal> {
+    fn objection(&self, _: &Question<'_>) -> Option<Refusal> {
         None
+    }
+
+    fn restricts(&self) -> bool {
+        false
     }
 }

@@ -54,7 +54,6 @@ pub struct Principal {
     token_id: TokenId,
     issued: UnixTime,
     expires: UnixTime,
-    tenant: Tenant,
 }
 
 impl Principal {
@@ -69,6 +68,7 @@ impl Principal {
                 scopes: facts.scopes,
                 client_scopes: facts.client_scopes,
                 authenticated: facts.authenticated,
+                tenant: facts.tenant,
             },
             resource: facts.resource,
             family: facts.family,
@@ -76,7 +76,6 @@ impl Principal {
             token_id: facts.token_id,
             issued: facts.issued,
             expires: facts.expires,
-            tenant: facts.tenant,
         }
     }
 
@@ -211,7 +210,7 @@ impl Principal {
     /// The tenant.
     #[must_use]
     pub const fn tenant(&self) -> &Tenant {
-        &self.tenant
+        &self.subject.tenant
     }
 }
 

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use doorward_gateway::{Gateway, Parts, Server, Settings};
-use doorward_mcp::Summary;
 use doorward_policy::{
-    AccessRule, NoFurtherPolicy, Policy, ProtectedServer, Refusal, ScopeDescription, Subject,
+    AccessRule, ListMode, NoFurtherPolicy, Policy, ProtectedServer, Question, Refusal, ScopeTable,
 };
 use doorward_recorder::Recorder;
 use doorward_resource_server::{
@@ -40,8 +39,9 @@ const ROUND: u64 = 500;
 struct NoAdmin;
 
 impl Policy for NoAdmin {
-    fn objection(&self, _: &ProtectedServer, _: &Subject, call: &Summary) -> Option<Refusal> {
-        (call.name() == Some("t_admin")).then_some(Refusal::DeniedByPolicy)
+    fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
+        let name = question.call.and_then(|call| call.name());
+        (name == Some("t_admin")).then_some(Refusal::DeniedByPolicy { policies: vec![] })
     }
 }
 
@@ -85,10 +85,8 @@ fn gateway(policy: Arc<dyn Policy>, upstream: doorward_gateway::Upstream) -> Gat
         name: ServerName::new("mcp"),
         path: "/mcp".into(),
         resource: resource(),
-        scopes: vec![ScopeDescription {
-            scope: "mcp".parse().unwrap(),
-            description: "mcp".into(),
-        }],
+        scopes: ScopeTable::whole("mcp".parse().unwrap(), "mcp"),
+        lists: ListMode::default(),
         allow: AccessRule::everyone(),
     };
     let clock = Arc::new(FixedClock::new(UnixTime::from_seconds(60)));

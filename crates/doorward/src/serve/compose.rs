@@ -10,7 +10,7 @@ use doorward_authorization_server::settings::{
 };
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
-use doorward_policy::{AccessRule, NoFurtherPolicy, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, ListMode, NoFurtherPolicy, ProtectedServer, ScopeTable};
 use doorward_process::{Confinement, Supervisor};
 use doorward_recorder::{self as recorder, Recorder};
 use doorward_resource_server::{FirstSeen, JwtVerifier, JwtVerifierSettings, RevocationSet};
@@ -287,6 +287,7 @@ impl Foundation {
             clock: Arc::clone(&self.sources.clock),
             random: Arc::clone(&self.sources.random),
             recorder: self.recorder.clone(),
+            observer: Arc::new(()),
         };
         let servers = servers.iter().zip(&settings.servers).map(|(server, protected)| {
             let definition = &server.definition;
@@ -365,10 +366,11 @@ fn protected(public_url: &str, server: &Server) -> Result<ProtectedServer, Comma
         path: server.path.clone(),
         resource: ResourceUri::parse(&format!("{public_url}{}", server.path))
             .map_err(|error| unusable(&error))?,
-        scopes: vec![ScopeDescription {
-            scope: server.name.parse().map_err(|error| unusable(&error))?,
-            description: format!("Use every tool, prompt and resource of {}", server.name),
-        }],
+        scopes: ScopeTable::whole(
+            server.name.parse().map_err(|error| unusable(&error))?,
+            format!("Use every tool, prompt and resource of {}", server.name),
+        ),
+        lists: ListMode::default(),
         allow: AccessRule::parse(&server.allow).map_err(|error| unusable(&error))?,
     })
 }

@@ -1,7 +1,6 @@
 //! What the operator's policy refuses.
 
-use doorward_mcp::Summary;
-use doorward_policy::{Refusal, Subject};
+use doorward_policy::{Question, Refusal};
 
 use super::*;
 
@@ -10,8 +9,9 @@ use super::*;
 struct NoAdmin;
 
 impl Policy for NoAdmin {
-    fn objection(&self, _: &ProtectedServer, _: &Subject, call: &Summary) -> Option<Refusal> {
-        (call.name() == Some("t_admin")).then_some(Refusal::DeniedByPolicy)
+    fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
+        let object = question.object.map(doorward_policy::Object::name);
+        (object == Some("t_admin")).then_some(Refusal::DeniedByPolicy { policies: vec![] })
     }
 }
 

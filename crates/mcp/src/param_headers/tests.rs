@@ -31,7 +31,7 @@ fn call(arguments: &Json) -> Call {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {"name": "t_read", "arguments": arguments}});
     let envelope = Envelope::read(Bytes::from(body.to_string())).unwrap();
-    Call::admit(envelope, &HeaderMap::new()).unwrap()
+    Call::admit(envelope, &HeaderMap::new(), &crate::Extensions::none()).unwrap()
 }
 
 fn check(schema: &Json, arguments: &Json, given: &[(&str, &str)]) -> Result<(), (String, Problem)> {
@@ -149,7 +149,12 @@ fn mb_07_a_header_without_a_value_in_the_body_is_refused() {
     let rounded = [("mcp-param-count", "9007199254740992")];
     assert_eq!(check(&schema, &large, &rounded), refused);
     let hidden = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t_read","\u0061rguments":{"reg\u0069on":"\u0061"}}}"#;
-    let call = Call::admit(Envelope::read(Bytes::from(hidden)).unwrap(), &HeaderMap::new()).unwrap();
+    let call = Call::admit(
+        Envelope::read(Bytes::from(hidden)).unwrap(),
+        &HeaderMap::new(),
+        &crate::Extensions::none(),
+    )
+    .unwrap();
     let headers = listed(&schema).headers.unwrap();
     let mut given = HeaderMap::new();
     assert!(headers.check(&call, &given).is_err(), "escapes hide nothing");

@@ -11,7 +11,7 @@ use crate::{Call, Envelope, Kind, Rewrite, ServerMessage};
 
 fn call(body: &str) -> Call {
     let envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-    Call::admit(envelope, &HeaderMap::new()).unwrap()
+    Call::admit(envelope, &HeaderMap::new(), &crate::Extensions::none()).unwrap()
 }
 
 fn server(line: &str) -> Result<ServerMessage, MessageError> {
@@ -58,7 +58,14 @@ fn a_call_s_identifiers_are_replaced_and_nothing_else() {
 #[test]
 fn a_line_that_needs_no_change_is_the_same_allocation() {
     let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
-    let read = || Call::admit(Envelope::read(body.clone()).unwrap(), &HeaderMap::new()).unwrap();
+    let read = || {
+        Call::admit(
+            Envelope::read(body.clone()).unwrap(),
+            &HeaderMap::new(),
+            &crate::Extensions::none(),
+        )
+        .unwrap()
+    };
     assert_eq!(read().into_line(&Rewrite::default()).as_ptr(), body.as_ptr());
     let tokens = Rewrite { id: None, ..OURS };
     assert_eq!(read().into_line(&tokens), body, "there is no token to replace");

@@ -13,7 +13,7 @@ use doorward_authorization_server::password;
 use doorward_authorization_server::settings::{
     Grants, Lifetimes, RegistrationMode, RegistrationPolicy, Settings,
 };
-use doorward_policy::{AccessRule, ProtectedServer, ScopeDescription};
+use doorward_policy::{AccessRule, ListMode, ProtectedServer, ScopeEntry, ScopeTable};
 use doorward_recorder::Recorder;
 use doorward_records::account::User;
 use doorward_records::{Unit, Write};
@@ -68,16 +68,19 @@ impl Default for Setup {
 }
 
 pub(super) fn server(name: &str, allow: AccessRule) -> ProtectedServer {
-    let scope = |suffix: &str| ScopeDescription {
-        scope: format!("{name}{suffix}").parse().unwrap(),
-        description: format!("Use {name}{suffix}"),
+    let scope = |suffix: &str| {
+        ScopeEntry::new(
+            format!("{name}{suffix}").parse().unwrap(),
+            format!("Use {name}{suffix}"),
+        )
     };
     ProtectedServer {
         name: ServerName::new(name),
         path: format!("/{name}/mcp"),
         resource: ResourceUri::parse(&format!("https://mcp.example.com/{name}/mcp")).unwrap(),
-        scopes: vec![scope(""), scope(":more")],
+        scopes: ScopeTable::new(vec![scope(""), scope(":more")]).unwrap(),
         allow,
+        lists: ListMode::default(),
     }
 }
 

@@ -410,7 +410,7 @@ fn rt_06_r37_nothing_is_issued_when_it_is_no_longer_allowed() {
         TokenRefusal::NoLongerAllowed,
     );
     let mut case = Case::new();
-    case.settings.servers[0].scopes.pop();
+    case.settings.servers[0].scopes = fixture::table("t:read");
     let issue = case.decide(&case.request(&r0()), 0).outcome.unwrap();
     assert_eq!(
         issue.scopes.to_string(),

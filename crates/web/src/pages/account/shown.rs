@@ -124,7 +124,7 @@ fn shown_use(settings: &Settings, facts: &GrantFacts, now: UnixTime) -> ShownUse
     let grant = &facts.grant;
     let server = settings.server(&grant.resource);
     let may = grant.scopes.iter().map(|scope| {
-        let known = server.and_then(|server| server.scopes.iter().find(|entry| entry.scope == *scope));
+        let known = server.and_then(|server| server.scopes.get(scope));
         known.map_or_else(
             || format!("{} (nothing any more)", shown(scope.as_str(), SHORT)),
             |entry| shown(&entry.description, LONG),

@@ -1,0 +1,236 @@
+//! The arguments of a call as tags: one for each member, members of members by path.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::reads::Reads;
+
+/// Members of members of … that are followed.
+pub(super) const DEEPEST: usize = 16;
+/// Members that a call may have, members of members included.
+pub(super) const MOST: usize = 4096;
+
+/// What policies see of the arguments of a call.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Tags {
+    pub(super) texts: Vec<(String, String)>,
+    pub(super) numbers: Vec<(String, i64)>,
+}
+
+/// The arguments cannot be shown to the policies that want to see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unrepresentable {
+    #[error("the arguments are no JSON object")]
+    NoObject,
+    #[error("the arguments are nested too deeply")]
+    TooDeep,
+    #[error("there are too many arguments")]
+    TooMany,
+    #[error("a number is no whole number of 64 bits")]
+    Number,
+}
+
+/// The arguments (JSON text of an object; `None` for none) as far as policies read them.
+pub(super) fn tags(arguments: Option<&str>, reads: &Reads) -> Result<Tags, Unrepresentable> {
+    let mut walk = Walk {
+        reads,
+        members: 0,
+        tags: Tags::default(),
+    };
+    if let Some(text) = arguments {
+        let raw: &RawValue = serde_json::from_str(text).map_err(|_| Unrepresentable::NoObject)?;
+        if !raw.get().starts_with('{') {
+            return Err(Unrepresentable::NoObject);
+        }
+        walk.inside(raw, "", 0)?;
+    }
+    Ok(walk.tags)
+}
+
+/// A member's name; borrowed unless it has escapes.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct Walk<'r> {
+    reads: &'r Reads,
+    members: usize,
+    tags: Tags,
+}
+
+impl Walk<'_> {
+    fn inside(&mut self, raw: &RawValue, path: &str, depth: usize) -> Result<(), Unrepresentable> {
+        if depth >= DEEPEST {
+            return Err(Unrepresentable::TooDeep);
+        }
+        if raw.get().starts_with('{') {
+            let members: BTreeMap<Name<'_>, &RawValue> = read(raw)?;
+            for (Name(name), value) in members {
+                self.member(join(path, &name), value, depth)?;
+            }
+        } else {
+            let members: Vec<&RawValue> = read(raw)?;
+            for (index, value) in members.into_iter().enumerate() {
+                self.member(join(path, &index.to_string()), value, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, path: String, value: &RawValue, depth: usize) -> Result<(), Unrepresentable> {
+        self.members += 1;
+        if self.members > MOST {
+            return Err(Unrepresentable::TooMany);
+        }
+        let text = value.get();
+        match text.as_bytes().first() {
+            Some(b'{' | b'[') => self.inside(value, &path, depth + 1)?,
+            Some(b'-' | b'0'..=b'9') if self.reads.numbers.contains(&path) => {
+                let number = whole(text).ok_or(Unrepresentable::Number)?;
+                self.tags.numbers.push((path.clone(), number));
+            }
+            _ => {}
+        }
+        if self.reads.arguments.contains(&path) {
+            let text = match text.as_bytes().first() {
+                Some(b'"') => read(value)?,
+                // Without the blanks and escapes that could hide what is in there.
+                Some(b'{' | b'[') => read::<serde_json::Value>(value)?.to_string(),
+                _ => text.to_owned(),
+            };
+            self.tags.texts.push((path, text));
+        }
+        Ok(())
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Unrepresentable> {
+    serde_json::from_str(raw.get()).map_err(|_| Unrepresentable::NoObject)
+}
+
+/// A dot in a name is written `\.`, a backslash `\\`: so no two members have the same path.
+fn join(path: &str, name: &str) -> String {
+    let mut joined = String::with_capacity(path.len() + name.len() + 1);
+    joined.push_str(path);
+    if !path.is_empty() {
+        joined.push('.');
+    }
+    for character in name.chars() {
+        if matches!(character, '.' | '\\') {
+            joined.push('\\');
+        }
+        joined.push(character);
+    }
+    joined
+}
+
+/// The number if it is whole and fits; `1e3` and `1000.0` are 1000 to whoever receives them.
+fn whole(text: &str) -> Option<i64> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    /// Up to here every whole number has a floating point number of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let number: f64 = text.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and of less than 54 bits")]
+    let whole = (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64);
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reads::Keys;
+    use super::*;
+
+    fn everything() -> Reads {
+        Reads {
+            arguments: Keys::All,
+            numbers: Keys::All,
+            ..Reads::default()
+        }
+    }
+
+    fn texts(arguments: &str) -> Vec<(String, String)> {
+        let reads = Reads {
+            numbers: Keys::default(),
+            ..everything()
+        };
+        tags(Some(arguments), &reads).unwrap().texts
+    }
+
+    fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        pairs.sort();
+        pairs
+    }
+
+    #[test]
+    fn every_member_has_a_path_of_its_own() {
+        for (arguments, expected) in [
+            ("{}", &[][..]),
+            (r#"{"path":"/home/\u0061"}"#, &[("path", "/home/a")]),
+            (
+                r#"{"n":1.50,"t":true,"z":null}"#,
+                &[("n", "1.50"), ("t", "true"), ("z", "null")],
+            ),
+            (
+                r#"{"a":{"b":"x"},"a.b":"y","a\\":"z"}"#,
+                &[("a", r#"{"b":"x"}"#), ("a.b", "x"), (r"a\.b", "y"), (r"a\\", "z")],
+            ),
+            (
+                r#"{"paths":[ "/a", "\u002fetc" ]}"#,
+                &[("paths", r#"["/a","/etc"]"#), ("paths.0", "/a"), ("paths.1", "/etc")],
+            ),
+            (r#"{"empty":{ }}"#, &[("empty", "{}")]),
+        ] {
+            let mut got = texts(arguments);
+            got.sort();
+            assert_eq!(got, owned(expected), "{arguments}");
+        }
+        assert_eq!(tags(None, &everything()), Ok(Tags::default()));
+    }
+
+    #[test]
+    fn numbers_are_whole_or_refused() {
+        for (number, expected) in [
+            ("7", Ok(7)),
+            ("-7", Ok(-7)),
+            ("1e3", Ok(1000)),
+            ("1000.0", Ok(1000)),
+            ("9223372036854775807", Ok(i64::MAX)),
+            ("9223372036854775808", Err(Unrepresentable::Number)),
+            ("9007199254740993.0", Err(Unrepresentable::Number)),
+            ("1.5", Err(Unrepresentable::Number)),
+            ("1e400", Err(Unrepresentable::Number)),
+        ] {
+            let got = tags(Some(&format!(r#"{{"amount":{number}}}"#)), &everything());
+            let got = got.map(|tags| tags.numbers[0].1);
+            assert_eq!(got, expected, "{number}");
+        }
+        // Nobody looks at it: it may be what it likes.
+        let others = Reads {
+            arguments: Keys::All,
+            ..Reads::default()
+        };
+        assert!(tags(Some(r#"{"amount":1.5}"#), &others).is_ok());
+    }
+
+    #[test]
+    fn a_tree_without_end_is_refused_not_cut() {
+        let nested = |depth: usize| format!(r#"{{"a":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(tags(Some(&nested(DEEPEST - 1)), &everything()).is_ok());
+        assert_eq!(tags(Some(&nested(DEEPEST)), &everything()), Err(Unrepresentable::TooDeep));
+        let wide = |members: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; members].join(","));
+        assert!(tags(Some(&wide(MOST - 1)), &everything()).is_ok());
+        assert_eq!(tags(Some(&wide(MOST)), &everything()), Err(Unrepresentable::TooMany));
+        for text in ["[]", "1", "\"a\"", "{", ""] {
+            assert_eq!(tags(Some(text), &everything()), Err(Unrepresentable::NoObject), "{text}");
+        }
+    }
+}
