@@ -104,7 +104,10 @@ impl Body {
     /// ends the upstream's stream as well. Bodies that are no streams go on.
     pub fn end_stream(&mut self) {
         match &mut self.0 {
-            Inner::Stream(stream) => self.0 = stream.completion().map_or(Inner::Empty, Inner::Whole),
+            Inner::Stream(stream) => {
+                stream.stops();
+                self.0 = stream.completion().map_or(Inner::Empty, Inner::Whole);
+            }
             Inner::Heard(heard) => heard.0.end_stream(),
             _ => {}
         }

@@ -25,9 +25,10 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::{Body, BoxError, Gateway, Parts, Server, Settings, Upstream};
+use crate::{Body, BoxError, Gateway, Observer, Parts, Server, Settings, Upstream};
 
 mod answers;
+mod decisions;
 mod headers;
 mod messages;
 mod metadata;
@@ -239,6 +240,24 @@ impl Fixture {
         settings: &Settings,
         servers: Vec<Server>,
     ) -> Self {
+        Self::observed(policy, Arc::new(()), upstream, settings, servers)
+    }
+
+    /// One server, whose decisions `observer` is told.
+    async fn observed_by(observer: Arc<dyn Observer>) -> Self {
+        let upstream = Arc::new(Script::default());
+        let url = format!("http://{}/up", upstream.listen().await);
+        let server = Server::new(Arc::new(server("a")), Upstream::http(&url).unwrap());
+        Self::observed(Arc::new(NoFurtherPolicy), observer, upstream, &settings(), vec![server])
+    }
+
+    fn observed(
+        policy: Arc<dyn Policy>,
+        observer: Arc<dyn Observer>,
+        upstream: Arc<Script>,
+        settings: &Settings,
+        servers: Vec<Server>,
+    ) -> Self {
         let clock = Arc::new(FixedClock::new(UnixTime::from_seconds(60)));
         let revocations = Arc::new(RevocationSet::new());
         revocations.heard(clock.monotonic());
@@ -252,7 +271,8 @@ impl Fixture {
             sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
             clock: Arc::clone(&clock) as _,
             recorder: Recorder::without_file(Arc::clone(&clock) as _, Arc::clone(&random) as _),
-            observer: Arc::new(()),
+            observer,
+            meters: Arc::new(crate::Meters::new(Arc::clone(&clock) as _)),
             random,
         };
         let gateway = Arc::new(Gateway::new(settings, servers, parts).unwrap());

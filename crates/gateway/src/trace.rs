@@ -24,6 +24,11 @@ pub(crate) fn arrival(extensions: &Extensions, headers: &HeaderMap, server: &Pro
     }
 }
 
+/// The `trace-id` of a valid `traceparent`.
+pub(crate) fn parent(headers: &HeaderMap) -> Option<TraceId> {
+    doorward_recorder::trace_of_parent(headers.get(&TRACEPARENT)?.to_str().ok()?)
+}
+
 /// Who is told of a refusal, and what is known of the request.
 pub(crate) struct Told<'a> {
     pub(crate) recorder: &'a Recorder,
@@ -41,6 +46,9 @@ impl Told<'_> {
         ];
         if let Some(scopes) = failure.scopes() {
             fields.push(("scopes", scopes.to_string()));
+        }
+        if let Some(limit) = failure.limit() {
+            fields.push(("limit", limit.to_owned()));
         }
         if let Some(method) = about.summary.as_ref().and_then(|summary| summary.method()) {
             fields.push(("method", method.to_owned()));

@@ -131,7 +131,8 @@ pub(crate) fn bounded(text: &str) -> String {
 }
 
 /// The `trace-id` of a `traceparent` header (W3C Trace Context §3.2.2). `None` if it is not valid.
-pub(crate) fn trace_of_parent(header: &str) -> Option<TraceId> {
+#[must_use]
+pub fn trace_of_parent(header: &str) -> Option<TraceId> {
     let mut parts = header.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {

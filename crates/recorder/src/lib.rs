@@ -13,6 +13,7 @@
 //!
 //! [`TraceId`]: doorward_types::id::TraceId
 
+pub mod decisions;
 mod file;
 mod follow;
 mod hop;
@@ -23,7 +24,7 @@ mod recorder;
 mod writer;
 
 pub use follow::{Followed, Kind, Login, adopt, current, login};
-pub use hop::{Actor, Hop, Joined, Note};
+pub use hop::{Actor, Hop, Joined, Note, trace_of_parent};
 pub use join::Arrival;
 pub use layer::layer;
 pub use reader::{Found, ReadError, Reader, Summary};

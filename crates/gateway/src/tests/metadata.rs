@@ -96,6 +96,8 @@ fn build(servers: &[(&str, &str)], settings: &Settings) -> Result<Gateway, Gatew
         sealer: Arc::new(Sealer::new(&master, Purpose::McpSession)),
         clock: Arc::clone(&clock) as _,
         recorder: Recorder::without_file(clock, Arc::clone(&random) as _),
+        meters: Arc::new(crate::Meters::new(Arc::new(FixedClock::new(UnixTime::EPOCH)))),
+        observer: Arc::new(()),
         random,
     };
     Gateway::new(settings, servers.collect(), parts)
