@@ -4,9 +4,11 @@
 //! before any decision. [`Call::admit`] then holds the message against the request's headers and the methods
 //! of its revision. A [`Call`] owns the bytes it was made from, so what is judged is what is forwarded.
 
+pub mod answer;
 mod call;
 pub mod envelope;
 pub mod headers;
+pub mod list;
 pub mod message;
 pub mod method;
 mod object;

@@ -36,7 +36,7 @@ pub enum Touches {
 }
 
 /// One method that a client may send.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Method {
     /// Its name.
     pub name: &'static str,
