@@ -5,6 +5,8 @@
 //! judged is what is forwarded. What a call needs is read from the server's [`ScopeTable`].
 
 mod access;
+#[cfg(feature = "cedar")]
+pub mod cedar;
 mod decide;
 mod pattern;
 mod refusal;

@@ -135,7 +135,10 @@ fn whole(text: &str) -> Option<i64> {
     /// Up to here every whole number has a floating point number of its own.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let number: f64 = text.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and of less than 54 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole and of less than 54 bits"
+    )]
     let whole = (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64);
     whole
 }
@@ -185,7 +188,11 @@ mod tests {
             ),
             (
                 r#"{"paths":[ "/a", "\u002fetc" ]}"#,
-                &[("paths", r#"["/a","/etc"]"#), ("paths.0", "/a"), ("paths.1", "/etc")],
+                &[
+                    ("paths", r#"["/a","/etc"]"#),
+                    ("paths.0", "/a"),
+                    ("paths.1", "/etc"),
+                ],
             ),
             (r#"{"empty":{ }}"#, &[("empty", "{}")]),
         ] {
@@ -225,12 +232,22 @@ mod tests {
     fn a_tree_without_end_is_refused_not_cut() {
         let nested = |depth: usize| format!(r#"{{"a":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
         assert!(tags(Some(&nested(DEEPEST - 1)), &everything()).is_ok());
-        assert_eq!(tags(Some(&nested(DEEPEST)), &everything()), Err(Unrepresentable::TooDeep));
+        assert_eq!(
+            tags(Some(&nested(DEEPEST)), &everything()),
+            Err(Unrepresentable::TooDeep)
+        );
         let wide = |members: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; members].join(","));
         assert!(tags(Some(&wide(MOST - 1)), &everything()).is_ok());
-        assert_eq!(tags(Some(&wide(MOST)), &everything()), Err(Unrepresentable::TooMany));
+        assert_eq!(
+            tags(Some(&wide(MOST)), &everything()),
+            Err(Unrepresentable::TooMany)
+        );
         for text in ["[]", "1", "\"a\"", "{", ""] {
-            assert_eq!(tags(Some(text), &everything()), Err(Unrepresentable::NoObject), "{text}");
+            assert_eq!(
+                tags(Some(text), &everything()),
+                Err(Unrepresentable::NoObject),
+                "{text}"
+            );
         }
     }
 }

@@ -42,9 +42,15 @@ impl Head {
         let actions = match &template.action {
             ActionConstraint::Any => None,
             ActionConstraint::Eq(action) => Some(vec![action.eid.to_string()]),
-            ActionConstraint::In(actions) => Some(actions.iter().map(|action| action.eid.to_string()).collect()),
+            ActionConstraint::In(actions) => {
+                Some(actions.iter().map(|action| action.eid.to_string()).collect())
+            }
         };
-        Self { actions, kind, within }
+        Self {
+            actions,
+            kind,
+            within,
+        }
     }
 
     /// Whether the policy may concern this object of this server.
@@ -59,13 +65,18 @@ impl Head {
 
     fn holds(&self, facts: &Facts<'_>) -> bool {
         let is_object = |uid: &EntityUID| {
-            let rest = uid.eid.strip_prefix(facts.server).and_then(|rest| rest.strip_prefix('/'));
+            let rest = uid
+                .eid
+                .strip_prefix(facts.server)
+                .and_then(|rest| rest.strip_prefix('/'));
             uid.ty.0.id.as_str() == facts.kind() && rest == Some(facts.object.name())
         };
         match &self.within {
             Within::Anything => true,
             Within::Exactly(uid) => is_object(uid),
-            Within::In(uid) => is_object(uid) || (uid.ty.0.id.as_str() == "Server" && uid.eid == facts.server),
+            Within::In(uid) => {
+                is_object(uid) || (uid.ty.0.id.as_str() == "Server" && uid.eid == facts.server)
+            }
             Within::Nothing => false,
         }
     }

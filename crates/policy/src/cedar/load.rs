@@ -101,7 +101,10 @@ fn one_file(
         if !ids.insert(id.clone()) {
             let message = format!("there is another policy with the id `{id}`");
             let help = "give it an `@id(\"…\")` of its own".to_owned();
-            problems.push(PolicyProblem { help: Some(help), ..file.problem(offset, message) });
+            problems.push(PolicyProblem {
+                help: Some(help),
+                ..file.problem(offset, message)
+            });
             continue;
         }
         named.push((offset, policy.new_id(PolicyId::new(&id))));
@@ -131,7 +134,10 @@ fn statements(file: &PolicyFile, set: &PolicySet, problems: &mut Vec<PolicyProbl
         let offset = file.text.find(&template.to_cedar()).unwrap_or(0);
         problems.push(PolicyProblem {
             help: Some("write a policy for each of those it is meant for".into()),
-            ..file.problem(offset, "this is a template (`?principal`, `?resource`), and nothing fills it in")
+            ..file.problem(
+                offset,
+                "this is a template (`?principal`, `?resource`), and nothing fills it in",
+            )
         });
     }
     let number = |policy: &Policy| {
@@ -194,9 +200,9 @@ fn validate(
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
     for error in result.validation_errors() {
         let mut problem = file.diagnosed(error, start(error.policy_id()));
-        problem.help = problem.help.or_else(|| {
-            Some("`doorward policy schema` prints what policies can speak of".to_owned())
-        });
+        problem.help = problem
+            .help
+            .or_else(|| Some("`doorward policy schema` prints what policies can speak of".to_owned()));
         problems.push(problem);
     }
     let told = result.validation_warnings();
@@ -207,7 +213,11 @@ fn loaded(file: &PolicyFile, offset: usize, policy: Policy) -> Result<Loaded, St
     let pst = policy.to_pst().map_err(|error| error.to_string())?;
     let template: &Template = pst.body();
     let left = hopeful(template).map_err(|error| error.to_string())?;
-    let servers = policy.entity_literals().into_iter().filter_map(|uid| server_of(&uid)).collect();
+    let servers = policy
+        .entity_literals()
+        .into_iter()
+        .filter_map(|uid| server_of(&uid))
+        .collect();
     Ok(Loaded {
         place: PolicyPlace {
             id: AsRef::<str>::as_ref(policy.id()).to_owned(),
@@ -245,15 +255,23 @@ fn mistaken_names(file: &PolicyFile, offset: usize, policy: &Loaded, problems: &
         let (message, help) = match uid.type_name().basename() {
             "Tool" | "Prompt" | "Resource" | "Method" if !id.contains('/') => (
                 format!("`{uid}` names no server"),
-                format!("write `Doorward::{}::\"SERVER/{id}\"`", uid.type_name().basename()),
+                format!(
+                    "write `Doorward::{}::\"SERVER/{id}\"`",
+                    uid.type_name().basename()
+                ),
             ),
             "User" if id.parse::<UserId>().is_err() => (
                 format!("`{uid}` is nobody: an account's id is one that Doorward made"),
-                format!("write `principal is Doorward::User` in the head and `principal.name == \"{id}\"` as a condition"),
+                format!(
+                    "write `principal is Doorward::User` in the head and `principal.name == \"{id}\"` as a condition"
+                ),
             ),
             _ => continue,
         };
-        let at = file.text.get(offset..).and_then(|rest| rest.find(&format!("\"{id}\"")));
+        let at = file
+            .text
+            .get(offset..)
+            .and_then(|rest| rest.find(&format!("\"{id}\"")));
         problems.push(PolicyProblem {
             help: Some(help),
             ..file.problem(offset + at.unwrap_or(0), message)

@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Decision, PolicySet};
-use doorward_types::id::Tenant;
+use cedar_policy::{AuthorizationError, Authorizer, Decision, PolicySet};
+use doorward_mcp::Object;
 use quick_cache::sync::Cache;
 
 pub use load::{PolicyPlace, SCHEMA};
@@ -29,6 +29,7 @@ pub use problem::{PolicyFile, PolicyLoadError, PolicyProblem};
 use self::load::{Everything, Loaded, Variant};
 use self::reads::Reads;
 use self::request::Facts;
+use crate::{Policy, Question, Refusal};
 
 /// Answers that are remembered; one costs a few hundred bytes.
 const DECISIONS: usize = 16_384;
@@ -37,7 +38,6 @@ const SELECTIONS: usize = 256;
 
 /// A set of Cedar policies. Immutable: what changes is another set, which remembers nothing of this one.
 pub struct CedarPolicy {
-    tenant: Tenant,
     everything: Everything,
     authorizer: Authorizer,
     selections: Cache<(bool, Box<[u64]>), Arc<Selection>>,
@@ -63,9 +63,8 @@ struct Selection {
 
 impl CedarPolicy {
     /// Reads and checks policies: every file, every problem.
-    pub fn load(files: &[PolicyFile], tenant: Tenant) -> Result<Self, PolicyLoadError> {
+    pub fn load(files: &[PolicyFile]) -> Result<Self, PolicyLoadError> {
         Ok(Self {
-            tenant,
             everything: load::load(files)?,
             authorizer: Authorizer::new(),
             selections: Cache::new(SELECTIONS),
@@ -107,14 +106,17 @@ impl CedarPolicy {
     }
 
     fn ask(&self, facts: &Facts<'_>, selection: &Selection) -> Verdict {
-        let (Some(policies), Ok((request, entities))) = (&selection.policies, facts.request(&selection.reads))
+        let (Some(policies), Ok((request, entities))) =
+            (&selection.policies, facts.request(&selection.reads))
         else {
             // What cannot be shown to those who want to see it is not done.
             return Verdict::Denied(Arc::clone(&selection.readers));
         };
         let response = self.authorizer.is_authorized(&request, policies, &entities);
-        let failed = response.diagnostics().errors().map(|error| error.policy_id());
-        let failed: BTreeSet<String> = failed.map(ToString::to_string).collect();
+        let failed = response.diagnostics().errors().map(|error| match error {
+            AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
+        });
+        let failed: BTreeSet<String> = failed.collect();
         // Cedar leaves out a policy that fails. A forbid that is left out forbids nothing: so it counts.
         if !failed.is_empty() {
             return Verdict::Denied(failed.into_iter().collect());
@@ -148,6 +150,49 @@ impl CedarPolicy {
         self.selections.insert((hopeful, bits), Arc::clone(&selection));
         selection
     }
+}
+
+impl Policy for CedarPolicy {
+    fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
+        self.judged(question, !brings_arguments(question))
+    }
+
+    fn objection_to_listing(&self, question: &Question<'_>) -> Option<Refusal> {
+        self.judged(question, true)
+    }
+}
+
+impl CedarPolicy {
+    fn judged(&self, question: &Question<'_>, hopeful: bool) -> Option<Refusal> {
+        let facts = Facts {
+            subject: question.subject,
+            server: question.server.name.as_str(),
+            object: question.object?,
+            now: question.context.now,
+            address: question.context.address,
+            revision: question.revision().as_str(),
+            arguments: question.call.and_then(|call| call.arguments()),
+        };
+        match self.verdict(&facts, hopeful) {
+            Verdict::Permitted => None,
+            Verdict::Denied(policies) => Some(Refusal::DeniedByPolicy {
+                policies: policies.to_vec(),
+            }),
+        }
+    }
+}
+
+/// Whether the call is the one whose arguments policies speak of. A subscription to a resource, a completion, a task's
+/// state concern the same object, and bring others or none.
+fn brings_arguments(question: &Question<'_>) -> bool {
+    let own = match question.object {
+        Some(Object::Tool(_)) => "tools/call",
+        Some(Object::Prompt(_)) => "prompts/get",
+        Some(Object::Resource(_)) => "resources/read",
+        Some(Object::Method(_)) => return question.call.is_some(),
+        None => return false,
+    };
+    question.call.and_then(|call| call.method()) == Some(own)
 }
 
 impl Selection {

@@ -16,13 +16,11 @@ use crate::Subject;
 /// Everything that policies can look at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
-    pub(super) tenant: &'a str,
     pub(super) subject: &'a Subject,
     pub(super) server: &'a str,
     pub(super) object: Object<'a>,
     pub(super) now: UnixTime,
     pub(super) address: Option<IpAddr>,
-    pub(super) authenticated: Option<UnixTime>,
     pub(super) revision: &'a str,
     /// JSON text of an object.
     pub(super) arguments: Option<&'a str>,
@@ -110,6 +108,7 @@ impl Facts<'_> {
         part(&subject.username);
         part(subject.client.as_str());
         part(self.revision);
+        part(subject.tenant.as_str());
         for scope in subject.scopes.iter() {
             part(scope.as_str());
         }
@@ -185,7 +184,7 @@ impl Facts<'_> {
         let scopes = self.subject.scopes.iter().map(|scope| text(scope.as_str()));
         let mut pairs = vec![
             ("client".to_owned(), text(self.subject.client.as_str())),
-            ("tenant".to_owned(), text(self.tenant)),
+            ("tenant".to_owned(), text(self.subject.tenant.as_str())),
             ("scopes".to_owned(), RestrictedExpression::new_set(scopes)),
             ("revision".to_owned(), text(self.revision)),
             ("time".to_owned(), clock(self.now)?),
@@ -203,9 +202,12 @@ impl Facts<'_> {
             let address = address.to_canonical().to_string();
             pairs.push(("address".to_owned(), RestrictedExpression::new_ip(address)));
         }
-        if let Some(signed_in) = self.authenticated {
+        if let Some(signed_in) = self.subject.authenticated {
             let seconds = self.now.seconds().saturating_sub(signed_in.seconds()).max(0);
-            pairs.push(("authenticated".to_owned(), RestrictedExpression::new_long(seconds)));
+            pairs.push((
+                "authenticated".to_owned(),
+                RestrictedExpression::new_long(seconds),
+            ));
         }
         Context::from_pairs(pairs).map_err(|_| NotAskable)
     }
