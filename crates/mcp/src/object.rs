@@ -229,3 +229,6 @@ fn cut(body: &Bytes, listed: Option<&Listed>, keep: &mut dyn FnMut(&str) -> bool
         .collect();
     (kept.len() < listed.items.len()).then(|| format!("[{}]", kept.join(",")))
 }
+
+#[cfg(test)]
+mod tests;
