@@ -2,14 +2,29 @@ use bytes::Bytes;
 use doorward_mcp::{Call, Envelope, Extensions, Revision};
 use doorward_types::id::{ClientId, ServerName, Tenant, UserId};
 use doorward_types::random::CountingRandom;
+use doorward_types::scope::Scope;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
     AccessRule, AccessRuleError, Context, ListMode, NoFurtherPolicy, Permit, Policy, ProtectedServer,
-    Question, Refusal, ScopeTable, Subject,
+    Question, Refusal, ScopeEntry, ScopeTable, Subject,
 };
+
+mod scopes;
+
+pub(crate) fn scope(name: &str) -> Scope {
+    name.parse().unwrap()
+}
+
+/// A scope that opens these tools, described by its name.
+pub(crate) fn entry(name: &str, tools: &[&str]) -> ScopeEntry {
+    ScopeEntry {
+        tools: tools.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+        ..ScopeEntry::new(scope(name), name)
+    }
+}
 
 pub(crate) const CONTEXT: Context<'static> = Context::new(UnixTime::EPOCH, Revision::V2026_07_28);
 

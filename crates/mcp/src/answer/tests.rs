@@ -17,6 +17,10 @@ fn of(message: &serde_json::Value) -> Result<Facts, FactsError> {
     facts
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "tests write results where they are asked about"
+)]
 fn answer(result: serde_json::Value) -> Result<Facts, FactsError> {
     of(&json!({ "jsonrpc": "2.0", "id": 1, "result": result }))
 }

@@ -215,7 +215,7 @@ proptest! {
         let message = json!({ "jsonrpc": "2.0", "id": 1, "result": { "prompts": items, "nextCursor": "x" } });
         let text = if pretty { serde_json::to_string_pretty(&message).unwrap() } else { message.to_string() };
         let out = filtered(&text, Some(Kind::Prompts), &|_, name| verdict(name)).unwrap_or(text);
-        let mut expected = message.clone();
+        let mut expected = message;
         expected["result"]["prompts"] = items.into_iter().filter_map(|mut item| {
             let name = item["name"].as_str()?.to_owned();
             match verdict(&name) {
