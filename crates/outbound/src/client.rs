@@ -3,15 +3,18 @@
 use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Position, Url};
 
-use crate::connect::{TlsRoots, connect};
+use crate::connect::{TlsRoots, connect, dial};
 use crate::{FetchError, Fetched, freshness};
 
 /// The most that is read of a document, in bytes.
@@ -22,9 +25,29 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Fetches `url` from one of `addresses`, which were judged. Time limits are the caller's.
 pub(crate) async fn get(roots: &TlsRoots, url: &Url, addresses: &[IpAddr]) -> Result<Fetched, FetchError> {
+    exchange(roots, url, addresses, request(url)?).await
+}
+
+/// Sends `request` to `url` at one of `addresses`. Without TLS only where the scheme says so, which the caller admits
+/// for loopback alone.
+pub(crate) async fn exchange(
+    roots: &TlsRoots,
+    url: &Url,
+    addresses: &[IpAddr],
+    request: Request<Full<Bytes>>,
+) -> Result<Fetched, FetchError> {
     let host = url.host_str().ok_or(FetchError::NotHttps)?;
     let port = url.port_or_known_default().ok_or(FetchError::NotHttps)?;
-    let stream = connect(roots, host, addresses, port).await?;
+    if url.scheme() == "http" {
+        return talk(dial(addresses, port).await?, request).await;
+    }
+    talk(connect(roots, host, addresses, port).await?, request).await
+}
+
+async fn talk<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Fetched, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
@@ -32,7 +55,7 @@ pub(crate) async fn get(roots: &TlsRoots, url: &Url, addresses: &[IpAddr]) -> Re
         .map_err(|_| FetchError::Broken)?;
     let exchange = async {
         let response = sender
-            .send_request(request(url)?)
+            .send_request(request)
             .await
             .map_err(|_| FetchError::Broken)?;
         read(response).await
@@ -47,9 +70,9 @@ pub(crate) async fn get(roots: &TlsRoots, url: &Url, addresses: &[IpAddr]) -> Re
 }
 
 /// Nothing in it comes from who asks: no cookie, no token, no forwarded address (RG-14).
-fn request(url: &Url) -> Result<Request<Empty<Bytes>>, FetchError> {
+fn request(url: &Url) -> Result<Request<Full<Bytes>>, FetchError> {
     let host = &url[Position::BeforeHost..Position::AfterPort];
-    let mut request = Request::new(Empty::new());
+    let mut request = Request::new(Full::default());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = url[Position::BeforePath..Position::AfterQuery]
         .parse()
@@ -66,6 +89,24 @@ fn request(url: &Url) -> Result<Request<Empty<Bytes>>, FetchError> {
         HeaderValue::from_static(concat!("doorward/", env!("CARGO_PKG_VERSION"))),
     );
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Ok(request)
+}
+
+/// A form for an endpoint that wants to know who asks (RFC 7662 §2.1).
+pub(crate) fn form(
+    url: &Url,
+    authorization: HeaderValue,
+    form: String,
+) -> Result<Request<Full<Bytes>>, FetchError> {
+    let mut request = request(url)?;
+    *request.method_mut() = Method::POST;
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, authorization);
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    *request.body_mut() = Full::from(form);
     Ok(request)
 }
 

@@ -91,7 +91,8 @@ pub(crate) async fn connect(
         })
 }
 
-async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, FetchError> {
+/// Connects to the first of `addresses` that answers.
+pub(crate) async fn dial(addresses: &[IpAddr], port: u16) -> Result<TcpStream, FetchError> {
     for address in addresses.iter().take(TRIES) {
         let address = SocketAddr::new(*address, port);
         if let Ok(Ok(stream)) = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {

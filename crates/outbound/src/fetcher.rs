@@ -8,15 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use doorward_types::digest::Digest;
 use doorward_types::time::Clock;
+use doorward_types::url::is_loopback;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use http::HeaderValue;
 use tokio::sync::Semaphore;
 use url::{Host, Position, Url};
 
 use crate::connect::TlsRoots;
 use crate::patience::Patience;
 use crate::resolve::Resolve;
-use crate::{Destination, Fetch, FetchError, Fetched, address, client};
+use crate::{Destination, Fetch, FetchError, Fetched, PostForm, address, client};
 
 /// From the beginning to the last byte, waiting for a place included.
 const TOTAL: Duration = Duration::from_secs(5);
@@ -89,11 +91,44 @@ impl Fetcher {
 #[async_trait]
 impl Fetch for Fetcher {
     async fn fetch(&self, url: &Url, destination: Destination) -> Result<Fetched, FetchError> {
-        let named = url.host_str().is_some_and(|host| !host.is_empty());
-        if url.scheme() != "https" || !named || !url.username().is_empty() || url.password().is_some() {
+        if !may_fetch(url, destination) {
             return Err(FetchError::NotHttps);
         }
         self.flight(url, destination).await
+    }
+}
+
+/// Whether a URL of this form is fetched at all: `https`, or `http` on loopback where the operator wrote it down.
+#[must_use]
+pub fn may_fetch(url: &Url, destination: Destination) -> bool {
+    let named = url.host_str().is_some_and(|host| !host.is_empty());
+    let plain = url.scheme() == "http" && destination == Destination::Configured && is_loopback(url);
+    (url.scheme() == "https" || plain) && named && url.username().is_empty() && url.password().is_none()
+}
+
+#[async_trait]
+impl PostForm for Fetcher {
+    async fn post_form(
+        &self,
+        url: &Url,
+        authorization: HeaderValue,
+        form: String,
+    ) -> Result<Fetched, FetchError> {
+        if !may_fetch(url, Destination::Configured) {
+            return Err(FetchError::NotHttps);
+        }
+        let request = client::form(url, authorization, form)?;
+        let inner = Arc::clone(&self.0);
+        let asking = async {
+            let of_host = inner.places_of(url.host_str().unwrap_or_default());
+            let _near = of_host.acquire().await.map_err(|_| FetchError::Busy)?;
+            let _place = inner.places.acquire().await.map_err(|_| FetchError::Busy)?;
+            let addresses = inner.addresses(url, Destination::Configured).await?;
+            client::exchange(&inner.parts.roots, url, &addresses, request).await
+        };
+        let answer = tokio::time::timeout(TOTAL, asking).await;
+        inner.forget_idle_hosts();
+        answer.unwrap_or(Err(FetchError::TimedOut))
     }
 }
 
@@ -129,6 +164,12 @@ impl Inner {
     }
 
     async fn fetch(&self, url: &Url, destination: Destination) -> Result<Fetched, FetchError> {
+        let addresses = self.addresses(url, destination).await?;
+        client::get(&self.parts.roots, url, &addresses).await
+    }
+
+    /// The addresses of the host, judged: any that the operator wrote down, but without TLS only this machine's.
+    async fn addresses(&self, url: &Url, destination: Destination) -> Result<Vec<IpAddr>, FetchError> {
         let addresses = match url.host() {
             Some(Host::Ipv4(address)) => vec![IpAddr::V4(address)],
             Some(Host::Ipv6(address)) => vec![IpAddr::V6(address)],
@@ -141,7 +182,10 @@ impl Inner {
             None => return Err(FetchError::NotHttps),
         };
         let addresses = address::judge(addresses, destination)?;
-        client::get(&self.parts.roots, url, &addresses).await
+        if url.scheme() == "http" && !addresses.iter().all(IpAddr::is_loopback) {
+            return Err(FetchError::NotHttps);
+        }
+        Ok(addresses)
     }
 
     fn places_of(&self, host: &str) -> Arc<Semaphore> {

@@ -1,5 +1,5 @@
 //! The only HTTP client for documents whose address somebody else wrote down: metadata documents of
-//! clients and key sets.
+//! clients, key sets, and the answers of an authorization server that is asked about tokens ([`PostForm`]).
 //!
 //! Every fetch says who named its destination ([`Destination`]). What a peer named is only ever dialled at a
 //! public address: the name is resolved once, **every** address of the answer is judged ([`address`]), and the
@@ -20,7 +20,7 @@ mod resolve;
 
 pub use client::MAX_BODY;
 pub use connect::{RootsError, TlsRoots};
-pub use fetcher::{Fetcher, FetcherParts};
+pub use fetcher::{Fetcher, FetcherParts, may_fetch};
 pub use jwks::{JwksCache, MAX_CLIENT_KEYS};
 pub use resolve::{Resolve, SystemResolver};
 
@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderValue;
 use url::Url;
 
 use crate::address::AddressClass;
@@ -57,7 +58,8 @@ pub struct Fetched {
 /// Why there is no document. Nothing here is ever remembered as a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// Not an `https` URL with a host, or one with a user name.
+    /// Not an `https` URL with a host, or one with a user name; or `http` where the operator did not write it down, or to
+    /// another host than this machine.
     #[error("only https URLs are fetched")]
     NotHttps,
     /// The host has no address.
@@ -112,6 +114,19 @@ impl FetchError {
             Self::Unresolved | Self::Forbidden(_) | Self::Unreachable | Self::Tls | Self::TimedOut
         )
     }
+}
+
+/// Asks endpoints. Production uses [`Fetcher`]; tests hold the network.
+#[async_trait]
+pub trait PostForm: Send + Sync + 'static {
+    /// POSTs a form to an endpoint that the operator wrote down, as whom `authorization` says. Every call is a request
+    /// of its own, and nothing is remembered.
+    async fn post_form(
+        &self,
+        url: &Url,
+        authorization: HeaderValue,
+        form: String,
+    ) -> Result<Fetched, FetchError>;
 }
 
 /// Reads documents. Production uses [`Fetcher`]; tests hold the network.

@@ -2,8 +2,13 @@
 
 use std::fmt;
 
+use doorward_types::time::UnixTime;
+use doorward_types::url::ResourceUri;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
+
+use crate::access_token::{AccessToken, TokenFacts};
+use crate::verify::TokenRefusal;
 
 /// A bearer token as it was sent. Nothing about it is known to be true; it prints as `[redacted]`.
 #[derive(Clone, Copy)]
@@ -20,6 +25,20 @@ impl<'a> UnverifiedToken<'a> {
     #[must_use]
     pub const fn expose(self) -> &'a str {
         self.0
+    }
+
+    /// Makes an access token of this credential, for verifiers: `facts` are what its issuer said about it, and the
+    /// caller has made sure of that, by a signature or by asking. Every call is a place to look at in a review.
+    ///
+    /// What does not depend on who said it is judged here: the facts must be about `resource` and about a lifetime
+    /// that holds `now`, give or take [`LEEWAY`](crate::LEEWAY).
+    pub fn accept(
+        self,
+        facts: TokenFacts,
+        resource: &ResourceUri,
+        now: UnixTime,
+    ) -> Result<AccessToken, TokenRefusal> {
+        AccessToken::verified(facts, resource, now)
     }
 }
 
@@ -92,7 +111,7 @@ pub fn bearer_token<'a>(
 
 /// Whether a parameter of the query decodes to the name `access_token`.
 fn names_access_token(query: &str) -> bool {
-    url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
 /// `token68` without its padding plus what else RFC 9110 §5.6.2 allows in a scheme name.

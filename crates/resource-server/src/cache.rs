@@ -8,7 +8,6 @@ use doorward_types::url::ResourceUri;
 use quick_cache::sync::Cache;
 
 use crate::bearer::UnverifiedToken;
-use crate::principal::Principal;
 use crate::verify::TokenRefusal;
 
 /// How many bad tokens are remembered. Few: they are worth nothing to anybody but a flood.
@@ -27,18 +26,18 @@ pub(crate) fn key(resource: &ResourceUri, token: UnverifiedToken<'_>) -> Digest 
 }
 
 /// A verified token.
-pub(crate) struct Verified {
-    pub(crate) principal: Arc<Principal>,
+pub(crate) struct Verified<T> {
+    pub(crate) bearer: T,
     /// The keys it was verified with.
     pub(crate) keys: u64,
     /// The revocations it was last judged under.
     judged: AtomicU64,
 }
 
-impl Verified {
-    pub(crate) const fn new(principal: Arc<Principal>, keys: u64, judged: u64) -> Self {
+impl<T> Verified<T> {
+    pub(crate) const fn new(bearer: T, keys: u64, judged: u64) -> Self {
         Self {
-            principal,
+            bearer,
             keys,
             judged: AtomicU64::new(judged),
         }
@@ -63,12 +62,12 @@ struct Bad {
 
 /// Both caches, bounded. An entry says under which keys it was made and is void under any others, so a new
 /// key set ends both what a removed key signed and the memory of tokens whose key was not known yet.
-pub(crate) struct TokenCache {
-    verified: Cache<Digest, Arc<Verified>>,
+pub(crate) struct TokenCache<T> {
+    verified: Cache<Digest, Arc<Verified<T>>>,
     bad: Cache<Digest, Bad>,
 }
 
-impl TokenCache {
+impl<T> TokenCache<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             verified: Cache::new(capacity),
@@ -76,7 +75,7 @@ impl TokenCache {
         }
     }
 
-    pub(crate) fn verified(&self, key: &Digest, keys: u64) -> Option<Arc<Verified>> {
+    pub(crate) fn verified(&self, key: &Digest, keys: u64) -> Option<Arc<Verified<T>>> {
         self.verified.get(key).filter(|entry| entry.keys == keys)
     }
 
@@ -87,7 +86,7 @@ impl TokenCache {
             .map(|entry| entry.refusal)
     }
 
-    pub(crate) fn remember(&self, key: Digest, verified: Arc<Verified>) {
+    pub(crate) fn remember(&self, key: Digest, verified: Arc<Verified<T>>) {
         self.verified.insert(key, verified);
     }
 

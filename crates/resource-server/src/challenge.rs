@@ -50,6 +50,12 @@ pub struct Challenges {
 }
 
 impl Challenges {
+    /// The scopes that a challenge names when nothing more is known: those to log in with.
+    #[must_use]
+    pub const fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
     /// For the resource whose metadata document (RFC 9728) is at `resource_metadata`, and whose default
     /// scopes are `scopes`.
     #[must_use]

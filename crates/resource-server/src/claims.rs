@@ -7,7 +7,9 @@ use doorward_types::id::{ClientId, FamilyId, Tenant, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
+use serde_json::{Map, Value};
 
+use crate::access_token::TokenFacts;
 use crate::principal::PrincipalFacts;
 use crate::verify::{LEEWAY, TokenRefusal};
 
@@ -26,22 +28,11 @@ pub(crate) fn read(
     tenant: &Tenant,
     resource: &ResourceUri,
 ) -> Result<(PrincipalFacts, Option<UnixTime>), TokenRefusal> {
-    if !token.is_type(ACCESS_TOKEN) {
-        return Err(TokenRefusal::WrongType);
-    }
-    let claims = token.claims();
-    if claims.required_string("iss")? != issuer.as_str() {
-        return Err(TokenRefusal::WrongIssuer);
-    }
+    let claims = of_access_token(token, issuer)?;
     if claims.required_string("aud")? != resource.as_str() {
         return Err(TokenRefusal::WrongAudience);
     }
-    if ID_TOKEN_CLAIMS.iter().any(|name| claims.contains(name)) {
-        return Err(TokenRefusal::IdToken);
-    }
-    if claims.contains("cnf") {
-        return Err(TokenRefusal::SenderConstrained);
-    }
+    refuse_other_kinds(claims)?;
     if claims
         .string("tenant")?
         .is_some_and(|named| named != tenant.as_str())
@@ -71,6 +62,83 @@ pub(crate) fn read(
         tenant: tenant.clone(),
     };
     Ok((facts, claims.integer("nbf")?.map(UnixTime::from_seconds)))
+}
+
+/// The claims of an access token of `issuer` (RFC 9068 §4).
+fn of_access_token<'a>(token: &'a VerifiedJws, issuer: &Issuer) -> Result<&'a Claims, TokenRefusal> {
+    if !token.is_type(ACCESS_TOKEN) {
+        return Err(TokenRefusal::WrongType);
+    }
+    let claims = token.claims();
+    if claims.required_string("iss")? != issuer.as_str() {
+        return Err(TokenRefusal::WrongIssuer);
+    }
+    Ok(claims)
+}
+
+/// ID tokens, and tokens that a bearer must not use.
+fn refuse_other_kinds(claims: &Claims) -> Result<(), TokenRefusal> {
+    if ID_TOKEN_CLAIMS.iter().any(|name| claims.contains(name)) {
+        return Err(TokenRefusal::IdToken);
+    }
+    if claims.contains("cnf") {
+        return Err(TokenRefusal::SenderConstrained);
+    }
+    Ok(())
+}
+
+/// The same for access tokens of any issuer (RFC 9068 §2.2, §4), whose subjects and clients have ids of any form.
+pub(crate) fn read_generic(
+    token: &VerifiedJws,
+    issuer: &Issuer,
+    resource: &ResourceUri,
+) -> Result<TokenFacts, TokenRefusal> {
+    let claims = of_access_token(token, issuer)?;
+    if !is_only_audience(claims.as_object(), resource) {
+        return Err(match claims.contains("aud") {
+            true => TokenRefusal::WrongAudience,
+            false => TokenRefusal::MissingClaim("aud"),
+        });
+    }
+    refuse_other_kinds(claims)?;
+    let time = |name| Ok::<_, TokenRefusal>(UnixTime::from_seconds(claims.required_integer(name)?));
+    let optional = |name| Ok::<_, TokenRefusal>(claims.integer(name)?.map(UnixTime::from_seconds));
+    Ok(TokenFacts {
+        issuer: issuer.clone(),
+        subject: filled(claims, "sub")?.to_owned(),
+        client_id: ClientId::new(filled(claims, "client_id")?),
+        scopes: scopes(claims.string("scope")?)?,
+        groups: texts(claims.strings("groups")?),
+        resource: resource.clone(),
+        token_id: Some(filled(claims, "jti")?.to_owned()),
+        issued: Some(time("iat")?),
+        not_before: optional("nbf")?,
+        expires: time("exp")?,
+        authenticated: optional("auth_time")?,
+        tenant: claims.string("tenant")?.map(Tenant::new),
+        claims: claims.as_object().clone(),
+    })
+}
+
+/// `aud` is this resource and nothing else: a string, or a list of this one string (RFC 7519 §4.1.3).
+pub(crate) fn is_only_audience(claims: &Map<String, Value>, resource: &ResourceUri) -> bool {
+    let is = |value: &Value| value.as_str() == Some(resource.as_str());
+    match claims.get("aud") {
+        Some(Value::Array(several)) => matches!(several.as_slice(), [only] if is(only)),
+        Some(only) => is(only),
+        None => false,
+    }
+}
+
+/// `scope` may be left out where nothing was granted (RFC 9068 §2.2.3).
+pub(crate) fn scopes(text: Option<&str>) -> Result<ScopeSet, TokenRefusal> {
+    text.unwrap_or_default()
+        .parse()
+        .map_err(|_| TokenRefusal::BadClaim("scope"))
+}
+
+pub(crate) fn texts(list: Option<Vec<&str>>) -> Vec<String> {
+    list.unwrap_or_default().into_iter().map(Into::into).collect()
 }
 
 /// Whom a token speaks for.
@@ -130,15 +198,18 @@ fn client_scopes(claims: &Claims) -> Result<Option<ScopeSet>, TokenRefusal> {
 
 /// Whether `now` lies in the token's lifetime, give or take [`LEEWAY`].
 pub(crate) fn check_lifetime(
-    facts: &PrincipalFacts,
+    issued: Option<UnixTime>,
+    expires: UnixTime,
     not_before: Option<UnixTime>,
     now: UnixTime,
 ) -> Result<(), TokenRefusal> {
     let soonest = now.plus(LEEWAY);
-    if facts.issued > soonest || not_before.is_some_and(|not_before| not_before > soonest) {
+    if issued.is_some_and(|issued| issued > soonest)
+        || not_before.is_some_and(|not_before| not_before > soonest)
+    {
         return Err(TokenRefusal::NotYetValid);
     }
-    if is_expired(facts.expires, now) {
+    if is_expired(expires, now) {
         return Err(TokenRefusal::Expired);
     }
     Ok(())
@@ -157,7 +228,7 @@ fn id<T: FromStr + ToString>(claims: &Claims, name: &'static str) -> Result<T, T
     }
 }
 
-fn filled<'a>(claims: &'a Claims, name: &'static str) -> Result<&'a str, TokenRefusal> {
+pub(crate) fn filled<'a>(claims: &'a Claims, name: &'static str) -> Result<&'a str, TokenRefusal> {
     match claims.required_string(name)? {
         "" => Err(TokenRefusal::BadClaim(name)),
         text => Ok(text),

@@ -1,10 +1,13 @@
 //! Where the issuer's keys come from.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use doorward_jose::JwkSet;
+use doorward_types::id::KeyId;
 
 /// A key set at one moment.
 #[derive(Debug)]
@@ -24,6 +27,39 @@ pub trait KeySource: Send + Sync + 'static {
     /// every call, so that a removed key ends what it signed at once.
     fn generation(&self) -> u64 {
         self.current().generation
+    }
+
+    /// Looks for newer keys because a token names `wanted`, which [`KeySource::current`] does not hold. `None` where
+    /// there is nothing to wait for: keys that are pushed in, or a source that was asked a moment ago.
+    fn renew(&self, wanted: &KeyId) -> Option<Renewal<'_>> {
+        let _ = wanted;
+        None
+    }
+
+    /// Whether there ever were keys. Before, a token of an unknown key is nobody's fault.
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+/// Ends when newer keys may be there.
+pub type Renewal<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+impl<K: KeySource + ?Sized> KeySource for Arc<K> {
+    fn current(&self) -> Arc<KeySnapshot> {
+        (**self).current()
+    }
+
+    fn generation(&self) -> u64 {
+        (**self).generation()
+    }
+
+    fn renew(&self, wanted: &KeyId) -> Option<Renewal<'_>> {
+        (**self).renew(wanted)
+    }
+
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
     }
 }
 

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use doorward_jose::{ClaimError, JwsError, MAX_TOKEN, UnverifiedJws, VerifyError};
+use doorward_types::digest::Digest;
 use doorward_types::id::Tenant;
 use doorward_types::time::{Clock, UnixTime};
 use doorward_types::url::{Issuer, ResourceUri};
 use http::StatusCode;
 
+use crate::access_token::AccessToken;
 use crate::bearer::UnverifiedToken;
 use crate::cache::{self, TokenCache, Verified};
 use crate::claims::{check_lifetime, is_expired, read};
@@ -68,8 +70,11 @@ pub enum TokenRefusal {
     /// It, its user or its client was revoked.
     #[error("the access token was revoked")]
     Revoked,
-    /// Nothing was heard of revocations for [`crate::MAX_BLINDNESS`]: nothing can be said about the token. Not a
-    /// `401`, because logging in again would not help.
+    /// The authorization server says that it does not work, and nothing more (RFC 7662 §2.2).
+    #[error("the authorization server says that the access token does not work")]
+    Inactive,
+    /// Nothing can be said about the token: nothing was heard of revocations for [`crate::MAX_BLINDNESS`], or the
+    /// authorization server gives neither keys nor answers. Not a `401`, because logging in again would not help.
     #[error("access tokens cannot be checked at the moment: try again shortly")]
     Blind,
 }
@@ -102,16 +107,17 @@ impl TokenRefusal {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::Revoked => "revoked",
+            Self::Inactive => "inactive",
             Self::Blind => "blind",
         }
     }
 
     /// Whether the same token will be refused again as long as the keys stay the same: what depends on the
     /// time or on revocations is judged anew each time.
-    const fn is_final(self) -> bool {
+    pub(crate) const fn is_final(self) -> bool {
         !matches!(
             self,
-            Self::Expired | Self::NotYetValid | Self::Revoked | Self::Blind
+            Self::Expired | Self::NotYetValid | Self::Revoked | Self::Inactive | Self::Blind
         )
     }
 }
@@ -136,41 +142,55 @@ impl From<VerifyError> for TokenRefusal {
     }
 }
 
-/// May this token enter?
-pub trait TokenVerifier: Send + Sync + 'static {
+/// May this token enter? Verifiers give an [`AccessToken`]; the one for Doorward's own tokens ([`JwtVerifier`]) an
+/// `Arc<`[`Principal`]`>`.
+///
+/// A verifier of your own ends with [`UnverifiedToken::accept`], after it has made sure that whoever issued the token
+/// says what it hands over.
+pub trait TokenVerifier<T = AccessToken>: Send + Sync + 'static {
     /// Judges `token` for `resource`, and for nothing else. Await the result.
-    fn verify<'a>(&'a self, resource: &'a ResourceUri, token: UnverifiedToken<'a>) -> Verification<'a>;
+    fn verify<'a>(&'a self, resource: &'a ResourceUri, token: UnverifiedToken<'a>) -> Verification<'a, T>;
+
+    /// What is remembered of `token`, good or bad, and judged as [`TokenVerifier::verify`] would now, without work that
+    /// somebody who invents tokens could ask for. `None` if nothing is, and from verifiers that remember nothing.
+    fn recall(&self, resource: &ResourceUri, token: UnverifiedToken<'_>) -> Option<Result<T, TokenRefusal>> {
+        let _ = (resource, token);
+        None
+    }
 }
 
-type Verdict = Result<Arc<Principal>, TokenRefusal>;
+type Verdict<T> = Result<T, TokenRefusal>;
 
 /// A verdict, or the way to it. A plain boxed future would cost an allocation at every call, also where the
 /// verdict is known at once; this costs one only where there is something to wait for.
-pub struct Verification<'a>(State<'a>);
+pub struct Verification<'a, T = AccessToken>(State<'a, T>);
 
-enum State<'a> {
-    Known(Option<Verdict>),
-    Awaited(Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>),
+enum State<'a, T> {
+    Known(Option<Verdict<T>>),
+    Awaited(Pin<Box<dyn Future<Output = Verdict<T>> + Send + 'a>>),
 }
 
-impl<'a> Verification<'a> {
+impl<'a, T> Verification<'a, T> {
     /// The verdict is known.
     #[must_use]
-    pub const fn known(verdict: Result<Arc<Principal>, TokenRefusal>) -> Self {
+    pub const fn known(verdict: Result<T, TokenRefusal>) -> Self {
         Self(State::Known(Some(verdict)))
     }
 
     /// The verdict has to be waited for.
     #[must_use]
-    pub fn awaited(verdict: impl Future<Output = Verdict> + Send + 'a) -> Self {
+    pub fn awaited(verdict: impl Future<Output = Result<T, TokenRefusal>> + Send + 'a) -> Self {
         Self(State::Awaited(Box::pin(verdict)))
     }
 }
 
-impl Future for Verification<'_> {
-    type Output = Verdict;
+// Nothing in it is pinned in place: the awaited future has a box of its own.
+impl<T> Unpin for Verification<'_, T> {}
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Verdict> {
+impl<T> Future for Verification<'_, T> {
+    type Output = Verdict<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Verdict<T>> {
         match &mut self.0 {
             // Nobody may poll after the end; if somebody does, no verdict is the safe answer.
             State::Known(verdict) => verdict.take().map_or(Poll::Pending, Poll::Ready),
@@ -179,7 +199,7 @@ impl Future for Verification<'_> {
     }
 }
 
-impl fmt::Debug for Verification<'_> {
+impl<T> fmt::Debug for Verification<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verification").finish_non_exhaustive()
     }
@@ -212,7 +232,7 @@ impl fmt::Debug for JwtVerifierSettings {
 /// Verifies RFC 9068 access tokens of one issuer.
 pub struct JwtVerifier {
     settings: JwtVerifierSettings,
-    cache: TokenCache,
+    cache: TokenCache<Arc<Principal>>,
     first_seen: Option<FirstSeen>,
 }
 
@@ -257,17 +277,9 @@ impl JwtVerifier {
             return Err(JwsError::TooLong.into());
         }
         let now = self.settings.clock.now();
-        let keys = self.settings.keys.generation();
         let key = cache::key(resource, token);
-        if let Some(verified) = self.cache.verified(&key, keys) {
-            let verdict = self.judge_again(&verified, now);
-            if matches!(verdict, Err(TokenRefusal::Expired | TokenRefusal::Revoked)) {
-                self.cache.forget(&key);
-            }
+        if let Some(verdict) = self.judge_remembered(&key, now) {
             return verdict;
-        }
-        if let Some(refusal) = self.cache.bad(&key, keys) {
-            return Err(refusal);
         }
         let snapshot = self.settings.keys.current();
         let judged = self.settings.revocations.generation();
@@ -278,7 +290,7 @@ impl JwtVerifier {
                 }
                 let verified = Arc::new(Verified::new(principal, snapshot.generation, judged));
                 self.cache.remember(key, Arc::clone(&verified));
-                Ok(Arc::clone(&verified.principal))
+                Ok(Arc::clone(&verified.bearer))
             }
             Err(refusal) => {
                 if refusal.is_final() {
@@ -289,6 +301,18 @@ impl JwtVerifier {
         }
     }
 
+    fn judge_remembered(&self, key: &Digest, now: UnixTime) -> Option<Result<Arc<Principal>, TokenRefusal>> {
+        let keys = self.settings.keys.generation();
+        let Some(verified) = self.cache.verified(key, keys) else {
+            return self.cache.bad(key, keys).map(Err);
+        };
+        let verdict = self.judge_again(&verified, now);
+        if matches!(verdict, Err(TokenRefusal::Expired | TokenRefusal::Revoked)) {
+            self.cache.forget(key);
+        }
+        Some(verdict)
+    }
+
     /// How many verified tokens are remembered now, for metrics.
     #[must_use]
     pub fn remembered(&self) -> usize {
@@ -296,24 +320,24 @@ impl JwtVerifier {
     }
 
     /// What can have changed about a token since its signature was verified.
-    fn judge_again(&self, verified: &Verified, now: UnixTime) -> Verdict {
-        if is_expired(verified.principal.expires(), now) {
+    fn judge_again(&self, verified: &Verified<Arc<Principal>>, now: UnixTime) -> Verdict<Arc<Principal>> {
+        if is_expired(verified.bearer.expires(), now) {
             return Err(TokenRefusal::Expired);
         }
         // It was minted under a clock that turned out to be ahead (FT-10).
-        if verified.principal.issued() > now.plus(LEEWAY) {
+        if verified.bearer.issued() > now.plus(LEEWAY) {
             return Err(TokenRefusal::NotYetValid);
         }
         // Read before asking, see `Revocations::generation`.
         let generation = self.settings.revocations.generation();
         if !verified.was_judged_under(generation) {
-            if self.settings.revocations.is_revoked(&verified.principal) {
+            if self.settings.revocations.is_revoked(&verified.bearer) {
                 return Err(TokenRefusal::Revoked);
             }
             verified.judged_under(generation);
         }
         self.check_sight()?;
-        Ok(Arc::clone(&verified.principal))
+        Ok(Arc::clone(&verified.bearer))
     }
 
     fn judge_unseen(
@@ -322,10 +346,10 @@ impl JwtVerifier {
         token: UnverifiedToken<'_>,
         keys: &doorward_jose::JwkSet,
         now: UnixTime,
-    ) -> Verdict {
+    ) -> Verdict<Arc<Principal>> {
         let token = UnverifiedJws::parse(token.expose())?.verify_with(keys)?;
         let (facts, not_before) = read(&token, &self.settings.issuer, &self.settings.tenant, resource)?;
-        check_lifetime(&facts, not_before, now)?;
+        check_lifetime(Some(facts.issued), facts.expires, not_before, now)?;
         let principal = Principal::verified(facts);
         if self.settings.revocations.is_revoked(&principal) {
             return Err(TokenRefusal::Revoked);
@@ -347,8 +371,23 @@ impl JwtVerifier {
     }
 }
 
-impl TokenVerifier for JwtVerifier {
-    fn verify<'a>(&'a self, resource: &'a ResourceUri, token: UnverifiedToken<'a>) -> Verification<'a> {
+impl TokenVerifier<Arc<Principal>> for JwtVerifier {
+    fn verify<'a>(
+        &'a self,
+        resource: &'a ResourceUri,
+        token: UnverifiedToken<'a>,
+    ) -> Verification<'a, Arc<Principal>> {
         Verification::known(self.judge(resource, token))
+    }
+
+    fn recall(
+        &self,
+        resource: &ResourceUri,
+        token: UnverifiedToken<'_>,
+    ) -> Option<Result<Arc<Principal>, TokenRefusal>> {
+        if token.expose().len() > MAX_TOKEN {
+            return Some(Err(JwsError::TooLong.into()));
+        }
+        self.judge_remembered(&cache::key(resource, token), self.settings.clock.now())
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::digest::Digest;
 use crate::random::{self, Random};
 use crate::time::UnixTime;
+use crate::url::Issuer;
 
 /// A text is not a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +85,20 @@ impl UserId {
     #[must_use]
     pub fn of_client(client: &ClientId) -> Self {
         let digest = Digest::of_parts(&[b"client\0", client.as_str().as_bytes()]);
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(digest.as_bytes()) {
+            *to = *from;
+        }
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// Stands for a person whom another issuer knows as `subject`. The same subject of two issuers is two people, and
+    /// neither is a local account.
+    #[must_use]
+    pub fn of_foreign(issuer: &Issuer, subject: &str) -> Self {
+        let issuer = issuer.as_str().as_bytes();
+        let length = u64::try_from(issuer.len()).unwrap_or(u64::MAX).to_be_bytes();
+        let digest = Digest::of_parts(&[b"foreign\0", &length, issuer, subject.as_bytes()]);
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().zip(digest.as_bytes()) {
             *to = *from;

@@ -8,7 +8,7 @@ use doorward_authorization_server::settings::Settings;
 use doorward_limits::{Limiter, NetworkLimiter, PeerAddress, Quota, Retry};
 use doorward_outbound::Fetch;
 use doorward_recorder::Recorder;
-use doorward_resource_server::TokenVerifier;
+use doorward_resource_server::{Principal, TokenVerifier};
 use doorward_seal::{Mac, MasterKey, Purpose, Sealer};
 use doorward_storage::Store;
 use doorward_types::random::Random;
@@ -58,7 +58,7 @@ pub struct WebParts {
     /// How often somebody may try to sign in.
     pub throttles: Throttles,
     /// Judges access tokens, for introspection.
-    pub verifier: Arc<dyn TokenVerifier>,
+    pub verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     /// Where documents of clients are read.
     pub fetch: Arc<dyn Fetch>,
 }
@@ -85,7 +85,7 @@ struct Inner {
     documents: Documents,
     guesses: Guesses,
     client_failures: Failures,
-    verifier: Arc<dyn TokenVerifier>,
+    verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     registrations: NetworkLimiter,
     /// Besides that, for all who come over loopback.
     local_registrations: Limiter<()>,
@@ -210,7 +210,7 @@ impl WebState {
         &self.0.guesses
     }
 
-    pub(crate) fn verifier(&self) -> &dyn TokenVerifier {
+    pub(crate) fn verifier(&self) -> &dyn TokenVerifier<Arc<Principal>> {
         &*self.0.verifier
     }
 

@@ -49,8 +49,8 @@ impl Policy for NoAdmin {
 #[derive(Debug)]
 struct Alice(Arc<Principal>);
 
-impl TokenVerifier for Alice {
-    fn verify<'a>(&'a self, _: &'a ResourceUri, _: UnverifiedToken<'a>) -> Verification<'a> {
+impl TokenVerifier<Arc<Principal>> for Alice {
+    fn verify<'a>(&'a self, _: &'a ResourceUri, _: UnverifiedToken<'a>) -> Verification<'a, Arc<Principal>> {
         Verification::known(Ok(Arc::clone(&self.0)))
     }
 }

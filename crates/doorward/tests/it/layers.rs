@@ -14,7 +14,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("doorward-policy", 2),
     ("doorward-records", 2),
     ("doorward-authorization-server", 3),
-    ("doorward-resource-server", 3),
+    ("doorward-resource-server", 5),
     ("doorward-storage", 4),
     ("doorward-process", 4),
     ("doorward-outbound", 4),

@@ -534,14 +534,15 @@ fn refusals_have_a_status_a_word_and_a_text_without_values() {
 
 #[test]
 fn a_verdict_can_be_waited_for() {
-    let verification = Verification::awaited(async { Err(TokenRefusal::Expired) });
+    let verification: Verification<'_, Arc<Principal>> =
+        Verification::awaited(async { Err(TokenRefusal::Expired) });
     let mut verification = std::pin::pin!(verification);
     let mut context = Context::from_waker(Waker::noop());
     assert_eq!(
         verification.as_mut().poll(&mut context),
         Poll::Ready(Err(TokenRefusal::Expired))
     );
-    let mut known = std::pin::pin!(Verification::known(Err(TokenRefusal::Revoked)));
+    let mut known = std::pin::pin!(Verification::<Arc<Principal>>::known(Err(TokenRefusal::Revoked)));
     assert_eq!(
         known.as_mut().poll(&mut context),
         Poll::Ready(Err(TokenRefusal::Revoked))

@@ -1,0 +1,6 @@
+//! The library as its users see it.
+
+mod entering;
+mod keys;
+mod promises;
+mod world;
