@@ -4,18 +4,29 @@
 // usage: node sdk-vN.mjs URL STORE [--negotiate]
 //   --negotiate   let the SDK find out the protocol revision (v2 only)
 // environment: E2E_METADATA_URL, the URL of the client's metadata document, if it has one;
-// E2E_CALLS, a JSON list of [tool, arguments]; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without
-// which being sent to the browser is an error
+// E2E_CALLS, a JSON list of [tool, arguments]; E2E_REPORT_ERRORS, with which the words of a call that fails
+// are its answer; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without which being sent to the browser is an error
 
 import { FileProvider } from "./store.mjs";
 
-/** Lists, calls, prints and closes; `transport` is told to end its session if it has one. */
-export async function report(client, protocol, transport) {
+/** Lists, calls, prints and closes; `transport` is told to end its session if it has one. A call that sends the
+ * person to the browser is made again once `authorized` has taken what the browser came back with. */
+export async function report(client, protocol, transport, authorized = () => false) {
   const { tools } = await client.listTools();
   const answers = [];
   for (const [name, args] of JSON.parse(process.env.E2E_CALLS)) {
-    const { content, structuredContent } = await client.callTool({ name, arguments: args });
-    answers.push({ content, structuredContent });
+    const call = () => client.callTool({ name, arguments: args });
+    try {
+      const answer = call().catch(async (error) => {
+        if (await authorized(error)) return call();
+        throw error;
+      });
+      const { content, structuredContent } = await answer;
+      answers.push({ content, structuredContent });
+    } catch (error) {
+      if (!process.env.E2E_REPORT_ERRORS) throw error;
+      answers.push({ error: error.message });
+    }
   }
   await transport.terminateSession?.();
   await client.close();
@@ -45,6 +56,12 @@ export async function run(sdk) {
     }
   };
   const { client, transport } = (await connect()) ?? (await connect());
-  await report(client, sdk.version(client, transport), transport);
+  const authorized = async (error) => {
+    if (!(error instanceof sdk.UnauthorizedError) || !provider.callback) return false;
+    await transport.finishAuth(sdk.finishArgument(provider.callback));
+    provider.callback = undefined;
+    return true;
+  };
+  await report(client, sdk.version(client, transport), transport, authorized);
   provider.close();
 }

@@ -44,6 +44,12 @@ enum Command {
         #[arg(long)]
         update: bool,
     },
+    /// Runs the real clients and compares what they send with docs/clients.md.
+    Clients {
+        /// Write what they send into docs/clients.md.
+        #[arg(long)]
+        update: bool,
+    },
     /// Measures the release build beside its peers. Nothing else should be running.
     Bench {
         #[command(subcommand)]
@@ -58,6 +64,7 @@ fn main() -> Result<()> {
         Command::Test(options) => test::all(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Requirements { update } => requirements::command(update),
+        Command::Clients { update } => test::clients(update),
         Command::Bench { what } => bench::run(&what),
     }
 }

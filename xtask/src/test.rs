@@ -58,3 +58,30 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     let status = tests.status().context("could not start cargo")?;
     std::process::exit(status.code().unwrap_or(1));
 }
+
+/// `cargo xtask clients`: the tests with real clients, which write `docs/clients.md` if they are told to.
+pub(crate) fn clients(update: bool) -> Result<()> {
+    tools::require(&NEEDS, false)?;
+    packages::install()?;
+    python::install()?;
+    cargo(["build", "--workspace", "--all-targets"])?;
+    // The page is whole only after everything has been written.
+    let parts: &[&[&str]] = if update {
+        &[&["clients::", "--skip", "clients::page"], &["clients::page"]]
+    } else {
+        &[&["clients::"]]
+    };
+    for (part, filters) in parts.iter().enumerate() {
+        let mut tests = cargo_command();
+        tests.args(["test", "--package", "doorward-e2e", "--test", "it", "--"]);
+        tests.args(*filters);
+        tests.env("DOORWARD_BIN", run::target().join("debug/doorward"));
+        if update && part == 0 {
+            tests.env("DOORWARD_UPDATE_CLIENTS", "1");
+        }
+        say(&line(&tests));
+        let status = tests.status().context("could not start cargo")?;
+        anyhow::ensure!(status.success(), "the clients' tests failed");
+    }
+    Ok(())
+}

@@ -6,7 +6,8 @@ as one line of JSON.
 usage: python sdk_vN.py URL STORE [--pause]
   --pause   after the calls print "paused", read from stdin by how many seconds the clock is to move, and
             make the calls again
-environment: E2E_CALLS, a JSON list of [tool, arguments]; BROWSER, which is sent the authorization URL;
+environment: E2E_CALLS, a JSON list of [tool, arguments]; E2E_REPORT_ERRORS, with which the words of a call that
+fails are its answer; BROWSER, which is sent the authorization URL;
 E2E_METADATA_URL, the URL of the client's metadata document, if it has one;
 E2E_CLOCK, by how many seconds the clock has moved since the first start
 """
@@ -73,6 +74,7 @@ class Callback:
 
     async def wait(self):
         query = await asyncio.wait_for(self.arrived, DEADLINE)
+        self.arrived = asyncio.get_running_loop().create_future()
         if "code" not in query:
             raise RuntimeError(f"the browser came back with {query}")
         return query
@@ -91,8 +93,17 @@ def plain(result):
     return {name: whole[name] for name in ("content", "structuredContent") if name in whole}
 
 
+async def call(session, name, arguments):
+    try:
+        return plain(await session.call_tool(name, arguments))
+    except Exception as error:
+        if "E2E_REPORT_ERRORS" not in os.environ:
+            raise
+        return {"error": str(error)}
+
+
 async def calls(session):
-    return [plain(await session.call_tool(name, arguments)) for name, arguments in json.loads(os.environ["E2E_CALLS"])]
+    return [await call(session, name, arguments) for name, arguments in json.loads(os.environ["E2E_CALLS"])]
 
 
 def move_clock(seconds):

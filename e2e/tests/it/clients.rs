@@ -4,12 +4,12 @@
 
 mod client;
 mod documents;
+mod page;
 mod servers;
 mod services;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use doorward_testkit::oauth::OAuthClient;
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use client::{Client, Kind};
+use page::{Table, measured};
 use servers::RealServer;
 use wire::{Request, Wire};
 
@@ -165,49 +166,49 @@ async fn lives(kind: Kind, world: World) {
     } else {
         &["registration", "login", "authorization_code"]
     };
-    let first = if kind.forgets_expiry() {
+    let mut life = Vec::new();
+    let (seen, mut all) = if kind.forgets_expiry() {
         let seen = client.start_and_stay(&url, &calls, EXPIRY, world.expire()).await;
         let requests = world.wire.take();
-        assert_eq!(exchanges(&requests), [begin, &["refresh_token"]].concat());
+        life.push(exchanges(&requests));
+        assert_eq!(life[0], [begin, &["refresh_token"]].concat());
         (seen, requests)
     } else {
         let seen = client.start(&url, true, &calls).await;
         let requests = world.wire.take();
-        assert_eq!(
-            exchanges(&requests),
-            begin,
-            "the first start registers and logs in"
-        );
+        life.push(exchanges(&requests));
+        assert_eq!(life[0], begin, "the first start registers and logs in");
         (seen, requests)
     };
-    let (seen, requests) = first;
-    let sent = Sent::of(kind, &requests, &url);
+    let sent = Sent::of(kind, &all, &url);
     world.check(&client, &seen, &sent.client_id);
 
+    let nothing: [&str; 0] = [];
     let seen = client.start(&url, false, &calls).await;
     world.check(&client, &seen, &sent.client_id);
-    let nothing: [&str; 0] = [];
-    assert_eq!(
-        exchanges(&world.wire.take()),
-        nothing,
-        "the second start has its tokens"
-    );
+    life.push(exchanges(&world.wire.take()));
+    assert_eq!(life[1], nothing, "the second start has its tokens");
 
     world.expire().await;
     client.clock = EXPIRY;
     let seen = client.start(&url, kind.forgets_expiry(), &calls).await;
     world.check(&client, &seen, &sent.client_id);
+    let requests = world.wire.take();
+    life.push(exchanges(&requests));
+    all.extend(requests);
     let replaced: &[&str] = if kind.forgets_expiry() {
         &["login", "authorization_code"]
     } else {
         &["refresh_token"]
     };
-    assert_eq!(exchanges(&world.wire.take()), replaced, "after expiry");
+    assert_eq!(life[2], replaced, "after expiry");
 
     let seen = client.start(&url, false, &calls).await;
     world.check(&client, &seen, &sent.client_id);
     assert_eq!(exchanges(&world.wire.take()), nothing, "the new tokens were kept");
     sent.assert_documented(kind);
+    assert_names_documented(kind, &all);
+    assert_life_documented(kind, &life);
 }
 
 /// What a client says of itself and asks for.
@@ -217,6 +218,7 @@ struct Sent {
     redirect: String,
     scope: String,
     application_type: String,
+    grants: String,
 }
 
 impl Sent {
@@ -238,41 +240,92 @@ impl Sent {
             .collect();
         let revisions: Vec<&str> = revisions.into_iter().collect();
         assert_eq!(revisions, [revision(kind, true)]);
-        let code =
-            |value: Option<&str>| value.map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
+        let grants = registration["grant_types"].as_array();
+        let grants = grants.into_iter().flatten().filter_map(Value::as_str);
         Self {
             client_id: login.query("client_id").expect("a client"),
             revisions: revisions.join(", "),
             redirect: without_port(&login.query("redirect_uri").expect("a redirect URI")),
             scope: code(login.query("scope").as_deref()),
             application_type: code(registration["application_type"].as_str()),
+            grants: listed(grants),
         }
     }
 
     fn assert_documented(&self, kind: Kind) {
-        let row = format!(
-            "| {} | `{}` {} | {} | `{}` | {} | {} |",
+        let package = format!("`{}` {}", kind.package(), kind.version());
+        let redirect = format!("`{}`", self.redirect);
+        let cells = [
             kind.name(),
-            kind.package(),
-            kind.version(),
-            self.revisions,
-            self.redirect,
-            self.scope,
-            self.application_type
-        );
-        assert_row(&row);
+            &package,
+            &self.revisions,
+            &redirect,
+            &self.scope,
+            &self.application_type,
+            &self.grants,
+        ];
+        measured(Table::Sends, &cells);
     }
 }
 
-/// # Panics
-/// When `docs/clients.md` lacks this line; the message holds it.
-fn assert_row(row: &str) {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/clients.md");
-    let page = std::fs::read_to_string(page).expect("docs/clients.md");
-    assert!(
-        page.lines().any(|line| line == row),
-        "docs/clients.md lacks this line:\n{row}"
-    );
+/// A value as the page shows it.
+fn code(value: Option<&str>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| format!("`{value}`"))
+}
+
+fn listed<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let values: Vec<String> = values.into_iter().map(|value| format!("`{value}`")).collect();
+    if values.is_empty() {
+        "none".to_owned()
+    } else {
+        values.join(" ")
+    }
+}
+
+/// The names of everything that a client sent in these requests.
+fn assert_names_documented(kind: Kind, requests: &[Request]) {
+    let at = |path: &'static str| requests.iter().filter(move |request| request.path() == path);
+    let registration = at("/register").next().expect("it registered").json();
+    let members = registration.as_object().expect("an object").keys();
+    let logins = at("/authorize").filter(|request| request.header("sec-fetch-mode").is_some());
+    let login = logins.map(Request::query_names).next().expect("it logged in");
+    let tokens = |grant: &str| {
+        let mut of_grant =
+            at("/token").filter(|request| request.field("grant_type").as_deref() == Some(grant));
+        of_grant
+            .next()
+            .map(Request::field_names)
+            .expect("it asked for tokens")
+    };
+    let calls =
+        at("/mcp").filter(|request| request.method == "POST" && request.json()["method"] == "tools/call");
+    let headers: BTreeSet<String> = calls.flat_map(|call| call.headers_with("mcp-")).collect();
+    let cells = [
+        kind.name().to_owned(),
+        listed(members.map(String::as_str)),
+        listed(login.iter().map(String::as_str)),
+        listed(tokens("authorization_code").iter().map(String::as_str)),
+        listed(tokens("refresh_token").iter().map(String::as_str)),
+        listed(headers.iter().map(String::as_str)),
+    ];
+    measured(Table::Names, &cells.each_ref().map(String::as_str));
+}
+
+/// What it asked the authorization server at its first start, its second one, and one after its token expired.
+fn assert_life_documented(kind: Kind, life: &[Vec<String>]) {
+    let steps: Vec<String> = life
+        .iter()
+        .map(|step| {
+            if step.is_empty() {
+                "nothing".to_owned()
+            } else {
+                step.join(", ")
+                    .replace("authorization_code", "code")
+                    .replace("refresh_token", "refresh")
+            }
+        })
+        .collect();
+    measured(Table::Lives, &[kind.name(), &steps[0], &steps[1], &steps[2]]);
 }
 
 fn without_port(uri: &str) -> String {
@@ -327,6 +380,16 @@ async fn inspector_finds_the_modern_revision_of_the_demo_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rust_lives_with_the_demo_server() {
+    lives(Kind::Rmcp, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rust_discovers_the_modern_revision_of_the_demo_server() {
+    lives(Kind::RmcpDiscover, World::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn typescript_v1_lives_with_an_upstream() {
     lives(Kind::TypeScriptV1, World::upstream().await).await;
 }
@@ -346,7 +409,7 @@ async fn typescript_v2_finds_the_modern_revision_of_an_upstream() {
 async fn reaches(kind: Kind, servers: impl IntoIterator<Item = RealServer>) {
     let client = Client::new(kind);
     for server in servers {
-        assert_row(&server.row());
+        server.assert_documented();
         let running = server.running().await;
         let url = running.doorward.url("/mcp");
         let (mut calls, mut direct) = (running.calls.clone(), running.direct.clone());

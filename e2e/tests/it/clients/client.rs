@@ -27,9 +27,27 @@ pub(super) enum Kind {
     Inspector,
     /// It finds out the revision, which it does not unless asked to.
     InspectorAuto,
+    Rmcp,
+    /// It begins with `server/discover`, which it does not unless asked to.
+    RmcpDiscover,
 }
 
 impl Kind {
+    /// In the order of `docs/clients.md`.
+    pub(super) const ALL: [Self; 11] = [
+        Self::TypeScriptV1,
+        Self::TypeScriptV2,
+        Self::TypeScriptV2Auto,
+        Self::PythonV1,
+        Self::PythonV2,
+        Self::Rmcp,
+        Self::RmcpDiscover,
+        Self::FastMcp,
+        Self::McpRemote,
+        Self::Inspector,
+        Self::InspectorAuto,
+    ];
+
     /// As `docs/clients.md` calls it.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -42,6 +60,8 @@ impl Kind {
             Self::McpRemote => "mcp-remote",
             Self::Inspector => "Inspector, command line",
             Self::InspectorAuto => "Inspector, command line, `auto`",
+            Self::Rmcp => "Rust SDK",
+            Self::RmcpDiscover => "Rust SDK, discovering",
         }
     }
 
@@ -54,6 +74,7 @@ impl Kind {
             Self::FastMcp => "fastmcp",
             Self::McpRemote => "mcp-remote",
             Self::Inspector | Self::InspectorAuto => "@modelcontextprotocol/inspector",
+            Self::Rmcp | Self::RmcpDiscover => "rmcp",
         }
     }
 
@@ -62,6 +83,7 @@ impl Kind {
         match self {
             Self::PythonV1 => python::version("v1", self.package()),
             Self::PythonV2 | Self::FastMcp => python::version("v2", self.package()),
+            Self::Rmcp | Self::RmcpDiscover => rmcp_version(),
             _ => node::version(self.package()),
         }
     }
@@ -70,7 +92,11 @@ impl Kind {
     pub(super) const fn is_modern(self) -> bool {
         matches!(
             self,
-            Self::TypeScriptV2Auto | Self::PythonV2 | Self::FastMcp | Self::InspectorAuto
+            Self::TypeScriptV2Auto
+                | Self::PythonV2
+                | Self::FastMcp
+                | Self::InspectorAuto
+                | Self::RmcpDiscover
         )
     }
 
@@ -82,6 +108,16 @@ impl Kind {
     pub(super) const fn forgets_expiry(self) -> bool {
         matches!(self, Self::PythonV1 | Self::PythonV2)
     }
+}
+
+/// The exact version that the workspace asks for.
+fn rmcp_version() -> String {
+    let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    let line = manifest.lines().find_map(|line| line.strip_prefix("rmcp = "));
+    let version = line
+        .and_then(|line| line.split('"').nth(1))
+        .expect("rmcp has a version");
+    version.strip_prefix('=').expect("an exact one").to_owned()
 }
 
 /// An installation: a client and a home for what it stores.
@@ -123,6 +159,7 @@ impl Client {
         let script = |name: &str| self.folder.path().join(name);
         let mut command = match self.kind {
             Kind::PythonV1 | Kind::PythonV2 | Kind::FastMcp => self.folder.within(self.python()),
+            Kind::Rmcp | Kind::RmcpDiscover => self.folder.within(env!("CARGO_BIN_EXE_rmcp-client")),
             _ => self.folder.node(),
         };
         match self.kind {
@@ -154,6 +191,8 @@ impl Client {
                 ),
             Kind::Inspector => command.arg(script("inspector.mjs")).arg(url).arg("legacy"),
             Kind::InspectorAuto => command.arg(script("inspector.mjs")).arg(url).arg("auto"),
+            Kind::Rmcp => command.arg(url).arg(self.store(url)),
+            Kind::RmcpDiscover => command.arg(url).arg(self.store(url)).arg("--discover"),
         };
         command
     }

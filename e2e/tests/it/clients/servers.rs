@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::client;
+use super::page::{self, Table};
 use crate::{node, python};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,36 +37,31 @@ impl RealServer {
         matches!(self, Self::PythonStdio | Self::PythonHttp)
     }
 
-    /// Its row in `docs/clients.md`.
-    pub(super) fn row(self) -> String {
-        let (package, version, how) = match self {
-            Self::Everything => (
-                EVERYTHING,
-                node::version(EVERYTHING),
-                format!("-- npx -y {EVERYTHING}"),
-            ),
-            Self::Filesystem => (
-                FILESYSTEM,
-                node::version(FILESYSTEM),
-                format!("-- npx -y {FILESYSTEM} FOLDER"),
-            ),
-            Self::PythonStdio => (
-                "fastmcp",
-                python::version("v2", "fastmcp"),
-                "-- python server.py".into(),
-            ),
-            Self::PythonHttp => (
-                "fastmcp",
-                python::version("v2", "fastmcp"),
-                "--upstream URL".into(),
-            ),
+    /// How it is put behind Doorward: the first cell of its line in `docs/clients.md`.
+    pub(super) fn how(self) -> String {
+        let rest = match self {
+            Self::Everything => format!("-- npx -y {EVERYTHING}"),
+            Self::Filesystem => format!("-- npx -y {FILESYSTEM} FOLDER"),
+            Self::PythonStdio => "-- python server.py".to_owned(),
+            Self::PythonHttp => "--upstream URL".to_owned(),
+        };
+        format!("`doorward serve {rest}`")
+    }
+
+    /// Writes its line in `docs/clients.md`.
+    pub(super) fn assert_documented(self) {
+        let (package, version) = match self {
+            Self::Everything => (EVERYTHING, node::version(EVERYTHING)),
+            Self::Filesystem => (FILESYSTEM, node::version(FILESYSTEM)),
+            Self::PythonStdio | Self::PythonHttp => ("fastmcp", python::version("v2", "fastmcp")),
         };
         let revisions = if self.is_modern() {
             "2025-11-25, 2026-07-28"
         } else {
             "2025-11-25"
         };
-        format!("| `{package}` {version} | `doorward serve {how}` | {revisions} |")
+        let package = format!("`{package}` {version}");
+        page::measured(Table::Servers, &[&self.how(), &package, revisions]);
     }
 
     pub(super) async fn running(self) -> &'static Running {

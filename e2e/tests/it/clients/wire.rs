@@ -39,9 +39,34 @@ impl Request {
         parameter(&self.body, name)
     }
 
+    /// Names of the query's parameters, sorted.
+    pub(super) fn query_names(&self) -> Vec<String> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        names(query.as_bytes())
+    }
+
+    /// Names of the form's fields, sorted.
+    pub(super) fn field_names(&self) -> Vec<String> {
+        names(&self.body)
+    }
+
+    /// Names of the header fields that begin like this.
+    pub(super) fn headers_with(&self, prefix: &str) -> Vec<String> {
+        let all = self.headers.iter().map(|(name, _)| name.clone());
+        all.filter(|name| name.starts_with(prefix)).collect()
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a body of JSON")
     }
+}
+
+fn names(encoded: &[u8]) -> Vec<String> {
+    let mut names: Vec<String> = url::form_urlencoded::parse(encoded)
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 fn parameter(encoded: &[u8], name: &str) -> Option<String> {
