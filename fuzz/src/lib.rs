@@ -1,5 +1,6 @@
 //! What must hold for any input at all. Each module is one fuzz target; `cargo test` runs them over `seeds/`.
 
+pub mod answers;
 pub mod client_assertion;
 pub mod client_call;
 pub mod client_metadata;
@@ -9,6 +10,7 @@ pub mod headers;
 pub mod passkey;
 pub mod pushed;
 pub mod registration;
+pub mod scope_table;
 pub mod sse;
 pub mod user_code;
 

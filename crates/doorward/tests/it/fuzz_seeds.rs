@@ -89,3 +89,13 @@ fn tk_10_assertions_that_are_accepted_say_what_they_must() {
 fn az_08_pushed_requests_come_out_as_they_went_in() {
     replay("pushed", targets::pushed::check);
 }
+
+#[test]
+fn r15_a37_tables_of_scopes_say_what_they_are_defined_to_say() {
+    replay("scope_table", targets::scope_table::check);
+}
+
+#[test]
+fn mb_13_mb_14_mb_18_answers_are_filtered_and_told_as_a_plain_reader_finds_them() {
+    replay("answers", targets::answers::check);
+}
