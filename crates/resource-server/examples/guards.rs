@@ -1,16 +1,22 @@
 //! An HTTP API on axum: rules on routes, and permissions that a handler's signature demands.
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::routing::{delete, get};
 use doorward_resource_server::{AccessToken, Granted, Permission, ResourceServer, ScopeRule};
 use http::request::Parts;
+
+static RULE: LazyLock<ScopeRule> = LazyLock::new(|| {
+    ScopeRule::all_of(["notes:read", "notes:delete"]).unwrap_or_else(|_| unreachable!("two scopes"))
+});
 
 /// Deleting takes a scope, and the group that keeps the notes.
 struct DeleteNotes;
 
 impl Permission for DeleteNotes {
     fn scopes() -> ScopeRule {
-        ScopeRule::all_of(["notes:read", "notes:delete"]).expect("two scopes")
+        RULE.clone()
     }
 
     fn allows(token: &AccessToken, _: &Parts) -> bool {

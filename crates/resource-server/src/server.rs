@@ -52,7 +52,6 @@ struct Table {
 impl ResourceServer {
     /// Begins with the resource identifier: the URL that clients are given, byte for byte (RFC 8707 §2). It must be
     /// `https`, or `http` on loopback.
-    #[must_use]
     pub fn builder(resource: impl Into<String>) -> ResourceServerBuilder {
         ResourceServerBuilder::new(resource.into())
     }
