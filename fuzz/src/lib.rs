@@ -12,6 +12,7 @@ pub mod pushed;
 pub mod registration;
 pub mod scope_table;
 pub mod sse;
+pub mod statements;
 pub mod user_code;
 
 #[path = "../../testkit/src/upstream/readings.rs"]

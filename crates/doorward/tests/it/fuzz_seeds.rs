@@ -99,3 +99,8 @@ fn r15_a37_tables_of_scopes_say_what_they_are_defined_to_say() {
 fn mb_13_mb_14_mb_18_answers_are_filtered_and_told_as_a_plain_reader_finds_them() {
     replay("answers", targets::answers::check);
 }
+
+#[test]
+fn what_authorization_servers_say_is_taken_only_as_it_was_said() {
+    replay("statements", targets::statements::check);
+}
