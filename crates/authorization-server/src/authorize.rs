@@ -20,10 +20,10 @@ use doorward_types::scope::{Scope, ScopeSet};
 use doorward_types::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{has_redirect, may_use, metadata_digest, scopes_within};
+use crate::client::{first_asked, has_redirect, may_use, metadata_digest, within_limit};
 use crate::page::{PageProblem, Refusal};
 use crate::pending::{PendingRequest, UnjudgedRequest};
-use crate::settings::{Settings, known_scopes};
+use crate::settings::Settings;
 
 /// The longest `state` that is sent back, in bytes.
 pub const MAX_STATE: usize = 4096;
@@ -87,6 +87,8 @@ pub(crate) enum Problem {
     Resource,
     #[error("scope is malformed (RFC 6749 section 3.3)")]
     Scope,
+    #[error("this client cannot be granted this scope: its operator limited what it may ask for")]
+    BeyondClient,
     #[error("prompt=none cannot be combined")]
     Prompt,
     #[error("nobody is signed in and prompt=none forbids to ask")]
@@ -103,7 +105,7 @@ impl Problem {
             Self::ResponseType => ErrorCode::UnsupportedResponseType,
             Self::NotForCodes => ErrorCode::UnauthorizedClient,
             Self::Resource => ErrorCode::InvalidTarget,
-            Self::Scope => ErrorCode::InvalidScope,
+            Self::Scope | Self::BeyondClient => ErrorCode::InvalidScope,
             Self::LoginRequired => ErrorCode::LoginRequired,
             Self::ConsentRequired => ErrorCode::ConsentRequired,
             Self::Repeated
@@ -120,7 +122,7 @@ impl Problem {
         match self {
             Self::MissingChallenge | Self::ChallengeMethod | Self::Challenge => requirement::PKCE_REQUIRED,
             Self::Resource => requirement::ONE_RESOURCE,
-            Self::Scope => requirement::SCOPE_GRANTED,
+            Self::Scope | Self::BeyondClient => requirement::SCOPE_GRANTED,
             _ => requirement::OAUTH_2_1,
         }
     }
@@ -350,8 +352,8 @@ fn challenge(message: &AuthorizationRequest) -> Result<CodeChallenge, Problem> {
     CodeChallenge::parse(challenge).map_err(|_| Problem::Challenge)
 }
 
-/// The scopes that the person is asked for: the requested ones that the server knows and the client may
-/// have, or the server's default set if none remain.
+/// The scopes that the person is asked for: the requested ones that the server knows, or its default set if it knows
+/// none of them; of these what the client can be granted.
 pub(crate) fn offered(
     server: &ProtectedServer,
     client: &Client,
@@ -361,22 +363,21 @@ pub(crate) fn offered(
         .unwrap_or_default()
         .parse()
         .map_err(|_| Problem::Scope)?;
-    let within = scopes_within(client, &known_scopes(server));
     let asked: ScopeSet = requested
         .iter()
         .filter(|scope| !is_ignored(scope))
         .cloned()
         .collect();
-    let offered = asked.intersection(&within);
-    if !offered.is_empty() {
-        return Ok(offered);
-    }
-    let default = server.default_scopes().intersection(&within);
-    Ok(if default.is_empty() {
-        server.default_scopes()
+    let known = asked.intersection(&server.scopes.known());
+    let offered = if known.is_empty() {
+        first_asked(client, &server.scopes)
     } else {
-        default
-    })
+        within_limit(client, &server.scopes, &known)
+    };
+    if offered.is_empty() {
+        return Err(Problem::BeyondClient);
+    }
+    Ok(offered)
 }
 
 /// Whether the person must sign in again although there is a session (OpenID Connect Core §3.1.2.1).

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorward_oauth::redirect;
-use doorward_policy::ProtectedServer;
+use doorward_policy::{ProtectedServer, ScopeTable};
 use doorward_records::client::{Client, ClientMetadata, ClientOrigin};
 use doorward_types::digest::Digest;
 use doorward_types::id::{ClientId, Tenant};
@@ -95,17 +95,22 @@ pub fn scope_limit(client: &Client) -> Option<ScopeSet> {
     }
 }
 
-/// The scopes among `known` that the client may ask for: those it registered for or, if it named none of
-/// them, all.
-pub(crate) fn scopes_within(client: &Client, known: &ScopeSet) -> ScopeSet {
-    let registered = client
-        .metadata
-        .scope
-        .as_deref()
-        .and_then(|scope| scope.parse::<ScopeSet>().ok());
-    match registered.map(|registered| registered.intersection(known)) {
+/// Those of `scopes` that people can grant the client: whoever may have a broad scope may have what it implies.
+pub(crate) fn within_limit(client: &Client, table: &ScopeTable, scopes: &ScopeSet) -> ScopeSet {
+    match scope_limit(client) {
+        Some(limit) => scopes.intersection(&table.closure(&limit)),
+        None => scopes.clone(),
+    }
+}
+
+/// What a client asks for that names no scope: of the default set what it registered or, if it registered none of
+/// that, all that it can be granted.
+pub(crate) fn first_asked(client: &Client, table: &ScopeTable) -> ScopeSet {
+    let defaults = table.defaults();
+    let registered = registered_scopes(client).map(|registered| registered.intersection(&defaults));
+    match registered {
         Some(named) if !named.is_empty() => named,
-        _ => known.clone(),
+        _ => within_limit(client, table, &defaults),
     }
 }
 

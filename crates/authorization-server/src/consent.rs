@@ -15,7 +15,7 @@ use doorward_oauth::client_metadata::ClientIdUrl;
 use doorward_oauth::error::ErrorCode;
 use doorward_oauth::form::Form;
 use doorward_oauth::redirect;
-use doorward_policy::{ProtectedServer, ScopeDescription};
+use doorward_policy::ProtectedServer;
 use doorward_records::account::{Session, User};
 use doorward_records::client::{Client, ClientOrigin, ClientStatus};
 use doorward_records::code::{Code, CodeState};
@@ -29,10 +29,11 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use doorward_types::url::ResourceUri;
 
-use crate::client::{for_display, has_redirect, metadata_digest};
+use crate::asked::{AskedScopes, Elevation};
+use crate::client::{for_display, has_redirect, metadata_digest, within_limit};
 use crate::page::PageProblem;
 use crate::pending::PendingRequest;
-use crate::settings::{Settings, admits, known_scopes};
+use crate::settings::{Settings, admits, may_have};
 
 /// What the consent page shows. Texts from the client are already made safe to stand beside ours; they
 /// still need HTML escaping.
@@ -63,22 +64,23 @@ pub struct ConsentView {
     pub server: ServerName,
     /// Its resource identifier.
     pub resource: ResourceUri,
-    /// The scopes that can be ticked, with what they open.
-    pub scopes: Vec<ScopeDescription>,
+    /// What is asked for.
+    pub scopes: AskedScopes,
     /// Who is signed in.
     pub username: String,
-    /// Whether the access rule lets this person use the server (R37). If not there is nothing to approve: the
-    /// person can go back to the client, or sign in as somebody else.
+    /// Whether the access rule lets this person use the server (R37). If not, or if there is nothing to tick, there is
+    /// nothing to approve: the person can go back to the client, or sign in as somebody else.
     pub admitted: bool,
 }
 
 /// What the page shows for this request and person, or why there is nothing to ask: the client changed or
-/// went away.
+/// went away. `grant` is the consent record of user, client, [`PendingRequest::redirect_host`] and resource.
 pub fn view(
     settings: &Settings,
     pending: &PendingRequest,
     client: Option<&Client>,
     user: &User,
+    grant: Option<&Grant>,
 ) -> Result<ConsentView, PageProblem> {
     let client = unchanged(pending, client)?;
     let server = server(settings, pending)?;
@@ -101,12 +103,12 @@ pub fn view(
         returns_to_local_program: custom || redirect::is_loopback(&pending.redirect_uri),
         server: server.name.clone(),
         resource: server.resource.clone(),
-        scopes: server
-            .scopes
-            .iter()
-            .filter(|entry| pending.offered.contains(&entry.scope))
-            .cloned()
-            .collect(),
+        scopes: AskedScopes::of(
+            server,
+            user,
+            &within_limit(client, &server.scopes, &pending.offered),
+            grant,
+        ),
         username: user.username.clone(),
         admitted: admits(server, user),
     })
@@ -121,6 +123,8 @@ fn vouched_by(client: &Client) -> Option<String> {
 }
 
 const NOT_ADMITTED: &str = "this account may not use this server: ask its operator for access";
+const NOTHING_TO_GIVE: &str =
+    "this account may not give what was asked for: ask the operator of the server for access";
 const DENIED: &str = "the person denied the request";
 
 /// Which button was pressed.
@@ -176,6 +180,8 @@ pub struct Decided {
     pub unit: Unit,
     /// The answer.
     pub answer: Answer,
+    /// What the client has more than before, if it had something.
+    pub elevation: Option<Elevation>,
 }
 
 /// Where the answer leads.
@@ -210,6 +216,7 @@ pub fn decide(
     decided.unwrap_or_else(|problem| Decided {
         unit: Unit::default(),
         answer: Answer::Page(problem),
+        elevation: None,
     })
 }
 
@@ -247,13 +254,14 @@ impl<'a> Asked<'a> {
         }
         let client = unchanged(pending, facts.client.as_ref())?;
         let server = server(settings, pending)?;
-        // What the user ticked, of what was offered, of what exists.
-        let scopes = submission
-            .ticked
-            .intersection(&pending.offered)
-            .intersection(&known_scopes(server));
+        // What the user ticked, of what was offered, of what exists and this person and this client may have.
+        let offered =
+            within_limit(client, &server.scopes, &pending.offered).intersection(&may_have(server, user));
+        let scopes = submission.ticked.intersection(&offered);
         let wish = if !admits(server, user) {
             Wish::Deny(NOT_ADMITTED)
+        } else if offered.is_empty() {
+            Wish::Deny(NOTHING_TO_GIVE)
         } else if submission.choice == Choice::Deny || scopes.is_empty() {
             Wish::Deny(DENIED)
         } else {
@@ -279,6 +287,7 @@ impl<'a> Asked<'a> {
         Decided {
             unit,
             answer: self.denied(why),
+            elevation: None,
         }
     }
 
@@ -290,11 +299,12 @@ impl<'a> Asked<'a> {
         Ok(Decided {
             unit: Unit::default(),
             answer: self.denied(why),
+            elevation: None,
         })
     }
 
     fn approve(&self, scopes: &ScopeSet, random: &dyn Random) -> Decided {
-        let (code, unit) = self.grant_and_code(scopes, random);
+        let (code, unit, elevation) = self.grant_and_code(scopes, random);
         let answer = DecisionAnswer::Approved {
             scopes: scopes.clone(),
             code: code.digest(),
@@ -305,6 +315,7 @@ impl<'a> Asked<'a> {
         Decided {
             unit,
             answer: self.approved(&code),
+            elevation,
         }
     }
 
@@ -328,7 +339,7 @@ impl<'a> Asked<'a> {
         if self.facts.grant.is_none() {
             return Err(PageProblem::AlreadyAnswered);
         }
-        let (code, unit) = self.grant_and_code(scopes, random);
+        let (code, unit, elevation) = self.grant_and_code(scopes, random);
         let answer = DecisionAnswer::Approved {
             scopes: scopes.clone(),
             code: code.digest(),
@@ -352,6 +363,7 @@ impl<'a> Asked<'a> {
         Ok(Decided {
             unit,
             answer: self.approved(&code),
+            elevation,
         })
     }
 
@@ -365,8 +377,9 @@ impl<'a> Asked<'a> {
     }
 
     /// The consent record and a code under it.
-    fn grant_and_code(&self, scopes: &ScopeSet, random: &dyn Random) -> (Secret, Unit) {
+    fn grant_and_code(&self, scopes: &ScopeSet, random: &dyn Random) -> (Secret, Unit, Option<Elevation>) {
         let grant = self.grant(scopes, random);
+        let elevation = Elevation::between(self.facts.grant.as_ref(), &grant);
         let secret = Secret::generate_with_prefix("dwc_", random);
         let code = Code {
             code: secret.digest(),
@@ -403,7 +416,7 @@ impl<'a> Asked<'a> {
         let unit = unit
             .then(Write::InsertCode(code))
             .then(Write::TouchClient(self.client.id.clone(), self.now));
-        (secret, unit)
+        (secret, unit, elevation)
     }
 
     fn grant(&self, scopes: &ScopeSet, random: &dyn Random) -> Grant {

@@ -11,7 +11,7 @@ use doorward_oauth::device::{self, DeviceAuthorizationResponse, UserCode};
 use doorward_oauth::error::{ErrorBody, ErrorCode};
 use doorward_oauth::form::Form;
 use doorward_oauth::requirement::{self, Requirement};
-use doorward_policy::{ProtectedServer, ScopeDescription};
+use doorward_policy::ProtectedServer;
 use doorward_records::account::{Session, User};
 use doorward_records::client::{Client, ClientStatus};
 use doorward_records::device::{DeviceAuthorization, DeviceState};
@@ -27,9 +27,10 @@ use doorward_types::url::{Issuer, ResourceUri};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::asked::{AskedScopes, Elevation};
 use crate::authorize::offered;
-use crate::client::{for_display, may_use, metadata_digest};
-use crate::settings::{Settings, admits, known_scopes};
+use crate::client::{for_display, may_use, metadata_digest, within_limit};
+use crate::settings::{Settings, admits, may_have};
 
 /// How long both codes work: long enough to find a telephone, short for whoever guesses or phishes (EX-06).
 pub const LIFETIME: Duration = Duration::from_mins(10);
@@ -217,6 +218,11 @@ pub enum DeviceProblem {
     /// The access rule does not admit this person.
     #[error("Your account may not use this server. Ask its operator for access.")]
     NotAdmitted,
+    /// The person may not have any of what is asked for.
+    #[error(
+        "Your account cannot give what the device asks for. Whoever runs this server can give it to you."
+    )]
+    NothingToGive,
     /// The box that says that the code is on one's own device is not ticked.
     #[error("Say first whether this is the code on your own device. Without that nothing is allowed.")]
     NotCompared,
@@ -236,8 +242,8 @@ pub struct DeviceView {
     pub server: doorward_types::id::ServerName,
     /// Its resource identifier.
     pub resource: ResourceUri,
-    /// What can be ticked.
-    pub scopes: Vec<ScopeDescription>,
+    /// What is asked for.
+    pub scopes: AskedScopes,
     /// When the device asked.
     pub created: UnixTime,
     /// To be sealed into the form.
@@ -275,13 +281,12 @@ pub fn view(settings: &Settings, facts: &DeviceFacts, now: UnixTime) -> Result<D
         client_id: waiting.client.id.clone(),
         server: waiting.server.name.clone(),
         resource: waiting.server.resource.clone(),
-        scopes: waiting
-            .server
-            .scopes
-            .iter()
-            .filter(|entry| waiting.authorization.offered.contains(&entry.scope))
-            .cloned()
-            .collect(),
+        scopes: AskedScopes::of(
+            waiting.server,
+            waiting.user,
+            &waiting.wanted(),
+            facts.grant.as_ref(),
+        ),
         created: waiting.authorization.created,
         shown: waiting.shown(),
     })
@@ -315,7 +320,16 @@ impl Submission {
     }
 }
 
-/// Decides an answer. The unit is to be committed before the person is told.
+/// What an answer does.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// To be committed before the person is told.
+    pub unit: Unit,
+    /// What the client has more than before, if it had something.
+    pub elevation: Option<Elevation>,
+}
+
+/// Decides an answer.
 pub fn answer(
     settings: &Settings,
     shown: &Shown,
@@ -323,7 +337,7 @@ pub fn answer(
     facts: &DeviceFacts,
     now: UnixTime,
     random: &dyn Random,
-) -> Result<Unit, DeviceProblem> {
+) -> Result<Answered, DeviceProblem> {
     let waiting = Waiting::judge(settings, facts, now)?;
     let now_shown = waiting.shown();
     if now_shown.session != shown.session {
@@ -343,19 +357,20 @@ pub fn answer(
             }))
     };
     if !submission.approve {
-        return Ok(move_to(DeviceState::Denied));
+        return Ok(Answered {
+            unit: move_to(DeviceState::Denied),
+            elevation: None,
+        });
     }
     if !submission.compared {
         return Err(DeviceProblem::NotCompared);
     }
-    let scopes = submission
-        .ticked
-        .intersection(&waiting.authorization.offered)
-        .intersection(&known_scopes(waiting.server));
+    let scopes = submission.ticked.intersection(&waiting.offered());
     if scopes.is_empty() {
         return Err(DeviceProblem::NothingTicked);
     }
     let grant = waiting.grant(facts.grant.as_ref(), &scopes, now, random);
+    let elevation = Elevation::between(facts.grant.as_ref(), &grant);
     let approved = DeviceState::Approved {
         user: waiting.user.id,
         grant: grant.id,
@@ -379,7 +394,10 @@ pub fn answer(
     let moved = move_to(approved);
     unit.preconditions.extend(moved.preconditions);
     unit.writes.extend(moved.writes);
-    Ok(unit.then(Write::TouchClient(client, now)))
+    Ok(Answered {
+        unit: unit.then(Write::TouchClient(client, now)),
+        elevation,
+    })
 }
 
 /// A device that waits, with everything that must be true of it.
@@ -415,13 +433,27 @@ impl<'a> Waiting<'a> {
         if !admits(server, user) {
             return Err(DeviceProblem::NotAdmitted);
         }
-        Ok(Self {
+        let waiting = Self {
             authorization,
             client,
             server,
             session,
             user,
-        })
+        };
+        if waiting.offered().is_empty() {
+            return Err(DeviceProblem::NothingToGive);
+        }
+        Ok(waiting)
+    }
+
+    /// What the device asked for, of what its client can be granted.
+    fn wanted(&self) -> ScopeSet {
+        within_limit(self.client, &self.server.scopes, &self.authorization.offered)
+    }
+
+    /// Of that, what this person may have.
+    fn offered(&self) -> ScopeSet {
+        self.wanted().intersection(&may_have(self.server, self.user))
     }
 
     fn shown(&self) -> Shown {

@@ -40,6 +40,26 @@ pub(crate) fn table(scopes: &str) -> ScopeTable {
     ScopeTable::new(scopes.split(' ').map(entry).collect()).unwrap()
 }
 
+/// `read`; `write` implies it; `admin` implies that, is for the group `ops`, and both are step-up; `mail` beside them.
+pub(crate) fn broad_and_narrow() -> ScopeTable {
+    let entry = |scope: &str, implies: &[&str], step_up| ScopeEntry {
+        implies: implies.iter().map(|scope| scope.parse().unwrap()).collect(),
+        step_up,
+        ..ScopeEntry::new(scope.parse().unwrap(), format!("Do {scope}"))
+    };
+    let admin = ScopeEntry {
+        allow: Some(AccessRule::parse(&["group:ops", "client:reports"]).unwrap()),
+        ..entry("admin", &["write"], true)
+    };
+    let table = vec![
+        entry("read", &[], false),
+        entry("write", &["read"], true),
+        admin,
+        entry("mail", &[], false),
+    ];
+    ScopeTable::new(table).unwrap()
+}
+
 pub(crate) fn server(name: &str, scopes: &str, allow: AccessRule) -> ProtectedServer {
     ProtectedServer {
         name: ServerName::new(name),

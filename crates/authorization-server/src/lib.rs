@@ -27,6 +27,7 @@
 
 pub mod account;
 pub mod administer;
+pub mod asked;
 pub mod authorize;
 pub mod call;
 pub mod client;

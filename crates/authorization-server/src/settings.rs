@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use doorward_oauth::metadata::{AuthorizationServerMetadata, Offer};
-use doorward_policy::ProtectedServer;
+use doorward_policy::{AccessRule, ProtectedServer};
 use doorward_records::account::User;
 use doorward_types::digest::Digest;
-use doorward_types::id::Tenant;
+use doorward_types::id::{ClientId, Tenant};
 use doorward_types::scope::ScopeSet;
 use doorward_types::url::{Issuer, ResourceUri};
 
@@ -64,7 +64,7 @@ impl Settings {
         let scopes = self
             .servers
             .iter()
-            .fold(none, |all, server| all.union(&server.default_scopes()));
+            .fold(none, |all, server| all.union(&server.scopes.defaults()));
         let offer = Offer {
             registration: self.registration.mode != RegistrationMode::Off,
             client_credentials: self.grants.client_credentials,
@@ -85,9 +85,21 @@ impl Settings {
     }
 }
 
-/// Every scope a server knows.
-pub(crate) fn known_scopes(server: &ProtectedServer) -> ScopeSet {
-    server.scopes.iter().map(|entry| entry.scope.clone()).collect()
+/// The scopes of a server that this person may have.
+pub(crate) fn may_have(server: &ProtectedServer, user: &User) -> ScopeSet {
+    let admits = |rule: &AccessRule| rule.admits(&user.username, &user.groups);
+    having(server, &admits)
+}
+
+/// The scopes of a server that a client may have which acts for itself.
+pub(crate) fn client_may_have(server: &ProtectedServer, client: &ClientId) -> ScopeSet {
+    having(server, &|rule| rule.admits_client(client))
+}
+
+fn having(server: &ProtectedServer, admits: &dyn Fn(&AccessRule) -> bool) -> ScopeSet {
+    let entries = server.scopes.entries().iter();
+    let had = entries.filter(|entry| entry.allow.as_ref().is_none_or(admits));
+    had.map(|entry| entry.scope.clone()).collect()
 }
 
 /// Whether the access rule lets this person use the server (R37).

@@ -21,6 +21,7 @@ mod pages;
 mod passwords;
 mod redirect_view;
 mod router;
+mod scope_view;
 mod sealed_request;
 mod sealed_step;
 mod session;

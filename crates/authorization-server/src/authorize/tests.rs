@@ -1,3 +1,4 @@
+use doorward_records::client::ClientOrigin;
 use doorward_types::random::CountingRandom;
 use doorward_types::secret::Secret;
 
@@ -342,16 +343,33 @@ fn scopes_unknown_ones_are_dropped_and_none_means_the_default_set() {
     }
     assert_eq!(redirected(ask(&[("scope", "a  b")])), "invalid_scope");
     assert_eq!(redirected(ask(&[("scope", "a\"b")])), "invalid_scope");
-    let mut narrow = client(&[REDIRECT]);
-    narrow.metadata.scope = Some("t:read other".into());
-    for asked in ["t:read t:write", "t:write", ""] {
-        let pending = ask_with(&settings(), &narrow, &[("scope", asked)], false).unwrap();
-        assert_eq!(
-            pending.offered.to_string(),
-            "t:read",
-            "registered for t:read only"
-        );
-    }
+}
+
+#[test]
+fn a30_what_a_library_registered_for_its_first_login_ends_no_step_up() {
+    let mut settings = settings();
+    settings.servers[0].scopes = fixture::broad_and_narrow();
+    let mut client = client(&[REDIRECT]);
+    client.metadata.scope = Some("read openid".into());
+    let offered = |client: &Client, scope| {
+        let pending = ask_with(&settings, client, &[("scope", scope)], false);
+        pending.map(|pending| pending.offered.to_string())
+    };
+    assert_eq!(
+        offered(&client, "").unwrap(),
+        "read",
+        "of the default set what it registered"
+    );
+    assert_eq!(offered(&client, "read write").unwrap(), "read write");
+    client.metadata.scope = Some("other".into());
+    assert_eq!(offered(&client, "").unwrap(), "mail read");
+    // An operator's limit is one, and reaches to what it implies.
+    client.origin = ClientOrigin::Operator;
+    client.metadata.scope = Some("write".into());
+    assert_eq!(offered(&client, "read write mail admin").unwrap(), "read write");
+    assert_eq!(offered(&client, "").unwrap(), "read");
+    let mail = ask_with(&settings, &client, &[("scope", "mail")], false);
+    assert_eq!(redirected(mail), "invalid_scope");
 }
 
 #[test]

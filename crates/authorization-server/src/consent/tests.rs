@@ -261,7 +261,13 @@ fn r37_the_access_rule_decides_who_may_approve() {
     ] {
         let mut page = Page::new();
         page.settings.servers[0].allow = AccessRule::parse(&[rule]).unwrap();
-        let shown = view(&page.settings, &page.pending, Some(&page.client), &page.user);
+        let shown = view(
+            &page.settings,
+            &page.pending,
+            Some(&page.client),
+            &page.user,
+            None,
+        );
         let answer = page.send(APPROVE, 0);
         assert_eq!(shown.unwrap().admitted, admitted, "{rule}");
         assert_eq!(matches!(answer, Answer::Code(_)), admitted, "{rule}");
@@ -271,6 +277,66 @@ fn r37_the_access_rule_decides_who_may_approve() {
             "{rule}"
         );
     }
+}
+
+#[test]
+fn r15_a_person_gives_no_scope_that_they_may_not_have() {
+    let given = |groups: &[&str], form: &str| {
+        let mut page = Page::new();
+        page.settings.servers[0].scopes = fixture::broad_and_narrow();
+        page.pending.offered = "read admin".parse().unwrap();
+        page.user.groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        page.tables
+            .apply(&Unit::writes(vec![Write::UpdateUser(page.user.clone())]))
+            .unwrap();
+        let answer = page.send(form, 0);
+        let scopes: Vec<String> = page.tables.codes().map(|code| code.scopes.to_string()).collect();
+        (matches!(answer, Answer::Code(_)), scopes.join(","))
+    };
+    let both = "decision=approve&scope=read&scope=admin";
+    assert_eq!(given(&["ops"], both), (true, "admin read".into()));
+    assert_eq!(given(&["eng"], both), (true, "read".into()));
+    let admin = "decision=approve&scope=admin";
+    assert_eq!(given(&["eng"], admin), (false, String::new()));
+    // What was not asked for cannot be ticked either.
+    assert_eq!(
+        given(&["ops"], "decision=approve&scope=mail"),
+        (false, String::new())
+    );
+}
+
+#[test]
+fn cn_09_b27_what_is_given_later_is_joined_and_told_as_an_elevation() {
+    let mut page = Page::new();
+    let submission = |ticked: &str| Submission {
+        choice: Choice::Approve,
+        ticked: ticked.parse().unwrap(),
+    };
+    let mut send = |nonce: &[u8], ticked: &str| {
+        page.pending.nonce = Digest::of(nonce);
+        let facts = ConsentFacts {
+            grant: page.tables.grants_of_client(&page.client.id).pop(),
+            ..page.facts(page.session.id)
+        };
+        let ticked = submission(ticked);
+        let decided = decide(&page.settings, &page.pending, &ticked, &facts, NOW, &page.random);
+        page.tables.apply(&decided.unit).unwrap();
+        decided
+            .elevation
+            .map(|grown| (grown.grant, grown.before.to_string(), grown.after.to_string()))
+    };
+    assert_eq!(send(b"1", "t:read"), None, "the first approval is none");
+    assert_eq!(send(b"2", "t:read"), None);
+    let grown = send(b"3", "t:write").unwrap();
+    assert_eq!((grown.1.as_str(), grown.2.as_str()), ("t:read", "t:read t:write"));
+    assert_eq!(send(b"4", "t:read"), None);
+    assert_eq!(
+        page.tables
+            .grants_of_client(&page.client.id)
+            .pop()
+            .map(|grant| grant.id),
+        Some(grown.0)
+    );
 }
 
 #[test]
@@ -368,14 +434,21 @@ fn s12_cn_12_the_page_shows_where_it_leads_and_warns_of_loopback() {
     page.client.metadata.client_name = Some("\u{202e}Trusted\u{200b} IDE\n<b>".into());
     page.pending.client_metadata = metadata_digest(&page.client.metadata);
     page.pending.offered = "t:read".parse().unwrap();
-    let shown = view(&page.settings, &page.pending, Some(&page.client), &page.user).unwrap();
+    let shown = view(
+        &page.settings,
+        &page.pending,
+        Some(&page.client),
+        &page.user,
+        None,
+    )
+    .unwrap();
     assert_eq!(shown.client_name.as_deref(), Some("Trusted IDE<b>"));
     assert_eq!(
         (shown.redirect_host.as_str(), shown.redirect_uri.as_str()),
         ("127.0.0.1", REDIRECT)
     );
     assert!(shown.loopback_only && shown.returns_to_local_program);
-    assert_eq!(shown.scopes.len(), 1);
+    assert_eq!(shown.scopes.offered.len(), 1);
     assert_eq!((shown.server.as_str(), shown.username.as_str()), ("a", "alice"));
     assert_eq!(for_display(&"x".repeat(10_240)).chars().count(), 80);
 }

@@ -88,8 +88,8 @@ impl World {
         submission: &Submission,
     ) -> Result<(), DeviceProblem> {
         let facts = self.facts(code);
-        let unit = answer(&self.settings, shown, submission, &facts, NOW, &self.random)?;
-        self.tables.apply(&unit).unwrap();
+        let answered = answer(&self.settings, shown, submission, &facts, NOW, &self.random)?;
+        self.tables.apply(&answered.unit).unwrap();
         Ok(())
     }
 }
@@ -216,8 +216,9 @@ fn ex_06_cn_12_the_page_names_what_asks_for_what() {
     assert_eq!((&view.client_id, view.server.as_str()), (&world.client.id, "a"));
     let words: Vec<&str> = view
         .scopes
+        .offered
         .iter()
-        .map(|entry| entry.description.as_str())
+        .map(|scope| scope.entry.description.as_str())
         .collect();
     assert_eq!(words, ["Use t:read", "Use t:write"]);
 }

@@ -180,7 +180,7 @@ fn redeem(
         device: request.device.clone(),
     };
     let unit = moved(code, CodeState::Redeemed { family: family.id }, code.misses);
-    Ok(allowed.begin(&settings.lifetimes, keys, family, scopes, unit, random))
+    Ok(allowed.begin(&settings.lifetimes, keys, &family, scopes, unit, random))
 }
 
 /// Moves an open code, if it is still what was loaded: of two presentations only one happens.

@@ -20,7 +20,7 @@ use super::{Decided, Issue};
 use crate::authorize::is_ignored;
 use crate::client::registered_scopes;
 use crate::client_auth::Authenticated;
-use crate::settings::{Settings, known_scopes};
+use crate::settings::{Settings, client_may_have};
 use crate::token::TokenRefusal;
 
 /// How exactly the last use of a client is known: a client that asks all the time makes no more writes than this.
@@ -127,16 +127,15 @@ fn scopes(
         .filter(|scope| !is_ignored(scope))
         .cloned()
         .collect();
-    let registered = parse(client.metadata.scope.as_deref())?;
     let asked = if requested.is_empty() {
-        server.default_scopes()
+        server.scopes.defaults()
     } else {
-        requested.intersection(&known_scopes(server))
+        requested
     };
-    let granted = if registered.is_empty() {
-        asked
-    } else {
-        asked.intersection(&registered)
+    let had = asked.intersection(&client_may_have(server, &client.id));
+    let granted = match registered_scopes(client) {
+        Some(registered) => had.intersection(&server.scopes.closure(&registered)),
+        None => had,
     };
     if granted.is_empty() {
         Err(TokenRefusal::Scope)

@@ -198,7 +198,7 @@ impl Approved<'_> {
             ..device.clone()
         };
         let unit = unchanged(device).then(Write::UpdateDeviceAuthorization(redeemed));
-        Ok(allowed.begin(&settings.lifetimes, keys, family, scopes, unit, random))
+        Ok(allowed.begin(&settings.lifetimes, keys, &family, scopes, unit, random))
     }
 }
 

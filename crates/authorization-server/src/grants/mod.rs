@@ -60,9 +60,9 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use doorward_types::url::{Issuer, ResourceUri};
 
-use crate::client::{may_use, scope_limit};
+use crate::client::{may_use, scope_limit, within_limit};
 use crate::keys::RefreshKeys;
-use crate::settings::{Lifetimes, Settings, admits, known_scopes};
+use crate::settings::{Lifetimes, Settings, admits, may_have};
 use crate::token::TokenRefusal;
 
 #[cfg(test)]
@@ -178,9 +178,10 @@ impl<'a> Allowed<'a> {
         Ok(Self { user, client, server })
     }
 
-    /// Those of `scopes` that still exist; none left is a refusal.
+    /// Those of `scopes` that still exist and that this person and this client may still have; none left is a refusal.
     fn scopes(&self, scopes: &ScopeSet) -> Result<ScopeSet, TokenRefusal> {
-        let left = scopes.intersection(&known_scopes(self.server));
+        let left = within_limit(self.client, &self.server.scopes, scopes)
+            .intersection(&may_have(self.server, self.user));
         if left.is_empty() {
             Err(TokenRefusal::NoLongerAllowed)
         } else {
@@ -225,7 +226,7 @@ impl<'a> Allowed<'a> {
         &self,
         lifetimes: &Lifetimes,
         keys: &RefreshKeys,
-        family: Family,
+        family: &Family,
         scopes: ScopeSet,
         unit: Unit,
         random: &dyn Random,
@@ -251,7 +252,7 @@ impl<'a> Allowed<'a> {
         }
         Decided {
             unit,
-            outcome: Ok(self.issue(lifetimes, scopes, &family, refresh_token, now, random)),
+            outcome: Ok(self.issue(lifetimes, scopes, family, refresh_token, now, random)),
         }
     }
 

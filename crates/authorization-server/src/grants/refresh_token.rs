@@ -70,7 +70,8 @@ fn refresh(
     let consent = facts.family.grant.is_some();
     let allowed = Allowed::check(settings, user, client, consent, &family.resource)?;
     check_resource(&request.resource, &family.resource)?;
-    let scopes = allowed.scopes(&narrowed(request, &family.scopes)?)?;
+    let held = allowed.server.scopes.closure(&allowed.scopes(&family.scopes)?);
+    let scopes = allowed.scopes(&narrowed(request, &family.scopes, &held)?)?;
 
     let Some((successor, writes)) = successor(settings, keys, request, facts, now)? else {
         return Ok(Decided::refuse_and(
@@ -113,9 +114,9 @@ fn check_alive(
     Ok(())
 }
 
-/// The scopes of the new access token: the family's or fewer, never more (RFC 6749 §6). The family keeps
-/// its own, so that a narrowed token can be followed by a full one.
-fn narrowed(request: &Request, scopes: &ScopeSet) -> Result<ScopeSet, TokenRefusal> {
+/// The scopes of the new access token: the family's `scopes`, or fewer, or what they imply (`held`), never more
+/// (RFC 6749 §6). The family keeps its own, so that a narrowed token can be followed by a full one.
+fn narrowed(request: &Request, scopes: &ScopeSet, held: &ScopeSet) -> Result<ScopeSet, TokenRefusal> {
     let requested: ScopeSet = request
         .scope
         .as_deref()
@@ -130,7 +131,7 @@ fn narrowed(request: &Request, scopes: &ScopeSet) -> Result<ScopeSet, TokenRefus
     if requested.is_empty() {
         return Ok(scopes.clone());
     }
-    if requested.is_subset(scopes) {
+    if requested.is_subset(&scopes.union(held)) {
         Ok(requested)
     } else {
         Err(TokenRefusal::Scope)

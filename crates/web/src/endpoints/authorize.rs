@@ -98,7 +98,7 @@ async fn decide(state: &WebState, headers: &HeaderMap, query: &str) -> Result<Re
     };
     accepted(&pending);
     let response = match (&pending.session, &signed_in) {
-        (Some(_), Some(signed_in)) => consent::show(state, &pending, client.as_ref(), signed_in)?,
+        (Some(_), Some(signed_in)) => consent::show(state, &pending, client.as_ref(), signed_in).await?,
         _ => login::show_waiting(state, Waiting::Judged(pending), &prelogin.cookie).await?,
     };
     Ok(prelogin.remember(state, response))

@@ -4,12 +4,14 @@ use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use doorward_authorization_server::PageProblem;
+use doorward_authorization_server::asked::Elevation;
 use doorward_authorization_server::consent::{self, Answer, ConsentFacts, ConsentView, Decided, Submission};
 use doorward_authorization_server::pending::{PendingRequest, Waiting};
 use doorward_oauth::error::ErrorCode;
 use doorward_oauth::requirement;
 use doorward_records::client::Client;
 use doorward_records::decision;
+use doorward_types::id::{ClientId, UserId};
 use http::StatusCode;
 
 use crate::commit::{Attempts, Unavailable};
@@ -20,6 +22,7 @@ use crate::pages::home::ShownServer;
 use crate::pages::message::Problem;
 use crate::pages::{Chrome, form_page, resume};
 use crate::redirect_view::ShownRedirect;
+use crate::scope_view::ShownScopes;
 use crate::sealed_request::{self, NotSealed};
 use crate::session::SignedIn;
 use crate::state::WebState;
@@ -33,7 +36,7 @@ struct ConsentPage<'a> {
     server: ShownServer,
     redirect: ShownRedirect,
     username: String,
-    scopes: Vec<ShownScope>,
+    asked: ShownScopes,
     csrf: String,
     sealed: String,
 }
@@ -58,13 +61,6 @@ struct ShownClient {
     loopback_only: bool,
 }
 
-struct ShownScope {
-    /// The field's value, byte for byte.
-    value: String,
-    shown: String,
-    description: String,
-}
-
 /// The name an app gave itself, or words for one that gave none.
 pub(crate) fn client_name(client: Option<&str>) -> String {
     let name = shown(client.unwrap_or_default(), SHORT);
@@ -77,24 +73,31 @@ pub(crate) fn client_name(client: Option<&str>) -> String {
 
 /// The consent page for the person who is signed in; or, if this account may not use the server, a page that
 /// says so and offers to sign in as somebody else.
-pub(crate) fn show(
+pub(crate) async fn show(
     state: &WebState,
     pending: &PendingRequest,
     client: Option<&Client>,
     signed_in: &SignedIn,
 ) -> Result<Response, Problem> {
-    let view = consent::view(state.settings(), pending, client, &signed_in.user)?;
+    let user = &signed_in.user;
+    let host = pending.redirect_host();
+    let grant = state
+        .store()
+        .grant(user.id, &pending.client, &host, &pending.resource);
+    let view = consent::view(state.settings(), pending, client, user, grant.await?.as_ref())?;
     let sealed = sealed_request::seal(state, &Waiting::Judged(pending.clone()))?;
     let page = fill(state, &view, sealed, signed_in);
-    if view.admitted {
+    if view.admitted && !view.scopes.offered.is_empty() {
         return Ok(form_page(StatusCode::OK, &page));
     }
-    let (client, user, rule) = (
-        pending.client.as_str(),
-        signed_in.user.id,
-        requirement::ACCESS_RULE.id,
-    );
-    tracing::warn!(?client, %user, rule, "consent: not asked, the access rule does not admit this account");
+    let (client, user) = (pending.client.as_str(), user.id);
+    if view.admitted {
+        let (rule, scopes) = (requirement::SCOPE_GRANTED.id, pending.offered.to_string());
+        tracing::warn!(?client, %user, ?scopes, rule, "consent: not asked, this account may not have any of these scopes");
+    } else {
+        let rule = requirement::ACCESS_RULE.id;
+        tracing::warn!(?client, %user, rule, "consent: not asked, the access rule does not admit this account");
+    }
     let chrome = page.chrome;
     Ok(form_page(
         StatusCode::FORBIDDEN,
@@ -108,11 +111,6 @@ fn fill<'a>(
     sealed: String,
     signed_in: &SignedIn,
 ) -> ConsentPage<'a> {
-    let scopes = view.scopes.iter().map(|entry| ShownScope {
-        value: entry.scope.to_string(),
-        shown: shown(entry.scope.as_str(), SHORT),
-        description: shown(&entry.description, LONG),
-    });
     ConsentPage {
         chrome: &state.site().chrome,
         client: ShownClient {
@@ -129,7 +127,7 @@ fn fill<'a>(
         },
         redirect: ShownRedirect::new(&view.redirect_uri),
         username: shown(&view.username, SHORT),
-        scopes: scopes.collect(),
+        asked: ShownScopes::new(&view.scopes),
         csrf: state.csrf(Bound::Session(&signed_in.cookie)),
         sealed,
     }
@@ -190,7 +188,11 @@ async fn settle(
     let mut attempts = Attempts::default();
     loop {
         let facts = load(state, pending, signed_in).await?;
-        let Decided { unit, answer } = consent::decide(
+        let Decided {
+            unit,
+            answer,
+            elevation,
+        } = consent::decide(
             state.settings(),
             pending,
             submission,
@@ -199,9 +201,20 @@ async fn settle(
             state.random(),
         );
         if unit.is_empty() || attempts.commit(state.store(), unit).await?.is_some() {
+            if let Some(elevation) = elevation {
+                log_elevation(&pending.client, signed_in.user.id, &elevation, "consent: widened");
+            }
             return Ok(answer);
         }
     }
+}
+
+/// A client can do more than before: whom to ask about it later, and what it was (MCP security best practices, scope
+/// minimization).
+pub(crate) fn log_elevation(client: &ClientId, user: UserId, elevation: &Elevation, step: &str) {
+    let (client, grant) = (client.as_str(), elevation.grant);
+    let (before, after) = (elevation.before.to_string(), elevation.after.to_string());
+    tracing::info!(rule = "B27", ?client, %user, %grant, ?before, ?after, "{step}");
 }
 
 async fn load(

@@ -18,12 +18,13 @@ use http::{HeaderMap, StatusCode};
 use crate::commit::Attempts;
 use crate::csrf::Bound;
 use crate::pages::account::shown::vouched;
-use crate::pages::consent::client_name;
+use crate::pages::consent::{client_name, log_elevation};
 use crate::pages::form::Posted;
 use crate::pages::home::ShownServer;
 use crate::pages::message::{Problem, done, done_in_account};
 use crate::pages::next::Next;
 use crate::pages::{Chrome, form_page, see_other};
+use crate::scope_view::ShownScopes;
 use crate::session::{self, SignedIn};
 use crate::state::WebState;
 use crate::text::{LONG, SHORT, shown};
@@ -54,8 +55,8 @@ struct ApprovePage<'a> {
     vouched: String,
     made_known: bool,
     server: ShownServer,
-    asked: ShownTime,
-    scopes: Vec<(String, String, String)>,
+    since: ShownTime,
+    asked: ShownScopes,
     csrf: String,
     sealed: String,
 }
@@ -210,13 +211,6 @@ fn approve_page(
     code: UserCode,
     problem: Option<DeviceProblem>,
 ) -> Result<Response, Problem> {
-    let scopes = view.scopes.iter().map(|entry| {
-        (
-            entry.scope.to_string(),
-            shown(entry.scope.as_str(), SHORT),
-            shown(&entry.description, LONG),
-        )
-    });
     let page = ApprovePage {
         chrome: &state.site().chrome,
         username: shown(&signed_in.user.username, SHORT),
@@ -230,8 +224,8 @@ fn approve_page(
             name: shown(view.server.as_str(), SHORT),
             url: shown(view.resource.as_str(), LONG),
         },
-        asked: ShownTime::new(view.created, state.now()),
-        scopes: scopes.collect(),
+        since: ShownTime::new(view.created, state.now()),
+        asked: ShownScopes::new(&view.scopes),
         csrf: state.csrf(Bound::Session(&signed_in.cookie)),
         sealed: seal(state, &view.shown, code)?,
     };
@@ -269,8 +263,11 @@ async fn answer(
         let now = state.now();
         let decided = device::answer(state.settings(), &shown, &submission, &facts, now, state.random());
         match decided {
-            Ok(unit) => {
-                if attempts.commit(state.store(), unit).await?.is_some() {
+            Ok(answered) => {
+                if attempts.commit(state.store(), answered.unit).await?.is_some() {
+                    if let (Some(elevation), Some(client)) = (&answered.elevation, &facts.client) {
+                        log_elevation(&client.id, user, elevation, "device: widened");
+                    }
                     break facts.client;
                 }
             }

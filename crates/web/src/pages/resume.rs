@@ -58,7 +58,7 @@ pub(crate) async fn go_on(
         Waiting::Judged(pending) => {
             let pending = pending.signed_in(&signed_in.session);
             let client = state.store().client(&pending.client).await?;
-            return consent::show(state, &pending, client.as_ref(), signed_in);
+            return consent::show(state, &pending, client.as_ref(), signed_in).await;
         }
         Waiting::Unjudged(unjudged) => unjudged,
     };
@@ -70,7 +70,7 @@ pub(crate) async fn go_on(
     match decided {
         Ok(pending) => {
             accepted(&pending);
-            consent::show(state, &pending, client.as_ref(), signed_in)
+            consent::show(state, &pending, client.as_ref(), signed_in).await
         }
         Err(refusal) => refuse(id, refusal),
     }

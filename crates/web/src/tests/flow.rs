@@ -46,6 +46,7 @@ async fn r12_a_complete_code_flow() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&claims).unwrap(), @r#"
     {
       "aud": "https://mcp.example.com/notes/mcp",
+      "auth_time": 1800000000,
       "client_id": "ID",
       "exp": 1800000600,
       "family": "ID",

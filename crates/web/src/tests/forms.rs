@@ -356,8 +356,8 @@ async fn cn_12_s12_the_consent_page_says_what_matters() {
         "alice",
         "Not you?",
         "<a href=\"/account\">your account</a>",
-        "<input type=\"checkbox\" name=\"scope\" value=\"notes\" checked>",
-        "<input type=\"checkbox\" name=\"scope\" value=\"notes:more\" checked>",
+        "type=\"checkbox\" name=\"scope\" value=\"notes\" checked>",
+        "type=\"checkbox\" name=\"scope\" value=\"notes:more\" checked>",
         "name=\"decision\" value=\"deny\">Deny",
         "name=\"decision\" value=\"approve\">Allow",
     ] {

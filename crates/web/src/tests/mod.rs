@@ -6,5 +6,6 @@ mod flow;
 mod forms;
 mod harness;
 mod registration;
+mod scopes;
 mod surface;
 mod token;

@@ -183,6 +183,27 @@ fn a_client_limited_by_its_registration_says_so_in_its_token() {
 }
 
 #[test]
+fn r15_a_client_gets_only_scopes_that_name_it() {
+    let granted = |rule: &[&str], scope| {
+        let mut ask = Ask::of(client(ClientOrigin::Operator));
+        let mut entries = fixture::broad_and_narrow().entries().to_vec();
+        entries[2].allow = Some(AccessRule::parse(rule).unwrap());
+        ask.settings.servers[0].scopes = doorward_policy::ScopeTable::new(entries).unwrap();
+        ask.scope = Some(scope);
+        ask.outcome().map(|issue| issue.scopes.to_string())
+    };
+    let (named, others) = (&["client:reports", "user:alice"][..], &["group:ops"][..]);
+    assert_eq!(granted(named, "read admin"), Ok("admin read".into()));
+    assert_eq!(granted(others, "read admin"), Ok("read".into()));
+    assert_eq!(granted(others, "admin"), Err(TokenRefusal::Scope));
+    assert_eq!(
+        granted(named, ""),
+        Ok("mail read".into()),
+        "step-up scopes are asked for"
+    );
+}
+
+#[test]
 fn a11_only_scopes_that_exist_and_were_registered() {
     let granted = |registered: Option<&str>, scope| {
         let mut client = client(ClientOrigin::Operator);

@@ -84,8 +84,9 @@ impl World {
             compared: true,
             ticked: "t:read".parse().unwrap(),
         };
-        let unit = device::answer(&self.settings, &shown, &submission, &facts, NOW, &self.random).unwrap();
-        self.tables.apply(&unit).unwrap();
+        let answered =
+            device::answer(&self.settings, &shown, &submission, &facts, NOW, &self.random).unwrap();
+        self.tables.apply(&answered.unit).unwrap();
     }
 
     fn request(&self) -> Request {

@@ -354,6 +354,72 @@ fn rt_04_scope_may_narrow_and_return() {
 }
 
 #[test]
+fn rt_04_a37_what_a_scope_implies_can_be_asked_for_alone_and_nothing_grows() {
+    let mut case = Case::new();
+    case.settings.servers[0].scopes = fixture::broad_and_narrow();
+    let request = |case: &Case, scope: &str| Request {
+        scope: Some(scope.into()),
+        ..case.request(&r0())
+    };
+    let mut family = case.family.clone();
+    family.scopes = "write mail".parse().unwrap();
+    let id = family.id;
+    case.tables
+        .apply(&Unit::writes(vec![Write::SetFamilyScopes(id, family.scopes)]))
+        .unwrap();
+    let scopes = |case: &Case, scope: &str| {
+        let outcome = case.decide(&request(case, scope), 1).outcome;
+        outcome.map(|issue| issue.scopes.to_string())
+    };
+    assert_eq!(scopes(&case, ""), Ok("mail write".into()));
+    assert_eq!(scopes(&case, "read"), Ok("read".into()), "write implies it");
+    assert_eq!(scopes(&case, "mail read"), Ok("mail read".into()));
+    assert_eq!(scopes(&case, "admin"), Err(TokenRefusal::Scope));
+    assert_eq!(scopes(&case, "write admin"), Err(TokenRefusal::Scope));
+}
+
+#[test]
+fn rt_06_what_a_person_may_not_have_any_more_ends_at_the_next_refresh() {
+    let mut case = Case::new();
+    case.settings.servers[0].scopes = fixture::broad_and_narrow();
+    let id = case.family.id;
+    let scopes = "admin read".parse().unwrap();
+    case.tables
+        .apply(&Unit::writes(vec![Write::SetFamilyScopes(id, scopes)]))
+        .unwrap();
+    let scopes = |case: &Case| {
+        let outcome = case.decide(&case.request(&r0()), 1).outcome;
+        outcome.map(|issue| issue.scopes.to_string())
+    };
+    let user = case.tables.user(case.family.user).unwrap();
+    let groups = |case: &mut Case, groups: &[&str]| {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let user = User {
+            groups,
+            ..user.clone()
+        };
+        case.tables
+            .apply(&Unit::writes(vec![Write::UpdateUser(user)]))
+            .unwrap();
+    };
+    groups(&mut case, &["ops"]);
+    assert_eq!(scopes(&case), Ok("admin read".into()));
+    groups(&mut case, &["eng"]);
+    assert_eq!(scopes(&case), Ok("read".into()), "the others stay");
+    groups(&mut case, &["ops"]);
+    assert_eq!(
+        scopes(&case),
+        Ok("admin read".into()),
+        "and it returns with the group"
+    );
+    // A scope that left the table is gone; if none is left, so is the chain's use.
+    case.settings.servers[0].scopes = fixture::table("read mail");
+    assert_eq!(scopes(&case), Ok("read".into()));
+    case.settings.servers[0].scopes = fixture::table("other");
+    assert_eq!(scopes(&case), Err(TokenRefusal::NoLongerAllowed));
+}
+
+#[test]
 fn rt_06_r37_nothing_is_issued_when_it_is_no_longer_allowed() {
     let disabled = User {
         disabled: true,

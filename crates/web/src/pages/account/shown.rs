@@ -3,15 +3,18 @@
 use doorward_authorization_server::account::AccountFacts;
 use doorward_authorization_server::device::NO_REDIRECT;
 use doorward_authorization_server::settings::{Lifetimes, Settings};
+use doorward_policy::ProtectedServer;
 use doorward_records::account::Session;
 use doorward_records::client::{Client, ClientOrigin};
 use doorward_records::facts::GrantFacts;
-use doorward_records::grant::Family;
+use doorward_records::grant::{Family, Grant};
 use doorward_types::id::ClientId;
+use doorward_types::scope::Scope;
 use doorward_types::time::UnixTime;
 use url::Url;
 
 use crate::pages::consent::client_name;
+use crate::scope_view::description;
 use crate::session::SignedIn;
 use crate::text::{LONG, SHORT, shown};
 use crate::when::ShownTime;
@@ -123,13 +126,7 @@ pub(crate) fn vouched(client: Option<&Client>, id: &ClientId) -> String {
 fn shown_use(settings: &Settings, facts: &GrantFacts, now: UnixTime) -> ShownUse {
     let grant = &facts.grant;
     let server = settings.server(&grant.resource);
-    let may = grant.scopes.iter().map(|scope| {
-        let known = server.and_then(|server| server.scopes.get(scope));
-        known.map_or_else(
-            || format!("{} (nothing any more)", shown(scope.as_str(), SHORT)),
-            |entry| shown(&entry.description, LONG),
-        )
-    });
+    let may = may(server, grant);
     let mut live: Vec<&Family> = facts
         .families
         .iter()
@@ -149,7 +146,7 @@ fn shown_use(settings: &Settings, facts: &GrantFacts, now: UnixTime) -> ShownUse
         } else {
             shown(&grant.redirect_host, SHORT)
         },
-        may: may.collect(),
+        may,
         first_approved: ShownTime::new(grant.created, now),
         last_used: last,
         older: live.len().saturating_sub(LISTED),
@@ -159,6 +156,23 @@ fn shown_use(settings: &Settings, facts: &GrantFacts, now: UnixTime) -> ShownUse
             .map(|family| chain(family, now))
             .collect(),
     }
+}
+
+/// What a consent record stands for today, in words: also what its scopes imply, and what became of those that the
+/// server does not have any more.
+fn may(server: Option<&ProtectedServer>, grant: &Grant) -> Vec<String> {
+    let gone = |scope: &Scope| format!("{} (nothing any more)", shown(scope.as_str(), SHORT));
+    let Some(server) = server else {
+        return grant.scopes.iter().map(gone).collect();
+    };
+    let closure = server.scopes.closure(&grant.scopes);
+    let entries = server.scopes.entries().iter();
+    let opened = entries.filter(|entry| closure.contains(&entry.scope));
+    let lost = grant
+        .scopes
+        .iter()
+        .filter(|scope| server.scopes.get(scope).is_none());
+    opened.map(description).chain(lost.map(gone)).collect()
 }
 
 /// Whether it can still be refreshed; storage forgets the others only from time to time.
