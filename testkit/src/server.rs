@@ -245,6 +245,9 @@ impl Builder {
             std::fs::write(&file, "+0").expect("a clock file");
             file
         });
+        // Servers run side by side here, and only one could have the default port.
+        let mut env = self.env;
+        env.entry("DOORWARD_ADMIN_LISTEN".into()).or_insert_with(|| "off".into());
         let doorward = Doorward {
             site: Site::at(
                 &public_url,
@@ -257,7 +260,7 @@ impl Builder {
             work,
             address,
             args,
-            env: self.env,
+            env,
             surroundings: self.surroundings,
             disk,
             clock,

@@ -11,6 +11,7 @@ use crate::command::data::DataCommand;
 use crate::command::explain::ExplainArgs;
 use crate::command::grant::GrantCommand;
 use crate::command::key::KeyCommand;
+use crate::command::policy::PolicyCommand;
 use crate::command::user::UserCommand;
 use crate::output::Format;
 
@@ -83,6 +84,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Who may call what: scopes and Cedar policies
+    Policy {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Ask a running server whether it is ready; exit 1 if it is not
     Health {
         #[command(flatten)]
@@ -131,6 +139,9 @@ pub(crate) struct ServeArgs {
     /// Most connections at once from one address (or DOORWARD_MAX_CONNECTIONS_PER_ADDRESS; default: half of them)
     #[arg(long, value_name = "N")]
     pub(crate) max_connections_per_address: Option<String>,
+    /// Where metrics are served: IP:PORT, localhost:PORT or off (or DOORWARD_ADMIN_LISTEN; default: 127.0.0.1:9464)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<String>,
     /// Start commands also where nothing keeps users apart (or DOORWARD_ALLOW_INSECURE_SHARED_UID=true)
     #[arg(long)]
     pub(crate) allow_insecure_shared_uid: bool,

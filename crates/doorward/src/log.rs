@@ -163,7 +163,7 @@ pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> L
     });
     let (level, handle) = reload::Layer::new(level.filter());
     // Before the log, so that its lines name the trace that an event turned out to belong to.
-    let notes = doorward_recorder::layer();
+    let notes = doorward_recorder::layer().and_then(crate::serve::metrics::layer());
     let registry = tracing_subscriber::registry();
     let started = if json {
         let layer = format::layer()

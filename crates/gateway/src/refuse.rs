@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::decision::{Outcome, StreamWatch, Verdict, Watch};
+use crate::limit::Limited;
 use crate::receive::JSON;
 use crate::trace::{TRACE, Told};
 use crate::upstream::{BoxError, StdioFailure};
@@ -58,8 +59,16 @@ pub(crate) enum Failure {
     NotAdmitted(NotAdmitted),
     #[error("{0}")]
     Policy(Refusal),
+    #[error("{0}")]
+    RateLimited(Limited),
     #[error("this session is unknown or over: start a new one with initialize")]
     Session,
+    #[error("there is no such task of yours here: it may be over, or be somebody else's")]
+    UnknownTask { legacy: bool },
+    #[error(
+        "this `requestState` was not given to you for this call, or is older than an hour: make the call again without it"
+    )]
+    UnknownState,
     #[error("the MCP server behind this address cannot be reached: try again later")]
     UpstreamUnreachable(#[source] BoxError),
     #[error("the MCP server behind this address broke off: whether the call took effect is unknown")]
@@ -76,6 +85,10 @@ pub(crate) enum Failure {
     UpstreamNotMcp(StatusCode),
     #[error("the MCP server behind this address answered with an error")]
     UpstreamStatus(StatusCode),
+    #[error(
+        "the MCP server behind this address sent a list that cannot be read, or is too long: its operator has to look at it"
+    )]
+    UpstreamUnreadable,
     #[error("{0}")]
     Stdio(#[from] StdioFailure),
 }
@@ -102,8 +115,12 @@ impl Failure {
             Self::BodyTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::Credential(_) | Self::BodyCut | Self::Envelope(_) => StatusCode::BAD_REQUEST,
             Self::NotAdmitted(refusal) => refusal.reason.status(),
-            Self::Session => StatusCode::NOT_FOUND,
-            Self::UpstreamUnreachable(_)
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            // In legacy revisions 404 means that the session is over.
+            Self::UnknownTask { legacy: true } | Self::UnknownState => StatusCode::BAD_REQUEST,
+            Self::Session | Self::UnknownTask { .. } => StatusCode::NOT_FOUND,
+            Self::UpstreamUnreadable
+            | Self::UpstreamUnreachable(_)
             | Self::UpstreamFailed(_)
             | Self::UpstreamRefused(_)
             | Self::UpstreamNotMcp(_) => StatusCode::BAD_GATEWAY,
@@ -119,6 +136,7 @@ impl Failure {
             Self::Envelope(error) => error.code(),
             Self::NotAdmitted(refusal) => refusal.reason.code(),
             Self::Stdio(StdioFailure::Version { .. }) => -32022,
+            Self::UnknownTask { .. } | Self::UnknownState => -32602,
             _ => i32::from(self.status().as_u16()),
         }
     }
@@ -139,7 +157,11 @@ impl Failure {
             Self::Envelope(error) => error.reason(),
             Self::NotAdmitted(refusal) => refusal.reason.reason(),
             Self::Policy(refusal) => refusal.reason(),
+            Self::RateLimited(_) => "rate_limited",
             Self::Session => "unknown_session",
+            Self::UnknownTask { .. } => "unknown_task",
+            Self::UnknownState => "unknown_request_state",
+            Self::UpstreamUnreadable => "upstream_unreadable",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamFailed(_) => "upstream_failed",
             Self::UpstreamTimedOut => "upstream_timed_out",
@@ -158,6 +180,7 @@ impl Failure {
             | Self::UpstreamRefused(_)
             | Self::UpstreamNotMcp(_)
             | Self::UpstreamStatus(_)
+            | Self::UpstreamUnreadable
             | Self::Stdio(_)
             | Self::Token(TokenRefusal::Blind) => Outcome::Failed,
             _ => Outcome::Refused,
@@ -177,9 +200,12 @@ impl Failure {
     }
 
     /// Seconds after which it may be worth trying again.
-    fn retry_after(&self) -> Option<u32> {
+    pub(crate) fn retry_after(&self) -> Option<u32> {
         if let Self::Stdio(failure) = self {
             return failure.retry_after();
+        }
+        if let Self::RateLimited(limited) = self {
+            return Some(u32::try_from(limited.retry.seconds()).unwrap_or(u32::MAX));
         }
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE => Some(5),
@@ -206,6 +232,22 @@ impl Failure {
     pub(crate) fn scopes(&self) -> Option<&ScopeSet> {
         match self {
             Self::Policy(refusal) => refusal.scopes(),
+            _ => None,
+        }
+    }
+
+    /// The policies that forbid it: for the record and the operator, not for the caller.
+    pub(crate) fn policies(&self) -> &[String] {
+        match self {
+            Self::Policy(Refusal::DeniedByPolicy { policies }) => policies,
+            _ => &[],
+        }
+    }
+
+    /// The limit that is in the way.
+    pub(crate) const fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::RateLimited(limited) => Some(limited.kind.as_str()),
             _ => None,
         }
     }
@@ -240,6 +282,10 @@ pub(crate) struct Circumstances<'a> {
     /// Whether to answer in the way of the legacy revisions while the message is not read: there, an error
     /// without a request has `id: null`.
     pub(crate) legacy: bool,
+    /// Whether the limits have counted it.
+    pub(crate) counted: bool,
+    /// Whether the same was refused to the same caller within the last minute.
+    pub(crate) repeated: bool,
     pub(crate) watch: Watch<'a>,
 }
 
@@ -257,6 +303,8 @@ impl<'a> Circumstances<'a> {
             principal: None,
             summary: None,
             legacy,
+            counted: false,
+            repeated: false,
             watch,
         }
     }
@@ -330,6 +378,8 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     supported: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requested: Option<&'a str>,
@@ -353,6 +403,7 @@ pub(crate) fn refuse(
         reason: Some(failure.reason()),
         status: Some(status.as_u16()),
         needed: failure.scopes(),
+        policies: failure.policies(),
         trace: Some(trace),
         ..Verdict::new(failure.outcome())
     });
@@ -392,6 +443,7 @@ pub(crate) fn refuse(
                     .scopes()
                     .map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect()),
                 retry_after: failure.retry_after(),
+                limit: failure.limit(),
                 supported,
                 requested,
             },
@@ -442,11 +494,18 @@ fn record(
             name = name.map(tracing::field::display), cause = cause.as_deref().map(Escaped).map(tracing::field::display),
             "call not answered"
         );
+    } else if about.repeated {
+        tracing::debug!(
+            %decision_id, %trace, outcome = "refused", status = status.as_u16(), reason, limit = failure.limit(),
+            server = %about.server, user = user.map(tracing::field::display),
+            client = client.map(tracing::field::display), method, name = name.map(tracing::field::display),
+            "call refused again"
+        );
     } else {
         tracing::info!(
-            %decision_id, %trace, outcome = "refused", status = status.as_u16(), reason, server = %about.server,
-            user = user.map(tracing::field::display), client = client.map(tracing::field::display), method,
-            name = name.map(tracing::field::display),
+            %decision_id, %trace, outcome = "refused", status = status.as_u16(), reason, limit = failure.limit(),
+            server = %about.server, user = user.map(tracing::field::display),
+            client = client.map(tracing::field::display), method, name = name.map(tracing::field::display),
             "call refused"
         );
     }

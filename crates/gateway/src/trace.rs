@@ -53,7 +53,20 @@ impl Told<'_> {
         if let Some(method) = about.summary.as_ref().and_then(|summary| summary.method()) {
             fields.push(("method", method.to_owned()));
         }
+        if let Some(name) = about.summary.as_ref().and_then(|summary| summary.name()) {
+            fields.push(("name", name.to_owned()));
+        }
+        if !failure.policies().is_empty() {
+            fields.push(("policies", failure.policies().join(" ")));
+        }
+        if let Some(limit) = failure.limit() {
+            fields.push(("limit", limit.to_owned()));
+        }
+        if let Some(seconds) = failure.retry_after() {
+            fields.push(("retry_after", seconds.to_string()));
+        }
         if let Some(who) = principal {
+            fields.push(("held", who.scopes().to_string()));
             fields.push(("user", who.subject().to_string()));
             fields.push(("client", who.client_id().to_string()));
             match who.family() {

@@ -275,8 +275,20 @@ impl Config {
     pub(crate) fn hidden_from_commands(&self) -> Vec<PathBuf> {
         let key = self.tls.as_ref().map(|tls| tls.key.as_path());
         let secrets = self.secret_files.iter().map(PathBuf::as_path);
-        let files = self.file.as_deref().into_iter().chain(key).chain(secrets);
+        // A command that could write policies would be judged by its own.
+        let policies = self.policies.files().iter().map(PathBuf::as_path);
+        let files = self
+            .file
+            .as_deref()
+            .into_iter()
+            .chain(key)
+            .chain(secrets)
+            .chain(policies);
+        let log = self.decision_log.file.as_path();
+        // In the data folder it is hidden with that.
+        let log = (self.decision_log.enabled && !log.starts_with(&self.data.value)).then_some(log);
         std::iter::once(self.data.value.as_path())
+            .chain(log)
             .chain(files)
             // A key that is renewed lies elsewhere, and its link leads there; the one in use is still a secret.
             .flat_map(|path| [real(path), absolute(path)])

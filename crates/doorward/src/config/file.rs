@@ -8,10 +8,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::decisions::DecisionLogFile;
 use super::documents::{DocumentsFile, OutboundFile};
 use super::duration::Span;
 use super::grants::GrantsFile;
 use super::keys::KeysFile;
+use super::limits::LimitsFile;
+use super::policy::PolicySection;
+use super::scopes::{ListsFile, ScopeFile};
 use super::secret::SecretFile;
 use super::size::Size;
 
@@ -53,6 +57,9 @@ pub(crate) struct ConfigFile {
     /// Start commands also where this machine cannot keep the processes of different users apart. Then one
     /// user's process may read what belongs to another one. Default: `false`.
     pub(crate) allow_insecure_shared_uid: Option<bool>,
+    /// Where metrics (`/metrics`) are served, without TLS and without a login: `IP:PORT`, `localhost:PORT`, or `off`.
+    /// Default: `127.0.0.1:9464`, and nowhere if that is taken.
+    pub(crate) admin_listen: Option<String>,
     /// Certificate files, when Doorward ends TLS itself.
     pub(crate) tls: Option<TlsFile>,
     /// The protected MCP servers.
@@ -63,10 +70,16 @@ pub(crate) struct ConfigFile {
     pub(crate) timeouts: TimeoutsFile,
     /// When the keys rotate that sign access tokens and derive refresh tokens.
     pub(crate) keys: KeysFile,
+    /// The record of every decision about a call.
+    pub(crate) decision_log: DecisionLogFile,
+    /// How often somebody may call.
+    pub(crate) limits: LimitsFile,
     /// Which clients may register themselves.
     pub(crate) registration: RegistrationFile,
     /// Which grants are on beside the code and refresh grants.
     pub(crate) grants: GrantsFile,
+    /// Rules in the Cedar language, on top of `allow` and `scopes`.
+    pub(crate) policy: PolicySection,
     /// Clients that are known by the URL of their metadata document.
     pub(crate) client_metadata_documents: DocumentsFile,
     /// How Doorward fetches documents.
@@ -97,7 +110,7 @@ pub(crate) struct TlsFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerFile {
-    /// Its name, which is also its scope: lower-case letters, digits, `-` and `_`.
+    /// Its name, which is also its scope if it has no `scopes`: lower-case letters, digits, `-` and `_`.
     pub(crate) name: String,
     /// The path of its MCP endpoint, such as `/files/mcp`; the resource is `public_url` + `path`.
     pub(crate) path: String,
@@ -114,6 +127,14 @@ pub(crate) struct ServerFile {
     /// every local account, and every such client that an operator added or approved.
     #[serde(default)]
     pub(crate) allow: Option<Vec<String>>,
+    /// What each scope opens, by its name: `[servers.scopes."files:read"]`. Whatever no scope names is closed. Default:
+    /// one scope, the server's own name, that opens everything.
+    #[serde(default)]
+    pub(crate) scopes: Option<BTreeMap<String, ScopeFile>>,
+    /// What lists of tools, prompts and resources show where `scopes` or a policy restricts: `grantable`, what the
+    /// person and the app could be granted, or `granted`, what the token opens now. Default: `grantable`.
+    #[serde(default)]
+    pub(crate) lists: ListsFile,
     /// Let calls without a token in. What they do is done by nobody in particular. Default: `false`.
     #[serde(default)]
     pub(crate) allow_insecure_anonymous: bool,
@@ -148,6 +169,9 @@ pub(crate) struct ServerFile {
     /// Longest message of the command. Default: `16MiB`.
     #[serde(default)]
     pub(crate) max_message: Option<Size>,
+    /// How often somebody may call this server; `[limits]` holds for what is left out.
+    #[serde(default)]
+    pub(crate) limits: LimitsFile,
     /// How long Doorward waits for this server.
     #[serde(default)]
     pub(crate) timeouts: ServerTimeoutsFile,

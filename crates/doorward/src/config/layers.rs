@@ -10,8 +10,8 @@ use super::parse::{self, Parsed};
 use super::scalar::Switch;
 use super::source::{ConfigError, Place, Problem, Source};
 use super::{
-    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, clients, documents,
-    keys, server,
+    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, clients, decisions,
+    documents, keys, limits, policy, server,
 };
 use crate::cli::{ConfigArgs, ServeArgs};
 use crate::log::{LogFormat, LogLevel};
@@ -143,6 +143,9 @@ impl Layers<'_> {
         let flag = serve.and_then(|args| args.allow_insecure_shared_uid.then_some("true"));
         let (key, written) = ("allow_insecure_shared_uid", &file.allow_insecure_shared_uid);
         let allow_insecure_shared_uid = self.scalar(key, &flag, written, Switch(false), problems);
+        let flag = &serve.and_then(|args| args.admin_listen.as_ref());
+        let (written, default) = (&file.admin_listen, decisions::AdminListen::default());
+        let admin_listen = self.scalar("admin_listen", flag, written, default, problems);
         let data = self.data();
         let public_url = self.public_url(listen.as_ref(), problems);
         let tls = file.tls.as_ref().map(|tls| Tls {
@@ -155,9 +158,11 @@ impl Layers<'_> {
         let issuer_path = check::issuer_path(&self.parsed, &servers, problems);
         check::registration(&self.parsed, problems);
         documents::check(&self.parsed, problems);
+        decisions::check(&self.parsed, problems);
         check::lifetimes(&self.parsed, problems);
         check::timeouts(&self.parsed, problems);
         keys::check(&self.parsed, problems);
+        limits::check(&self.parsed, problems);
         let folder = self.folder.as_deref().unwrap_or(Path::new("."));
         let around = self.around(folder, &data.value);
         let initial_token = clients::initial_token(&self.parsed, &around, problems);
@@ -165,10 +170,14 @@ impl Layers<'_> {
         let (listen, public_url) = (listen?, public_url?);
         self.reachable(&listen, &public_url, problems);
         check::not_our_own_upstream(&self.parsed, &servers, &listen.value, &public_url.value, problems);
+        let strict = matches!(self.purpose, Purpose::Check | Purpose::Serve(_));
+        let policies = policy::from_file(&self.parsed, folder, strict, &servers, problems);
         let config = Config {
             public_url,
             issuer_path,
             listen,
+            admin_listen: admin_listen?,
+            decision_log: decisions::DecisionLog::new(&file.decision_log, self.decision_log(&data.value)),
             data,
             log_level: log_level?,
             log_format: log_format?,
@@ -182,8 +191,10 @@ impl Layers<'_> {
             lifetimes: Lifetimes::from_file(&file.lifetimes).ok()?,
             timeouts: Timeouts::from_file(file.timeouts),
             keys: keys::Keys::from_file(file.keys),
+            limits: file.limits.clone(),
             registration: file.registration.clone(),
             grants: file.grants,
+            policies,
             documents: file.client_metadata_documents.clone(),
             outbound_certificates: file
                 .outbound
@@ -293,6 +304,13 @@ impl Layers<'_> {
         }
     }
 
+    fn decision_log(&self, data: &Path) -> PathBuf {
+        match &self.parsed.file.decision_log.file {
+            Some(file) => self.beside_file(file),
+            None => data.join("decisions.jsonl"),
+        }
+    }
+
     fn public_url(
         &self,
         listen: Option<&Setting<Listen>>,
@@ -374,7 +392,7 @@ impl Layers<'_> {
             return servers;
         };
         around.folder = Path::new(".");
-        match server::from_flags(args, &timeouts, &around, problems) {
+        match server::from_flags(args, &timeouts, &self.parsed.file.limits, &around, problems) {
             Some(_) if !self.parsed.file.servers.is_empty() => problems.push(
                 Problem::new(
                     self.parsed.place("servers"),
@@ -434,6 +452,7 @@ fn names(key: &str) -> (&'static str, &'static str) {
         "public_url" => ("--public-url", "DOORWARD_PUBLIC_URL"),
         "listen" => ("--listen", "DOORWARD_LISTEN"),
         "data" => ("--data", "DOORWARD_DATA"),
+        "admin_listen" => ("--admin-listen", "DOORWARD_ADMIN_LISTEN"),
         "log_format" => ("--log-format", "DOORWARD_LOG_FORMAT"),
         "max_connections" => ("--max-connections", "DOORWARD_MAX_CONNECTIONS"),
         "max_connections_per_address" => (

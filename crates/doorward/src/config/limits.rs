@@ -193,3 +193,49 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<LimitsFile, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn r34_a_server_has_its_own_limits_then_those_of_all_then_the_defaults() {
+        let all = file("calls = \"10/m\"\ntool = \"off\"\ntools = { a = \"1/m\", b = \"2/m\" }\nstreams = 7")
+            .unwrap();
+        let own = file("calls = \"20/m burst 5\"\ntools = { b = \"off\" }\nstreams = \"off\"").unwrap();
+        let limits = of_server(&own, &all);
+        let shown = |limits: &RateLimits| {
+            entries(limits)
+                .map(|(key, value)| format!("{key}={value}"))
+                .join(" ")
+        };
+        assert_eq!(
+            shown(&limits),
+            "calls=\"20/m burst 5\" discovery=\"1200/m\" address=\"60000/m\" tool=\"off\" \
+             tools={\"a\":\"1/m\",\"b\":\"off\"} refused=\"300/m\" streams=\"off\""
+        );
+        let none = LimitsFile::default();
+        assert_eq!(of_server(&none, &none), RateLimits::default());
+        assert_eq!(of_server(&none, &all).streams, Some(7));
+    }
+
+    #[test]
+    fn what_is_no_limit_is_told_in_words() {
+        for (text, told) in [
+            ("calls = \"600/min\"", "`600/min` is not a rate"),
+            ("calls = \"0/m\"", "between 1 and 10000000"),
+            ("calls = 600", "expected a string"),
+            ("tools = { a = \"none\" }", "or `off`"),
+            ("streams = 0", "`streams` must be a number between 1 and"),
+            ("streams = \"many\"", "or \"off\""),
+            ("call = \"1/m\"", "unknown field `call`"),
+        ] {
+            let error = file(text).unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ pub(crate) mod address;
 mod check;
 pub(crate) mod clients;
 pub(crate) mod command;
+pub(crate) mod decisions;
 mod documents;
 pub(crate) mod duration;
 mod environment;
@@ -13,8 +14,11 @@ mod forward;
 mod grants;
 mod keys;
 mod layers;
+mod limits;
 mod parse;
+pub(crate) mod policy;
 pub(crate) mod scalar;
+pub(crate) mod scopes;
 pub(crate) mod secret;
 mod server;
 mod show;
@@ -30,6 +34,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use address::{Listen, PublicUrl};
 use clients::ConfiguredClient;
 pub(crate) use command::Command;
+use decisions::{AdminListen, DecisionLog};
 use doorward_limits::TrustedProxies;
 use doorward_types::digest::Digest;
 pub(crate) use environment::Environment;
@@ -109,6 +114,10 @@ pub(crate) struct Config {
     pub(crate) max_connections_per_address: Setting<Option<Count>>,
     /// Whether commands may start where nothing keeps users apart.
     pub(crate) allow_insecure_shared_uid: Setting<Switch>,
+    /// Where metrics are served.
+    pub(crate) admin_listen: Setting<AdminListen>,
+    /// Where decisions are written.
+    decision_log: DecisionLog,
     /// Our own certificate.
     pub(crate) tls: Option<Tls>,
     /// The protected servers; commands other than `serve` may have none.
@@ -119,10 +128,14 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     /// When the keys rotate.
     pub(crate) keys: keys::Keys,
+    /// How often somebody may call, where a server does not say.
+    limits: limits::LimitsFile,
     /// Who may register.
     pub(crate) registration: RegistrationFile,
     /// Which grants are on.
     grants: grants::GrantsFile,
+    /// By what calls are judged beside access rules and scopes.
+    pub(crate) policies: policy::Policies,
     /// Which clients may be known by a URL.
     pub(crate) documents: documents::DocumentsFile,
     /// Certificate authorities that are believed besides the public ones, PEM.
@@ -171,6 +184,23 @@ impl Config {
             if self.public_url.origin == Origin::Default {
                 self.public_url.value = PublicUrl::localhost(port);
             }
+        }
+        self
+    }
+
+    /// The same, to ask the servers themselves what they offer: in front of each stands a gateway that nobody else can
+    /// reach, with its own data, and nothing is hidden from who asks.
+    #[must_use]
+    pub(crate) fn for_asking(mut self, data: PathBuf) -> Self {
+        // Commands may not read ours all the same.
+        self.secret_files
+            .push(std::mem::replace(&mut self.data.value, data));
+        self.policies = policy::Policies::default();
+        self.decision_log.enabled = false;
+        for server in &mut self.servers {
+            server.allow_insecure_anonymous = true;
+            server.allow = Vec::new();
+            server.scopes = Vec::new();
         }
         self
     }

@@ -46,7 +46,7 @@ impl Parsed {
 }
 
 /// Keys that a later release knows, and what to do until then. A value that asks for nothing passes.
-const LATER: [(&str, &str, &str); 10] = [
+const LATER: [(&str, &str, &str); 9] = [
     (
         "database",
         "",
@@ -71,11 +71,6 @@ const LATER: [(&str, &str, &str); 10] = [
     ),
     ("client_metadata", "", "leave it out"),
     ("dpop", "", "leave it out"),
-    (
-        "servers[].scopes",
-        "",
-        "leave it out: the server has one scope, its own name, that covers everything",
-    ),
     ("servers[].connections", "", "leave it out"),
 ];
 

@@ -1,5 +1,6 @@
 //! One protected server: from `[[servers]]` or from flags.
 
+use doorward_gateway::RateLimits;
 use http::HeaderName;
 use url::Url;
 
@@ -7,14 +8,16 @@ use super::command::{self, Command, Surroundings};
 use super::duration::Span;
 use super::file::{ServerFile, Timeouts};
 use super::forward;
+use super::limits::{self, LimitsFile};
 use super::parse::Parsed;
+use super::scopes::{self, ConfiguredScope, ListsFile};
 use super::source::{Place, Problem};
 use crate::cli::ServeArgs;
 
 /// A protected server, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
-    /// Its name and scope.
+    /// Its name, and its scope if it has no others.
     pub(crate) name: String,
     /// The path of its MCP endpoint.
     pub(crate) path: String,
@@ -22,6 +25,10 @@ pub(crate) struct Server {
     pub(crate) upstream: Upstream,
     /// Who may use it; empty: every local account.
     pub(crate) allow: Vec<String>,
+    /// What its scopes open; empty: one scope, its name, opens everything.
+    pub(crate) scopes: Vec<ConfiguredScope>,
+    /// What its lists show.
+    pub(crate) lists: ListsFile,
     /// Whether a call without a token is let in.
     pub(crate) allow_insecure_anonymous: bool,
     /// Which of a client's headers pass to the upstream besides those that always do.
@@ -30,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) connect: Span,
     /// Longest wait for the head of an answer, or for the whole one of a command.
     pub(crate) response: Span,
+    /// How often somebody may call it.
+    pub(crate) limits: RateLimits,
 }
 
 /// What is behind a protected server.
@@ -85,6 +94,7 @@ const OURS: [&str; 24] = [
 pub(super) fn from_flags(
     args: &ServeArgs,
     timeouts: &Timeouts,
+    all: &LimitsFile,
     around: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Server> {
@@ -105,10 +115,13 @@ pub(super) fn from_flags(
         path: "/mcp".into(),
         upstream,
         allow: Vec::new(),
+        scopes: Vec::new(),
+        lists: ListsFile::default(),
         allow_insecure_anonymous: false,
         forward_headers: Vec::new(),
         connect: timeouts.upstream_connect,
         response: timeouts.upstream_response,
+        limits: limits::of_server(&LimitsFile::default(), all),
     })
 }
 
@@ -145,6 +158,7 @@ pub(super) fn from_file(
             );
             problems.push(Problem::new(at("allow_insecure_anonymous"), message).help("keep one of the two"));
         }
+        let scopes = scopes::from_file(entry, index, parsed, problems);
         let forward_headers = forward::headers(entry, &at, problems);
         check_timeouts(entry, &at, problems);
         let Some(upstream) = upstream_of(entry, around, &at, problems) else {
@@ -155,10 +169,13 @@ pub(super) fn from_file(
             path: entry.path.clone(),
             upstream,
             allow,
+            scopes,
+            lists: entry.lists,
             allow_insecure_anonymous: entry.allow_insecure_anonymous,
             forward_headers,
             connect: entry.timeouts.connect.unwrap_or(timeouts.upstream_connect),
             response: entry.timeouts.response.unwrap_or(timeouts.upstream_response),
+            limits: limits::of_server(&entry.limits, &parsed.file.limits),
         });
     }
     servers

@@ -64,6 +64,11 @@ impl Config {
                 origin: self.allow_insecure_shared_uid.origin.to_string(),
             },
         ];
+        lines.push(top(
+            "admin_listen",
+            self.admin_listen.value.to_string(),
+            &self.admin_listen.origin,
+        ));
         if let Some(tls) = &self.tls {
             lines.push(self.in_file("tls.certificate", json!(tls.certificate)));
             lines.push(self.in_file("tls.key", json!(tls.key)));
@@ -78,6 +83,8 @@ impl Config {
         for (key, span) in self.timeouts.entries() {
             lines.push(self.in_file(&format!("timeouts.{key}"), json!(span.to_string())));
         }
+        self.show_decision_log(&mut lines);
+        self.show_limits(&mut lines);
         lines.push(self.in_file("registration.mode", json!(self.registration_mode().name())));
         let policy = crate::serve::registration(self);
         lines.push(self.in_file("registration.known_hosts", json!(policy.known_hosts)));
@@ -92,6 +99,7 @@ impl Config {
         lines.push(self.in_file("registration.token", json!(token)));
         lines.push(self.in_file("registration.confidential", json!(self.registration.confidential)));
         self.show_grants(&mut lines);
+        self.show_policy(&mut lines);
         self.show_documents(&mut lines);
         self.show_clients(&mut lines);
         lines
@@ -147,6 +155,7 @@ impl Config {
                 }
             });
             lines.push(self.in_file(&key("allow"), json!(server.allow)));
+            self.show_scopes(server, &key, lines);
             let anonymous = json!(server.allow_insecure_anonymous);
             lines.push(self.in_file(&key("allow_insecure_anonymous"), anonymous));
             let names: Vec<&str> = server
@@ -163,6 +172,7 @@ impl Config {
             }
             let value = json!(server.response.to_string());
             lines.push(self.inherited(&key("timeouts.response"), "timeouts.upstream_response", value));
+            self.show_limits_of(&server.limits, index, lines);
         }
     }
 
@@ -182,7 +192,7 @@ impl Config {
     }
 
     /// A key of a server for which a key of all servers stands in.
-    fn inherited(&self, key: &str, from: &str, value: Value) -> Shown {
+    pub(super) fn inherited(&self, key: &str, from: &str, value: Value) -> Shown {
         let own = self.lines.contains_key(key);
         let origin = self.in_file(if own { key } else { from }, Value::Null).origin;
         let key = key.into();

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::json;
 
 /// A configuration file as it was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     /// How the person named it.
     pub(crate) name: String,
@@ -21,6 +22,19 @@ impl Source {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
         (before.matches('\n').count() + 1, column)
+    }
+
+    /// The byte offset of a line and a column, both from 1.
+    pub(crate) fn offset(&self, line: usize, column: usize) -> usize {
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let rest = self.text.get(start..).unwrap_or_default();
+        let before = rest.char_indices().nth(column.saturating_sub(1));
+        start + before.map_or(rest.len(), |(at, _)| at)
     }
 
     /// Whether a line (from 1) belongs to a table `env`, as far as can be told of text that may be broken.
@@ -112,6 +126,8 @@ fn names_a_secret(key: &str) -> bool {
 pub(crate) enum Place {
     /// Bytes of the file.
     File(Range<usize>),
+    /// A byte offset of another file, one that this one names.
+    Elsewhere(Arc<Source>, usize),
     /// A flag or a variable, in words.
     Named(String),
     /// The configuration as a whole.
@@ -165,6 +181,10 @@ impl ConfigError {
                     let (line, column) = source.position(span.start);
                     json!({ "message": message, "help": help, "file": source.name, "line": line, "column": column })
                 }
+                (Place::Elsewhere(source, offset), _) => {
+                    let (line, column) = source.position(*offset);
+                    json!({ "message": message, "help": help, "file": source.name, "line": line, "column": column })
+                }
                 (Place::Named(name), _) => json!({ "message": message, "help": help, "origin": name }),
                 _ => json!({ "message": message, "help": help }),
             }
@@ -180,6 +200,10 @@ impl ConfigError {
             let place = match (&problem.place, &self.source) {
                 (Place::File(span), Some(source)) => {
                     let (line, column) = source.position(span.start);
+                    format!("{}:{line}:{column}: ", source.name)
+                }
+                (Place::Elsewhere(source, offset), _) => {
+                    let (line, column) = source.position(*offset);
                     format!("{}:{line}:{column}: ", source.name)
                 }
                 (Place::Named(name), _) => format!("{name}: "),
@@ -205,6 +229,9 @@ impl fmt::Display for ConfigError {
             write!(f, "error: {}", problem.message)?;
             match (&problem.place, &self.source) {
                 (Place::File(span), Some(source)) => write!(f, "\n{}", source.frame(span))?,
+                (Place::Elsewhere(source, offset), _) => {
+                    write!(f, "\n{}", source.frame(&(*offset..*offset)))?
+                }
                 (Place::Named(name), _) => write!(f, "\n --> {name}")?,
                 _ => {}
             }

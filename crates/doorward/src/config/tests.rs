@@ -598,6 +598,7 @@ fn shows_every_value_and_its_origin() {
     max_connections = null # default
     max_connections_per_address = null # default
     allow_insecure_shared_uid = false # default
+    admin_listen = "127.0.0.1:9464" # default
     servers[0].name = "a" # file, line 3
     servers[0].path = "/a" # file, line 4
     servers[0].upstream = "http://127.0.0.1:1/mcp" # file, line 5
@@ -606,6 +607,13 @@ fn shows_every_value_and_its_origin() {
     servers[0].forward_headers = [] # default
     servers[0].timeouts.connect = "2s" # default
     servers[0].timeouts.response = "5m" # default
+    servers[0].limits.calls = "3000/m" # default
+    servers[0].limits.discovery = "1200/m" # default
+    servers[0].limits.address = "60000/m" # default
+    servers[0].limits.tool = "1200/m" # default
+    servers[0].limits.tools = {} # default
+    servers[0].limits.refused = "300/m" # default
+    servers[0].limits.streams = 256 # default
     lifetimes.access_token = "10m" # default
     lifetimes.access_token_without_refresh = "1h" # default
     lifetimes.code = "30s" # file, line 7
@@ -625,6 +633,16 @@ fn shows_every_value_and_its_origin() {
     timeouts.upstream_connect = "2s" # default
     timeouts.upstream_response = "5m" # default
     timeouts.request_body = "25s" # default
+    decision_log.enabled = true # default
+    decision_log.file = "/data/decisions.jsonl" # default
+    decision_log.max_size = "64MiB" # default
+    limits.calls = "3000/m" # default
+    limits.discovery = "1200/m" # default
+    limits.address = "60000/m" # default
+    limits.tool = "1200/m" # default
+    limits.tools = {} # default
+    limits.refused = "300/m" # default
+    limits.streams = 256 # default
     registration.mode = "open" # default
     registration.known_hosts = ["chatgpt.com","claude.ai","claude.com","insiders.vscode.dev","vscode.dev","www.cursor.com"] # default
     registration.unknown_hosts = [] # default
@@ -641,6 +659,7 @@ fn shows_every_value_and_its_origin() {
     client_metadata_documents.ask = [] # default
     client_metadata_documents.deny = [] # default
     outbound.certificates = null # default
+    policy.file = [] # default
     "#);
 }
 

@@ -10,8 +10,9 @@ use doorward_authorization_server::settings::{
 };
 use doorward_demo::Demo;
 use doorward_gateway as gateway;
-use doorward_policy::{AccessRule, ListMode, NoFurtherPolicy, ProtectedServer, ScopeTable};
+use doorward_policy::{AccessRule, ProtectedServer, ScopeTable};
 use doorward_process::{Confinement, Supervisor};
+use doorward_recorder::decisions::{DecisionLog, ServerFacts};
 use doorward_recorder::{self as recorder, Recorder};
 use doorward_resource_server::{FirstSeen, JwtVerifier, JwtVerifierSettings, RevocationSet};
 use doorward_seal::{MasterKey, Purpose, Sealer};
@@ -24,10 +25,13 @@ use super::Sources;
 use super::children::Children;
 use super::front::Serving;
 use super::keys::KeyKeeper;
+use super::metrics::Metrics;
+use super::observe::{self, Observed};
 use super::outbound;
 use super::revocation::{FollowedStore, Follower};
 use crate::config::clients::{ConfiguredClient, custom_schemes};
 use crate::config::file::RegistrationMode as ConfiguredMode;
+use crate::config::scopes::ConfiguredScope;
 use crate::config::{Config, Server, Upstream};
 use crate::error::CommandError;
 
@@ -50,7 +54,10 @@ pub(crate) struct Foundation {
     session_sealer: Arc<Sealer>,
     passwords: PasswordPool,
     pub(crate) recorder: Recorder,
+    pub(crate) decisions: DecisionLog,
+    pub(crate) metrics: Arc<Metrics>,
     throttles: Throttles,
+    meters: Arc<gateway::Meters>,
 }
 
 /// What a configuration makes of it.
@@ -64,7 +71,7 @@ pub(crate) struct Composition {
 #[derive(Clone)]
 pub(crate) struct RunningServer {
     definition: Server,
-    allow: AccessRule,
+    rules: gateway::Rules,
     /// Of its processes, if it is a command.
     confinement: Confinement,
     upstream: gateway::Upstream,
@@ -104,13 +111,13 @@ impl RunningServer {
             replaced().for_each(|standing| standing.remove());
             return self.standing.remove();
         };
-        let allow = next.allow.clone();
+        let rules = next.rules.clone();
         let anonymous = next.definition.allow_insecure_anonymous;
-        replaced().for_each(|standing| standing.replace(allow.clone(), anonymous));
+        replaced().for_each(|standing| standing.replace(rules.clone(), anonymous));
         if Arc::ptr_eq(&self.standing, &next.standing) {
-            self.standing.admit(allow, anonymous);
+            self.standing.admit(rules, anonymous);
         } else {
-            self.standing.replace(allow, anonymous);
+            self.standing.replace(rules, anonymous);
         }
     }
 }
@@ -147,6 +154,9 @@ impl Foundation {
         let (clock, random) = (Arc::clone(&sources.clock), Arc::clone(&sources.random));
         let recorder = Recorder::start(folder.path(), recorder::Limits::default(), clock, random)
             .map_err(|error| CommandError::failed("cannot start").because(&error))?;
+        let decisions = DecisionLog::start(config.decision_log(), Arc::clone(&sources.clock))
+            .map_err(|error| CommandError::failed("cannot start").because(&error))?;
+        let metrics = Arc::new(Metrics::new());
         let verifier = JwtVerifier::new(JwtVerifierSettings {
             issuer: issuer(config)?,
             tenant: Tenant::default_tenant(),
@@ -155,7 +165,7 @@ impl Foundation {
             clock: Arc::clone(&sources.clock),
             cache_capacity: TOKEN_CACHE,
         })
-        .telling(first_use(&recorder));
+        .telling(first_use(&recorder, &metrics));
         let supervisor = Supervisor::new()
             .map_err(|error| CommandError::failed("commands cannot be started").because(&error))?;
         Ok(Self {
@@ -171,7 +181,10 @@ impl Foundation {
             session_sealer: Arc::new(Sealer::new(folder.master_key(), Purpose::McpSession)),
             passwords: PasswordPool::new(cores(), PASSWORD_QUEUE),
             recorder,
+            decisions,
+            metrics,
             throttles: Throttles::new(&sources.clock),
+            meters: Arc::new(gateway::Meters::new(Arc::clone(&sources.clock))),
         })
     }
 
@@ -183,12 +196,17 @@ impl Foundation {
     ) -> Result<Composition, CommandError> {
         let settings = settings(config)?;
         let lifetimes = settings.lifetimes;
+        let policy = config.policies.policy();
         let servers = config
             .servers
             .iter()
-            .map(|server| self.server(server, config, before))
+            .zip(&settings.servers)
+            .map(|(server, protected)| {
+                let rules = gateway::Rules::new(Arc::new(protected.clone()), Arc::clone(&policy));
+                self.server(server, rules, config, before)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let gateway = self.data_plane(config, &settings, &servers)?;
+        let gateway = self.data_plane(config, &settings, policy, &servers)?;
         let web = doorward_web::router(WebState::new(WebParts {
             settings,
             public_url: url::Url::parse(config.public_url.value.as_str())
@@ -219,6 +237,7 @@ impl Foundation {
     fn server(
         &self,
         server: &Server,
+        rules: gateway::Rules,
         config: &Config,
         before: &[RunningServer],
     ) -> Result<RunningServer, CommandError> {
@@ -229,14 +248,13 @@ impl Foundation {
         };
         let unusable =
             |error: &dyn std::error::Error| CommandError::usage("a server cannot be used").because(error);
-        let allow = AccessRule::parse(&server.allow).map_err(|error| unusable(&error))?;
         let kept = before
             .iter()
             .find(|known| known.continues_as(server, &confinement));
         if let Some(known) = kept {
             return Ok(RunningServer {
                 definition: server.clone(),
-                allow,
+                rules,
                 ..known.clone()
             });
         }
@@ -260,34 +278,68 @@ impl Foundation {
             }
         };
         Ok(RunningServer {
-            standing: gateway::Standing::new(allow.clone(), server.allow_insecure_anonymous),
+            standing: gateway::Standing::new(),
             replaced: before
                 .iter()
                 .find(|known| known.is_known_as(server))
                 .map(RunningServer::all_replaced)
                 .unwrap_or_default(),
             definition: server.clone(),
-            allow,
+            rules,
             confinement,
             upstream,
         })
+    }
+
+    /// Who is told what the gateway of a configuration decides.
+    fn observer(&self, config: &Config, settings: &Settings) -> Observed {
+        let issuer = settings.issuer.as_str();
+        let metadata = format!(
+            "{}/.well-known/oauth-authorization-server{}",
+            config.public_url.value, config.issuer_path
+        );
+        let servers = config.servers.iter().zip(&settings.servers);
+        let servers = servers.map(|(server, protected)| {
+            let transport = match &server.upstream {
+                Upstream::Demo => gateway::Transport::InProcess,
+                Upstream::Http(_) => gateway::Transport::Http,
+                Upstream::Command(_) => gateway::Transport::Stdio,
+            };
+            let (name, resource) = (protected.name.to_string(), protected.resource.as_str());
+            // Only what the operator wrote: a name that callers choose may be anything.
+            let tools = protected.scopes.entries().iter().flat_map(|entry| &entry.tools);
+            let tools = tools
+                .filter(|pattern| pattern.is_exact())
+                .map(|pattern| pattern.as_str());
+            let server = observe::Server {
+                facts: ServerFacts::new(&name, resource, transport.as_str(), issuer, &metadata),
+                metrics: self.metrics.server(&name, tools),
+            };
+            (protected.name.clone(), server)
+        });
+        Observed {
+            log: self.decisions.clone(),
+            servers: servers.collect(),
+        }
     }
 
     fn data_plane(
         &self,
         config: &Config,
         settings: &Settings,
+        policy: Arc<dyn doorward_policy::Policy>,
         servers: &[RunningServer],
     ) -> Result<gateway::Gateway, CommandError> {
         let parts = gateway::Parts {
             verifier: Arc::clone(&self.verifier) as _,
             revocations: Arc::clone(&self.revocations) as _,
-            policy: Arc::new(NoFurtherPolicy),
+            policy,
             sealer: Arc::clone(&self.session_sealer),
             clock: Arc::clone(&self.sources.clock),
             random: Arc::clone(&self.sources.random),
             recorder: self.recorder.clone(),
-            observer: Arc::new(()),
+            meters: Arc::clone(&self.meters),
+            observer: Arc::new(self.observer(config, settings)),
         };
         let servers = servers.iter().zip(&settings.servers).map(|(server, protected)| {
             let definition = &server.definition;
@@ -296,6 +348,7 @@ impl Foundation {
                 forward_headers: definition.forward_headers.clone(),
                 connect_timeout: Some(definition.connect.0),
                 head_timeout: Some(definition.response.0),
+                limits: definition.limits.clone(),
                 standing: Arc::clone(&server.standing),
                 ..gateway::Server::new(Arc::new(protected.clone()), server.upstream.clone())
             }
@@ -314,9 +367,10 @@ impl Foundation {
 }
 
 /// The first call with a token is a step of the login that it came from.
-fn first_use(recorder: &Recorder) -> FirstSeen {
-    let recorder = recorder.clone();
+fn first_use(recorder: &Recorder, metrics: &Arc<Metrics>) -> FirstSeen {
+    let (recorder, metrics) = (recorder.clone(), Arc::clone(metrics));
     Box::new(move |principal| {
+        metrics.token_verified();
         let (token, family) = (*principal.token_id().as_uuid(), principal.family());
         let path = url::Url::parse(principal.resource().as_str());
         let mut fields = vec![
@@ -357,7 +411,8 @@ fn issuer(config: &Config) -> Result<Issuer, CommandError> {
         .map_err(|error| CommandError::usage("`public_url` cannot be an issuer").because(&error))
 }
 
-fn protected(public_url: &str, server: &Server) -> Result<ProtectedServer, CommandError> {
+/// A server, as the rules see it.
+pub(crate) fn protected(public_url: &str, server: &Server) -> Result<ProtectedServer, CommandError> {
     let unusable = |error: &dyn std::error::Error| {
         CommandError::usage(format!("server `{}` cannot be used", server.name)).because(error)
     };
@@ -366,13 +421,23 @@ fn protected(public_url: &str, server: &Server) -> Result<ProtectedServer, Comma
         path: server.path.clone(),
         resource: ResourceUri::parse(&format!("{public_url}{}", server.path))
             .map_err(|error| unusable(&error))?,
-        scopes: ScopeTable::whole(
-            server.name.parse().map_err(|error| unusable(&error))?,
-            format!("Use every tool, prompt and resource of {}", server.name),
-        ),
-        lists: ListMode::default(),
+        scopes: scope_table(server).map_err(|error| unusable(&*error))?,
+        lists: server.lists.mode(),
         allow: AccessRule::parse(&server.allow).map_err(|error| unusable(&error))?,
     })
+}
+
+/// What the scopes of a server open; without a table one scope, its name, opens everything.
+fn scope_table(server: &Server) -> Result<ScopeTable, Box<dyn std::error::Error>> {
+    if server.scopes.is_empty() {
+        let description = format!("Use every tool, prompt and resource of {}", server.name);
+        return Ok(ScopeTable::whole(server.name.parse()?, description));
+    }
+    let entries = server.scopes.iter().map(ConfiguredScope::entry);
+    let entries = entries
+        .collect::<Option<_>>()
+        .ok_or("its scopes cannot be read")?;
+    Ok(ScopeTable::new(entries)?)
 }
 
 /// The lifetimes that the rules of the authorization server know.

@@ -166,6 +166,11 @@ impl Place {
 }
 
 impl Admission {
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
     /// A place for a connection from `peer`, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr, caps: Caps) -> Result<Place, Refused> {
         let counted = counted(peer);

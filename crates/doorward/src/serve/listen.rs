@@ -115,6 +115,7 @@ pub(crate) async fn serve(
     listeners: Listeners,
     live: Arc<ArcSwap<Live>>,
     front: Arc<Front>,
+    admission: Arc<Admission>,
     mut stop: watch::Receiver<bool>,
 ) {
     let (alive, mut all_ended) = mpsc::channel(1);
@@ -123,7 +124,7 @@ pub(crate) async fn serve(
         live,
         front,
         stop: stop.clone(),
-        admission: Arc::default(),
+        admission,
         refusals: Arc::clone(&refusals),
         lingering: Arc::new(Semaphore::new(LINGERING)),
     });

@@ -3,7 +3,7 @@
 pub(crate) mod children;
 mod clients;
 mod clock;
-mod compose;
+pub(crate) mod compose;
 mod connection;
 mod first_run;
 mod front;
@@ -11,6 +11,8 @@ mod host;
 mod keys;
 mod limits;
 mod listen;
+pub(crate) mod metrics;
+mod observe;
 pub(crate) mod outbound;
 mod pace;
 pub(crate) mod reload;
@@ -56,6 +58,7 @@ struct Prepared {
     config: Config,
     tls: Option<Arc<rustls::ServerConfig>>,
     listeners: listen::Listeners,
+    admin: Option<tokio::net::TcpListener>,
     hangups: Signal,
     clock: Arc<ServerClock>,
     sources: Sources,
@@ -71,6 +74,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let finished = serve(prepared).await;
     foundation.supervisor.stop_all().await;
     foundation.recorder.flush();
+    foundation.decisions.flush();
     if finished.is_ok() {
         tracing::info!("stopped");
     }
@@ -100,6 +104,7 @@ async fn prepare(args: ServeArgs) -> Result<Prepared, CommandError> {
     warn_of(&config);
     // The port first: a second server on the same data must fail before it touches anything.
     let listeners = listen::bind(&config).await?;
+    let admin = metrics::bind(&config).await?;
     let config = config.with_bound_port(listeners.port);
     let folder = open_data(&config)?;
     let mark = folder.clock_mark().and_then(Mark::from_bytes);
@@ -117,6 +122,7 @@ async fn prepare(args: ServeArgs) -> Result<Prepared, CommandError> {
         config,
         tls,
         listeners,
+        admin,
         hangups,
         clock,
         sources,
@@ -132,6 +138,7 @@ async fn serve(prepared: Prepared) -> Result<(), CommandError> {
         config,
         tls,
         listeners,
+        admin,
         hangups,
         clock,
         sources,
@@ -168,6 +175,17 @@ async fn serve(prepared: Prepared) -> Result<(), CommandError> {
         tokio::spawn(Arc::clone(&foundation.keys).run(Arc::clone(&lifetimes), stop.clone())),
         tokio::spawn(clock::run(clock, Arc::clone(&foundation.store), stop.clone())),
     ];
+    let admission = Arc::new(limits::Admission::default());
+    let serving_metrics = admin.map(|listener| {
+        let admin = metrics::Admin {
+            metrics: Arc::clone(&foundation.metrics),
+            decisions: foundation.decisions.clone(),
+            admission: Arc::clone(&admission),
+            revocations: Arc::clone(&foundation.revocations) as _,
+            clock: Arc::clone(&sources.clock),
+        };
+        tokio::spawn(metrics::serve(listener, admin))
+    });
     let reloader = Reloader {
         args,
         config,
@@ -182,9 +200,9 @@ async fn serve(prepared: Prepared) -> Result<(), CommandError> {
         sources,
     };
     let reloading = tokio::spawn(reloader.run(hangups, stopping.clone()));
-    let serving = listen::serve(listeners, live, front, stop);
+    let serving = listen::serve(listeners, live, front, admission, stop);
     let finished = stop::until_stopped(serving, stopping).await;
-    for task in background.into_iter().chain([reloading]) {
+    for task in background.into_iter().chain([reloading]).chain(serving_metrics) {
         task.abort();
     }
     finished

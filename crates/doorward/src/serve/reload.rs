@@ -106,6 +106,7 @@ impl Reloader {
 
         self.logging.set_level(config.log_level.value);
         super::warn_of(&config);
+        self.foundation.decisions.configure(config.decision_log());
         let caps = Caps::of(&config, self.descriptors);
         self.live.store(Arc::new(Live {
             tls,
@@ -126,6 +127,9 @@ impl Reloader {
         same("listen", &ours.listen, &next.listen, |listen| *listen)?;
         same("public_url", &ours.public_url, &next.public_url, |url| {
             url.as_str().to_owned()
+        })?;
+        same("admin_listen", &ours.admin_listen, &next.admin_listen, |listen| {
+            *listen
         })?;
         same("data", &ours.data, &next.data, |data| real(data))?;
         same("log_format", &ours.log_format, &next.log_format, |format| *format)

@@ -20,7 +20,10 @@ pub(super) fn advice(what: &str, reason: &str, rule: &str, client: Option<&str>)
 }
 
 fn by_reason(word: &str) -> Option<&'static str> {
-    by_page(word).or_else(|| by_token(word)).or_else(|| by_call(word))
+    by_page(word)
+        .or_else(|| by_token(word))
+        .or_else(|| by_call(word))
+        .or_else(|| by_message(word))
 }
 
 /// What a person was told on a page.
@@ -116,7 +119,21 @@ fn by_call(word: &str) -> Option<&'static str> {
         "not_allowed" => {
             "The server's `allow` rule does not name this account. Add it there, if it should have access."
         }
-        "denied_by_policy" => "The policy forbids this call to this account. No other token would help.",
+        "no_scope_opens_it" => {
+            "No scope of this server names what was asked for, so nobody may use it. If somebody should: name it in a scope of `[servers.scopes]`."
+        }
+        "scope_not_for_user" => {
+            "This account may not have a scope that the call needs: that scope has an `allow` rule, which does not name it. Another login does not help; the operator can add the account there."
+        }
+        "scope_not_for_client" => {
+            "This client is registered for fewer scopes than the call needs. Use another client, or register it with them: `scope` of its registration, `scopes` in `[[clients]]`."
+        }
+        "rate_limited" => {
+            "More was asked for than `[limits]` allows in that time; nothing was done. The client may go on after the time in `Retry-After`. If that is too little for honest use, raise the limit that is named."
+        }
+        "denied_by_policy" => {
+            "The policy forbids this call to this account. No other token would help. If no policy is named, none permits it: `doorward policy test` tells what would."
+        }
         "wrong_audience" => "The token is for another server. A client needs a login for each server.",
         "expired" => {
             "The token has expired. Clients refresh it at this point; this one did not, or could not."
@@ -135,6 +152,36 @@ fn by_call(word: &str) -> Option<&'static str> {
         }
         "upstream_unreachable" | "upstream_failed" | "upstream_timed_out" => {
             "The MCP server behind this address did not answer. Look at it, and at the log."
+        }
+        _ => return None,
+    })
+}
+
+/// What was wrong with a message, or with what answers it.
+fn by_message(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "malformed" | "wrong_type" | "id_token" | "wrong_issuer" | "wrong_tenant" | "missing_claim"
+        | "bad_claim" | "sender_constrained" => {
+            "This is no access token of this server. The client has to log in here, and to send the access token that it is given."
+        }
+        "not_yet_valid" => "The token is from the future: compare the clocks.",
+        "unknown_task" | "unknown_request_state" => {
+            "What was named was not handed out to this user and client, or is too old. The client has to begin that call anew."
+        }
+        "unknown_session" => {
+            "The session is over, or was begun by another user or client. Clients begin a new one with `initialize`."
+        }
+        "unknown_method" => {
+            "The protocol has no such method in this revision. If it is an extension: name it in `methods` of a scope."
+        }
+        "blind" => {
+            "Doorward could not read its own revocations for a minute, and lets nobody in until it can. Look at the data folder, its disk, and the log."
+        }
+        "body_too_large" | "body_timed_out" | "body_cut" => {
+            "The client's message did not arrive whole, or is too long. Look at the client and at what lies between."
+        }
+        "upstream_refused" | "upstream_not_mcp" | "upstream_status" | "upstream_unreadable" => {
+            "The MCP server behind this address answered in a way that cannot be passed on. Look at it, and at the log, which says what it answered."
         }
         _ => return None,
     })

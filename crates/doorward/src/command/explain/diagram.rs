@@ -100,6 +100,22 @@ fn failed(failure: &Failure) -> Vec<String> {
         None => failure.what.clone(),
     };
     let mut lines = wrapped("Failed", &what);
+    let seconds = failure
+        .retry_after
+        .as_ref()
+        .map(|seconds| format!("after {seconds} s"));
+    for (name, value) in [
+        ("Asked", &failure.asked),
+        ("Needed", &failure.needed),
+        ("Held", &failure.held),
+        ("Policies", &failure.policies),
+        ("Limit", &failure.limit),
+        ("Again", &seconds),
+    ] {
+        if let Some(value) = value {
+            lines.extend(wrapped(name, value));
+        }
+    }
     if let Some(rule) = &failure.rule {
         let text = format!("{}  {}", rule.id, rule.sentence.unwrap_or_default());
         lines.extend(wrapped("Rule", text.trim_end()));

@@ -44,6 +44,24 @@ pub(crate) struct Failure {
     /// Why, in one word of the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// What was asked: the method and what it acts on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<String>,
+    /// The scopes that the call needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) needed: Option<String>,
+    /// The scopes that the token has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held: Option<String>,
+    /// The policies that forbid it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policies: Option<String>,
+    /// The limit that was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<String>,
+    /// Seconds after which it could be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after: Option<String>,
     /// The rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<Rule>,
@@ -162,8 +180,20 @@ fn failure(at: usize, hop: &Hop, client: Option<&str>) -> Failure {
         || format!("{} {} was refused", hop.method, hop.path),
         |note| note.message.clone(),
     );
+    let told = |name: &str| hop.field(name).map(str::to_owned);
+    let asked = hop.field("method").filter(|_| hop.decision.is_some());
     Failure {
         hop: at,
+        asked: asked.map(|method| match hop.field("name") {
+            Some(name) => format!("{method} {name}"),
+            None => method.to_owned(),
+        }),
+        // Elsewhere `scopes` are those that were granted.
+        needed: told("scopes").filter(|_| hop.decision.is_some()),
+        held: told("held"),
+        policies: told("policies"),
+        limit: told("limit"),
+        retry_after: told("retry_after"),
         advice: advice(&what, reason.unwrap_or_default(), id.unwrap_or_default(), client),
         what,
         reason: reason.map(str::to_owned),

@@ -250,8 +250,7 @@ fn a_very_long_trace_is_drawn_at_both_ends() {
 fn the_json_form_is_stable() {
     let hops = vec![mismatch()];
     let report = serde_json::to_value(Report::new(trace(), hops, None)).unwrap();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @r#"
-    {
+    let expected = serde_json::json!({
       "begun": "2027-01-15T08:00:02.000Z",
       "client": "dcr_abc",
       "failure": {
@@ -293,6 +292,43 @@ fn the_json_form_is_stable() {
       "scopes": null,
       "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
       "user": null
+    });
+    assert_eq!(report, expected);
+}
+
+#[test]
+fn a_refused_call_says_what_was_asked_needed_and_held() {
+    let fields = [
+        ("reason", "insufficient_scope"),
+        ("server", "files"),
+        ("method", "tools/call"),
+        ("name", "write_file"),
+        ("scopes", "files:read files:write"),
+        ("held", "files:read"),
+        ("limit", "calls"),
+        ("retry_after", "7"),
+        ("policies", "p0 p1"),
+    ];
+    let mut refused = hop(
+        0,
+        Actor::Client,
+        "POST /mcp",
+        403,
+        Joined::Exact,
+        vec![note("call refused", Some("R15"), &fields)],
+    );
+    let id = Uuid::from_u128(1);
+    refused.decision = Some(id);
+    let drawn = diagram::draw(&Report::new(trace(), vec![refused], Some(id))).join("\n");
+    for line in [
+        "Asked     tools/call write_file",
+        "Needed    files:read files:write",
+        "Held      files:read",
+        "Policies  p0 p1",
+        "Limit     calls",
+        "Again     after 7 s",
+        "To do     The token lacks a scope",
+    ] {
+        assert!(drawn.contains(line), "{line} in\n{drawn}");
     }
-    "#);
 }

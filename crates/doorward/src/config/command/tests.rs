@@ -82,6 +82,13 @@ fn a_command_is_read_with_its_variables_and_limits() {
     servers[0].max_message = "16MiB" # default
     servers[0].timeouts.start = "2m" # file, line 10
     servers[0].timeouts.response = "30s" # file, line 11
+    servers[0].limits.calls = "3000/m" # default
+    servers[0].limits.discovery = "1200/m" # default
+    servers[0].limits.address = "60000/m" # default
+    servers[0].limits.tool = "1200/m" # default
+    servers[0].limits.tools = {} # default
+    servers[0].limits.refused = "300/m" # default
+    servers[0].limits.streams = 256 # default
     "#);
 }
 
