@@ -240,9 +240,13 @@ pub(crate) fn killed_after(doorward: &Doorward, args: &[&str], file: &str, delay
     child.wait().unwrap().success()
 }
 
+/// Limits that the catalogue's attacks do not meet: what they attack lies behind them.
+pub(crate) const AMPLE: &str = "[limits]\ncalls = \"1000000/m\"\ntool = \"1000000/m\"\ndiscovery = \"1000000/m\"\n\
+                                refused = \"1000000/m\"\nstreams = 100000\n\n";
+
 pub(crate) fn two_servers(a: &str, b: &str) -> String {
     format!(
-        "[[servers]]\nname = \"a\"\npath = \"{RA}\"\nupstream = \"{a}\"\n\n\
+        "{AMPLE}[[servers]]\nname = \"a\"\npath = \"{RA}\"\nupstream = \"{a}\"\n\n\
          [[servers]]\nname = \"b\"\npath = \"{RB}\"\nupstream = \"{b}\"\n"
     )
 }
