@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod grant;
 mod health;
 pub(crate) mod key;
+pub(crate) mod policy;
 pub(crate) mod user;
 
 use std::sync::Arc;
@@ -89,6 +90,7 @@ pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
         Command::Explain { common, args } => explain::run(&args, &mut Context::new(&common)?),
         Command::Data { common, command } => data::run(&command, &mut Context::new(&common)?).await,
         Command::Config { common, command } => config::run(&command, &common),
+        Command::Policy { common, command } => policy::run(command, &common).await,
         Command::Health { common } => health::run(&mut Context::to_ask(&common)?).await,
     }
 }

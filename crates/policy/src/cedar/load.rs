@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use cedar_policy::pst::{Effect, Template};
-use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
+};
 use doorward_types::id::UserId;
 
 use super::head::Head;
@@ -22,6 +24,18 @@ pub(super) static PARSED_SCHEMA: LazyLock<Result<Schema, String>> = LazyLock::ne
     let parsed = Schema::from_cedarschema_str(SCHEMA).map_err(|error| error.to_string())?;
     Ok(parsed.0)
 });
+
+/// [`SCHEMA`] in Cedar's JSON form, for tools.
+pub fn schema_as_json() -> Result<serde_json::Value, SchemaUnreadable> {
+    let unreadable = |error: &dyn std::fmt::Display| SchemaUnreadable(error.to_string());
+    let (fragment, _) = SchemaFragment::from_cedarschema_str(SCHEMA).map_err(|error| unreadable(&error))?;
+    fragment.to_json_value().map_err(|error| unreadable(&error))
+}
+
+/// Our own schema cannot be read: a mistake of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SchemaUnreadable(String);
 
 /// One policy and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +87,21 @@ pub(super) fn load(files: &[PolicyFile]) -> Result<Everything, PolicyLoadError> 
         return Ok(everything);
     }
     problems.sort_by(|one, other| {
-        let place = |problem: &PolicyProblem| (problem.file.clone(), problem.line, problem.column);
+        let place = |problem: &PolicyProblem| {
+            (
+                problem.file.clone(),
+                problem.line,
+                problem.column,
+                problem.message.clone(),
+            )
+        };
         place(one).cmp(&place(other))
     });
-    problems.dedup();
+    // The same mistake is found once for every action.
+    problems.dedup_by(|later, earlier| {
+        (&later.file, later.line, later.column, &later.message)
+            == (&earlier.file, earlier.line, earlier.column, &earlier.message)
+    });
     Err(PolicyLoadError { problems })
 }
 

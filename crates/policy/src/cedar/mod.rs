@@ -23,7 +23,7 @@ use cedar_policy::{AuthorizationError, Authorizer, Decision, PolicySet};
 use doorward_mcp::Object;
 use quick_cache::sync::Cache;
 
-pub use load::{PolicyPlace, SCHEMA};
+pub use load::{PolicyPlace, SCHEMA, SchemaUnreadable, schema_as_json};
 pub use problem::{PolicyFile, PolicyLoadError, PolicyProblem};
 
 use self::load::{Everything, Loaded, Variant};

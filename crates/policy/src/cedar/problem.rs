@@ -64,7 +64,7 @@ impl PolicyFile {
     pub(super) fn diagnosed(&self, diagnostic: &dyn Diagnostic, start: usize) -> PolicyProblem {
         let label = diagnostic.labels().and_then(|mut labels| labels.next());
         let offset = label.as_ref().map_or(start, |label| label.offset());
-        let message = diagnostic.to_string();
+        let message = without_action(diagnostic.to_string());
         let help = diagnostic.help().map(|help| help.to_string());
         let expected = label.and_then(|label| label.label().map(ToOwned::to_owned));
         PolicyProblem {
@@ -79,5 +79,17 @@ impl PolicyFile {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
         (before.matches('\n').count() + 1, column)
+    }
+}
+
+/// What is wrong for one action is wrong for all of them: they have the same context.
+fn without_action(message: String) -> String {
+    const ACTION: &str = " for Doorward::Action::\"";
+    let Some((before, rest)) = message.split_once(ACTION) else {
+        return message;
+    };
+    match rest.split_once('"') {
+        Some((_, after)) => format!("{before}{after}"),
+        None => message,
     }
 }
