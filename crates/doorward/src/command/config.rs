@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::cli::CommonArgs;
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Config, Environment, Server, scopes};
 use crate::error::CommandError;
 use crate::output::{Format, Output};
 
@@ -43,7 +43,8 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
     crate::serve::outbound::roots(&config)?;
     crate::serve::children::check(&config)?;
     if output.format == Format::Json {
-        return Ok(output.json(&json!({ "valid": true, "problems": [] }))?);
+        let notes: Vec<_> = config.servers.iter().flat_map(notes).collect();
+        return Ok(output.json(&json!({ "valid": true, "problems": [], "notes": notes }))?);
     }
     let name = config
         .file()
@@ -66,8 +67,16 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
             "  {}{} ({}): {who}",
             config.public_url.value, server.path, server.name
         ))?;
+        for note in notes(server) {
+            output.line(format!("    note: {note}"))?;
+        }
     }
     Ok(())
+}
+
+/// What is odd about a server, although it can be used.
+fn notes(server: &Server) -> Vec<String> {
+    scopes::notes(&server.scopes)
 }
 
 fn show(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
