@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use crate::parameters::Listener;
+use crate::listener::Listener;
 use crate::stream::Stream;
 use crate::upstream::BoxError;
 
@@ -25,6 +26,9 @@ pub enum BodyError {
     /// The upstream began a whole answer and did not finish it.
     #[error("the upstream did not finish its answer in time")]
     UpstreamTimedOut,
+    /// An event in which something may have to be left out cannot be read with certainty.
+    #[error("the upstream sent an event that cannot be read")]
+    Unreadable,
 }
 
 /// The body of an answer: our own, or an upstream's, relayed frame by frame as it comes.
@@ -115,6 +119,11 @@ impl Body {
 }
 
 impl UpstreamBody {
+    /// One that is all there.
+    pub(crate) fn ready(bytes: Bytes) -> Self {
+        Self::InProcess(Full::new(bytes).map_err(|never| match never {}).boxed())
+    }
+
     /// Whether it is known to have no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         match self {

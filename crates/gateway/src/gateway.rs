@@ -2,36 +2,45 @@
 
 use std::collections::{HashMap, hash_map};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use doorward_oauth::resource::{WELL_KNOWN, metadata_url};
-use doorward_policy::{Context, Policy, ProtectedServer, judge};
+use doorward_limits::PeerAddress;
+use doorward_mcp::list::Kind;
+use doorward_mcp::{Call, Object, Subscribed};
+use doorward_policy::{Context, Permit, Policy, ProtectedServer, judge};
 use doorward_recorder::Recorder;
 use doorward_resource_server::challenge::Challenges;
+use doorward_resource_server::metadata::{WELL_KNOWN, metadata_url};
 use doorward_resource_server::{Principal, Revocations, TokenVerifier, bearer_token};
 use doorward_seal::Sealer;
-use doorward_types::id::Tenant;
 use doorward_types::random::Random;
 use doorward_types::time::Clock;
 use doorward_types::url::Issuer;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Request, Response, request, response};
 
 use crate::body::Body;
 use crate::connect::{HttpClient, client};
 use crate::decision::{DecisionIds, Observer, Observing, Transport, Watch};
+use crate::filter::{Plan, Recipient, Sieve};
 use crate::guard::{Guard, spread};
+use crate::handed::Holder;
+use crate::learner::Learner;
+use crate::limit::{Caller, Gauge, Meters};
+use crate::listener::{Learns, Listener};
 use crate::metadata;
 use crate::origin::Origins;
 use crate::parameters::Parameters;
 use crate::receive::{self, Limits};
 use crate::refuse::{Circumstances, Failure, refuse};
 use crate::relay::{self, Relay};
+use crate::rules::Rules;
 use crate::session::Sessions;
 use crate::settings::{GatewayError, Server, Settings};
-use crate::standing::Standing;
+use crate::standing::{Standing, Visit, nobody};
 use crate::stream::{Purpose, Stream};
 use crate::trace::{self, Told};
 use crate::upstream::Upstream;
@@ -39,7 +48,7 @@ use crate::upstream::Upstream;
 /// What the gateway works with.
 pub struct Parts {
     /// Judges tokens.
-    pub verifier: Arc<dyn TokenVerifier>,
+    pub verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     /// Ends open streams. The same that the verifier asks.
     pub revocations: Arc<dyn Revocations>,
     /// Has the last word on what access rules and scopes let through.
@@ -52,6 +61,8 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// Is told of refusals, and of documents that are fetched: where a login begins.
     pub recorder: Recorder,
+    /// Who called how often. The same for the gateways of successive configurations.
+    pub meters: Arc<Meters>,
     /// Is told of every decision.
     pub observer: Arc<dyn Observer>,
 }
@@ -64,7 +75,7 @@ pub struct Gateway {
     sessions: Sessions,
     limits: Limits,
     stream_lifetime: Duration,
-    verifier: Arc<dyn TokenVerifier>,
+    verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     revocations: Arc<dyn Revocations>,
     policy: Arc<dyn Policy>,
     clock: Arc<dyn Clock>,
@@ -83,6 +94,8 @@ struct Entry {
     forward_headers: Vec<HeaderName>,
     /// Who callers without a token are, if they are let in.
     anonymous: Option<Arc<Principal>>,
+    rules: Rules,
+    gauge: Gauge,
     standing: Arc<Standing>,
     challenges: Challenges,
     document: Bytes,
@@ -138,6 +151,8 @@ impl Gateway {
                 head_timeout: server.head_timeout.unwrap_or(settings.head_timeout),
                 forward_headers: server.forward_headers,
                 anonymous: server.anonymous.then(|| Arc::new(nobody(&protected))),
+                rules: Rules::new(Arc::clone(&protected), Arc::clone(&parts.policy)),
+                gauge: Gauge::new(&parts.meters, &protected.name, &server.limits),
                 standing: server.standing,
                 protected,
                 parameters: Arc::default(),
@@ -218,6 +233,7 @@ impl Gateway {
         let mut response = match self.serve(entry, &head, &mut body, &mut about).await {
             Ok(response) => response,
             Err(failure) => {
+                let failure = entry.gauge.count(failure, &mut about);
                 let response = self.refuse(&failure, &mut about, entry, &head);
                 if !matches!(failure, Failure::BodyTimedOut | Failure::BodyCut) {
                     receive::discard(body, self.limits);
@@ -244,6 +260,7 @@ impl Gateway {
         let generation = self.revocations.generation();
         let principal = self.principal(entry, head).await?;
         about.principal = Some(Arc::clone(&principal));
+        entry.gauge.admit_request(head)?;
 
         let call = receive::call(
             &head.method,
@@ -256,15 +273,19 @@ impl Gateway {
         let legacy = call.revision().is_legacy();
         about.legacy = legacy;
         about.summary = Some(call.summary());
-        let context = Context::new(self.clock.now(), call.revision());
-        let subject = principal.policy_subject();
-        let permit = judge(server, subject, &context, call, &*self.policy).map_err(Failure::Policy)?;
+        let permit = self.judge(entry, &principal, head, call)?;
         let user = principal.subject();
         let parameters = &entry.parameters;
         parameters
             .check(user, permit.call(), &head.headers)
             .map_err(Failure::NotAdmitted)?;
-        let listener = parameters.listener(user, permit.call());
+        let caller = Caller::of(&principal, head);
+        entry.gauge.admit(&caller, permit.call())?;
+        about.counted = true;
+        let judged = permit.call().summary();
+        let resumed = head.headers.contains_key(relay::LAST_EVENT_ID);
+        let plan = Plan::of(&judged, entry.rules.restrict(), resumed);
+        let listener = self.listener(entry, &principal, permit.call());
 
         let session = if legacy {
             self.session(server, &principal, head)?
@@ -274,6 +295,11 @@ impl Gateway {
         let mut headers = relay::request(&head.headers, permit.call(), session.clone());
         relay::forward(&head.headers, &entry.forward_headers, &mut headers);
         let (action, purpose) = (permit.call().action(), Purpose::of(permit.call()));
+        let place = if purpose.is_listening() {
+            entry.gauge.open_stream(&caller)?
+        } else {
+            None
+        };
         about.watch.sending();
         let answer = entry
             .upstream
@@ -295,23 +321,121 @@ impl Gateway {
         } else {
             None
         };
+        let visit = Visit {
+            call: judged,
+            address: address(head),
+            rules: entry.rules.clone(),
+            sieved: plan.stream,
+            principal,
+        };
+        let body = match plan.whole.filter(|_| relay == Relay::Whole) {
+            Some(asked) => {
+                self.sieve(entry, &visit, asked)
+                    .whole(body, entry.head_timeout)
+                    .await?
+            }
+            None => body,
+        };
         let stream = about.permitted(answer.status, matches!(relay, Relay::Stream));
         let body = match relay {
             Relay::Whole => Body::relayed(body, entry.head_timeout),
             Relay::WithoutBody => Body::empty(),
             Relay::Stream => {
-                let guard = self.guard(entry, principal, generation, purpose.is_listening());
+                let sieve = plan.stream.then(|| self.sieve(entry, &visit, None).stream());
+                let guard = self.guard(entry, visit, generation);
                 let guard = guard.watched_by(stream);
-                Body::stream(Stream::new(body, guard, purpose))
+                Body::stream(Stream::new(body, guard, purpose).sieved_by(sieve).holding(place))
             }
         };
         let mut response = Response::new(body);
         *response.status_mut() = answer.status;
         *response.headers_mut() = relay::response(&answer.headers, relay, session);
+        if plan.whole.is_some() {
+            // What one caller may see is no answer to another's request.
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         Ok(match listener {
             Some(listener) => listener.follow(response),
             None => response,
         })
+    }
+
+    /// Who learns from the answer to a call.
+    fn listener(&self, entry: &Entry, principal: &Arc<Principal>, call: &Call) -> Option<Listener> {
+        let parameters = entry.parameters.listener(principal.subject(), call);
+        parameters.or_else(|| {
+            let learner = Learner::of(&entry.standing, principal, call, &self.clock)?;
+            Some(Listener::new(Learns::HandedOut(learner)))
+        })
+    }
+
+    fn sieve(&self, entry: &Entry, visit: &Visit, asked: Option<Kind>) -> Sieve {
+        let recipient = Recipient {
+            principal: Arc::clone(&visit.principal),
+            address: visit.address,
+            revision: visit.call.revision(),
+        };
+        let (standing, clock) = (Arc::clone(&entry.standing), Arc::clone(&self.clock));
+        Sieve::new(recipient, visit.rules.clone(), standing, clock, asked)
+    }
+
+    /// The permit to forward a call. What of it only we know, because we saw it handed out, is looked up on the way:
+    /// whose a task is (MB-14), and whose a state (MB-18).
+    fn judge(
+        &self,
+        entry: &Entry,
+        principal: &Principal,
+        head: &request::Parts,
+        call: Call,
+    ) -> Result<Permit, Failure> {
+        let (server, subject) = (&*entry.protected, principal.policy_subject());
+        let (handed, now) = (entry.standing.handed(), self.clock.now());
+        let legacy = call.revision().is_legacy();
+        let tool = match call.task() {
+            None => None,
+            Some(task) => {
+                let tool = handed.tool_of(&Holder::of(principal), task, now);
+                Some(tool.ok_or(Failure::UnknownTask { legacy })?)
+            }
+        };
+        let mut context = Context {
+            address: address(head),
+            ..Context::new(now, call.revision())
+        };
+        let call = if call.subscribed().any(|one| matches!(one, Subscribed::Task(_))) {
+            let holder = Holder::of(principal);
+            call.retain_subscriptions(|one| match one {
+                Subscribed::Resource(_) => true,
+                Subscribed::Task(task) => handed.tool_of(&holder, task, now).is_some_and(|tool| {
+                    entry
+                        .rules
+                        .may_use(subject, &context, Object::Tool(&tool))
+                        .is_ok()
+                }),
+            })
+            .map_err(Failure::Envelope)?
+        } else {
+            call
+        };
+        context.tool = tool.as_deref();
+        let permit = judge(server, subject, &context, call, &*self.policy).map_err(Failure::Policy)?;
+        let call = permit.call();
+        if let Some(state) = call.request_state() {
+            let (method, name) = (call.method().unwrap_or_default(), call.name().unwrap_or_default());
+            if !handed.has_state(&Holder::of(principal), method, name, state, now) {
+                return Err(Failure::UnknownState);
+            }
+        }
+        if permit.cut() > 0 {
+            tracing::info!(
+                server = %server.name,
+                user = %principal.subject(),
+                resources = permit.cut(),
+                "resources that may not be read were cut out of a subscription"
+            );
+        }
+        Ok(permit)
     }
 
     /// Who calls. Only a request without any credential can be anonymous: one with a bad token, or with a
@@ -321,11 +445,17 @@ impl Gateway {
         match (token, &entry.anonymous) {
             (None, Some(nobody)) if !head.headers.contains_key(AUTHORIZATION) => Ok(Arc::clone(nobody)),
             (None, _) => Err(Failure::NoToken),
-            (Some(token), _) => self
-                .verifier
-                .verify(&entry.protected.resource, token)
-                .await
-                .map_err(Failure::Token),
+            (Some(token), _) => {
+                let resource = &entry.protected.resource;
+                let verdict = match entry.gauge.admit_unseen(head) {
+                    Ok(()) => self.verifier.verify(resource, token).await,
+                    Err(limited) => self.verifier.recall(resource, token).ok_or(limited)?,
+                };
+                verdict.map_err(|refusal| {
+                    entry.gauge.count_token(head, token.expose(), refusal);
+                    Failure::Token(refusal)
+                })
+            }
         }
     }
 
@@ -367,19 +497,11 @@ impl Gateway {
         sealed.map(Some).ok_or(Failure::UpstreamNotMcp(answer.status))
     }
 
-    fn guard(&self, entry: &Entry, principal: Arc<Principal>, generation: u64, listening: bool) -> Guard {
+    fn guard(&self, entry: &Entry, visit: Visit, generation: u64) -> Guard {
         let lifetime = spread(self.stream_lifetime, &*self.random);
         let (revocations, clock) = (Arc::clone(&self.revocations), Arc::clone(&self.clock));
         let standing = Arc::clone(&entry.standing);
-        Guard::new(
-            revocations,
-            clock,
-            standing,
-            principal,
-            listening,
-            generation,
-            lifetime,
-        )
+        Guard::new(revocations, clock, standing, visit, generation, lifetime)
     }
 
     fn observing<'a>(&'a self, entry: &'a Entry) -> Observing<'a> {
@@ -416,13 +538,9 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// Callers of an anonymous server: they may do there what its scopes open.
-fn nobody(server: &ProtectedServer) -> Principal {
-    Principal::anonymous(
-        server.resource.clone(),
-        server.scopes.known(),
-        Tenant::default_tenant(),
-    )
+/// Where a request comes from, as far as that can be told.
+fn address(head: &request::Parts) -> Option<IpAddr> {
+    head.extensions.get::<PeerAddress>().map(|peer| peer.0)
 }
 
 /// A path that a client can ask for in one way only.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use doorward_resource_server::{Principal, Revocations};
+use doorward_resource_server::Revocations;
 use doorward_types::random::{self, Random};
 use doorward_types::time::Clock;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::standing::Standing;
+use crate::decision::StreamWatch;
+use crate::standing::{Standing, Visit};
 
 /// Between two looks. What was revoked elsewhere is known here after another 1 s, so 3 s keeps within 5 s.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -22,22 +23,21 @@ pub(crate) struct Guard {
     revocations: Arc<dyn Revocations>,
     clock: Arc<dyn Clock>,
     standing: Arc<Standing>,
-    principal: Arc<Principal>,
-    listening: bool,
+    visit: Visit,
     generation: u64,
     deadline: Instant,
+    watch: Option<StreamWatch>,
     next: Pin<Box<Sleep>>,
 }
 
 impl Guard {
     /// `generation` is that of the revocations before the token was verified: whatever came since is found
-    /// at the first look. A stream that is `listening` is owed no answer.
+    /// at the first look.
     pub(crate) fn new(
         revocations: Arc<dyn Revocations>,
         clock: Arc<dyn Clock>,
         standing: Arc<Standing>,
-        principal: Arc<Principal>,
-        listening: bool,
+        visit: Visit,
         generation: u64,
         lifetime: Duration,
     ) -> Self {
@@ -48,11 +48,25 @@ impl Guard {
             revocations,
             clock,
             standing,
-            principal,
-            listening,
+            visit,
             generation,
             deadline,
+            watch: None,
             next,
+        }
+    }
+
+    /// `watch` is told why the stream ends.
+    #[must_use]
+    pub(crate) fn watched_by(mut self, watch: Option<StreamWatch>) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// The stream ends for another reason than those that are looked for here.
+    pub(crate) fn ends(&mut self, reason: &'static str) {
+        if let Some(watch) = &mut self.watch {
+            watch.ends(reason);
         }
     }
 
@@ -60,10 +74,11 @@ impl Guard {
     pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.next.as_mut().poll(context).is_ready() {
             if let Some(reason) = self.over() {
+                self.ends(reason);
                 tracing::info!(
                     reason,
-                    user = %self.principal.subject(),
-                    token = %self.principal.token_id(),
+                    user = %self.visit.principal.subject(),
+                    token = %self.visit.principal.token_id(),
                     "stream ended"
                 );
                 return Poll::Ready(());
@@ -78,7 +93,7 @@ impl Guard {
         if Instant::now() >= self.deadline {
             return Some("stream_lifetime");
         }
-        if let Some(objection) = self.standing.objection(&self.principal, self.listening) {
+        if let Some(objection) = self.standing.objection(&self.visit, self.clock.now()) {
             return Some(objection);
         }
         // As for single calls: who has not heard of revocations for too long lets nobody through.
@@ -87,7 +102,7 @@ impl Guard {
         }
         let generation = self.revocations.generation();
         if generation != self.generation {
-            if self.revocations.is_revoked(&self.principal) {
+            if self.revocations.is_revoked(&self.visit.principal) {
                 return Some("revoked");
             }
             self.generation = generation;
@@ -99,7 +114,7 @@ impl Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("principal", &self.principal)
+            .field("principal", &self.visit.principal)
             .finish_non_exhaustive()
     }
 }

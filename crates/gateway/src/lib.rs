@@ -7,14 +7,21 @@
 
 mod body;
 mod connect;
+mod decision;
+mod filter;
 mod gateway;
 mod guard;
+mod handed;
+mod learner;
+mod limit;
+mod listener;
 mod metadata;
 mod origin;
 mod parameters;
 mod receive;
 mod refuse;
 mod relay;
+mod rules;
 mod session;
 mod settings;
 mod standing;
@@ -23,7 +30,10 @@ mod trace;
 mod upstream;
 
 pub use body::{Body, BodyError};
+pub use decision::{Decision, Observer, Outcome, Transport};
 pub use gateway::{Gateway, Parts, Route};
+pub use limit::{Meters, RateLimits};
+pub use rules::Rules;
 pub use settings::{GatewayError, Server, Settings};
 pub use standing::Standing;
 pub use upstream::{Answer, BoxError, InProcess, Launcher, Launching, Owner, Stdio, StdioSettings, Upstream};

@@ -17,8 +17,9 @@ pub(crate) fn document(server: &ProtectedServer, issuer: &Issuer) -> Result<Byte
         server.default_scopes(),
         server.name.as_str(),
     );
-    document.mcp_protocol_versions_supported =
-        Revision::ALL.map(|revision| revision.as_str().to_owned()).to_vec();
+    document.mcp_protocol_versions_supported = Revision::ALL
+        .map(|revision| revision.as_str().to_owned())
+        .to_vec();
     serde_json::to_vec(&document)
         .map(Bytes::from)
         .map_err(GatewayError::Metadata)

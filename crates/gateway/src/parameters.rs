@@ -9,24 +9,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 
-use bytes::Bytes;
 use doorward_mcp::param_headers::{ParameterHeaders, may_annotate, tools};
-use doorward_mcp::sse::EventReader;
 use doorward_mcp::{Call, NotAdmitted};
 use doorward_types::id::UserId;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
-use http_body::Frame;
+use http::HeaderMap;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use crate::body::{Body, BodyError};
-use crate::receive::EVENT_STREAM;
+use crate::listener::{Learns, Listener};
 
-/// Longest answer, or event of one, that is learnt from, in bytes. A longer one passes all the same.
-const ANSWER_LIMIT: usize = 1 << 20;
 /// Most tools with annotations that are remembered for one user.
 const TOOLS: usize = 256;
 /// Most that is remembered for one server, in bytes. Users who were not seen for the longest time go first.
@@ -84,15 +76,11 @@ impl Parameters {
 
     /// Who learns from the answer to `call`: somebody if it is a `tools/list` of 2026-07-28.
     pub(crate) fn listener(self: &Arc<Self>, user: UserId, call: &Call) -> Option<Listener> {
-        is_modern(call, "tools/list").then(|| Listener {
-            parameters: Arc::clone(self),
-            user,
-            heard: Heard::Nothing,
-        })
+        is_modern(call, "tools/list").then(|| Listener::new(Learns::Parameters(Arc::clone(self), user)))
     }
 
     /// Takes in a page of a tool list. What the page does not name stays as it was: lists have pages.
-    fn learn(&self, user: UserId, message: &[u8]) {
+    pub(crate) fn learn(&self, user: UserId, message: &[u8]) {
         let _alone = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.get(&user);
         if known.is_none() && !may_annotate(message) {
@@ -122,89 +110,4 @@ impl Parameters {
 
 fn is_modern(call: &Call, method: &str) -> bool {
     call.method() == Some(method) && !call.revision().is_legacy()
-}
-
-/// Reads an answer as it passes. What it learns, it has learnt before the client has the answer's end.
-pub(crate) struct Listener {
-    parameters: Arc<Parameters>,
-    user: UserId,
-    heard: Heard,
-}
-
-enum Heard {
-    Nothing,
-    Whole(Vec<Bytes>),
-    Stream(Box<EventReader>),
-}
-
-impl Listener {
-    /// The answer as it was; on the way its body is listened to.
-    pub(crate) fn follow(mut self, answer: Response<Body>) -> Response<Body> {
-        if answer.status() != StatusCode::OK {
-            return answer;
-        }
-        let kind = answer.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
-        let stream = kind.is_some_and(|kind| {
-            kind.get(..EVENT_STREAM.len())
-                .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM.as_bytes()))
-        });
-        self.heard = if stream {
-            Heard::Stream(Box::new(EventReader::new(ANSWER_LIMIT)))
-        } else {
-            Heard::Whole(Vec::new())
-        };
-        answer.map(|body| body.heard_by(self))
-    }
-
-    /// Takes note of what a body gives. `last` is whether it is known that nothing follows.
-    pub(crate) fn hear(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>, last: bool) {
-        match polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    self.piece(data);
-                }
-                if last {
-                    self.end();
-                }
-            }
-            Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Err(_))) => self.heard = Heard::Nothing,
-        }
-    }
-
-    fn piece(&mut self, data: &Bytes) {
-        match &mut self.heard {
-            Heard::Nothing => {}
-            Heard::Whole(pieces) => {
-                pieces.push(data.clone());
-                if pieces.iter().map(Bytes::len).sum::<usize>() > ANSWER_LIMIT {
-                    self.heard = Heard::Nothing;
-                }
-            }
-            Heard::Stream(reader) => match reader.push(data) {
-                Ok(events) => {
-                    for event in events {
-                        self.parameters.learn(self.user, event.data.as_bytes());
-                    }
-                }
-                Err(_) => self.heard = Heard::Nothing,
-            },
-        }
-    }
-
-    fn end(&mut self) {
-        if let Heard::Whole(pieces) = std::mem::replace(&mut self.heard, Heard::Nothing) {
-            match &*pieces {
-                [only] => self.parameters.learn(self.user, only),
-                _ => self.parameters.learn(self.user, &pieces.concat()),
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").finish_non_exhaustive()
-    }
 }

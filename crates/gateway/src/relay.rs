@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::receive::{EVENT_STREAM, JSON, is};
 use crate::refuse::Failure;
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(headers::PROTOCOL_VERSION);
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static(headers::SESSION_ID);
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

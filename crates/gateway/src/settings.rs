@@ -7,6 +7,7 @@ use doorward_policy::ProtectedServer;
 use doorward_types::url::Issuer;
 use http::HeaderName;
 
+use crate::limit::RateLimits;
 use crate::standing::Standing;
 use crate::upstream::Upstream;
 
@@ -68,6 +69,8 @@ pub struct Server {
     pub connect_timeout: Option<Duration>,
     /// Instead of [`Settings::head_timeout`].
     pub head_timeout: Option<Duration>,
+    /// How often somebody may call it.
+    pub limits: RateLimits,
     /// What becomes of its open streams when the configuration changes.
     pub standing: Arc<Standing>,
 }
@@ -77,13 +80,14 @@ impl Server {
     #[must_use]
     pub fn new(protected: Arc<ProtectedServer>, upstream: Upstream) -> Self {
         Self {
-            standing: Standing::new(protected.allow.clone(), false),
+            standing: Standing::new(),
             protected,
             upstream,
             anonymous: false,
             forward_headers: Vec::new(),
             connect_timeout: None,
             head_timeout: None,
+            limits: RateLimits::default(),
         }
     }
 }

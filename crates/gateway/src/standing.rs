@@ -1,59 +1,139 @@
-//! Whether what was let in may stay, when the configuration changes while streams are open.
+//! What became of a server since its open streams were let in, and what it handed out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use doorward_policy::AccessRule;
+use doorward_mcp::{Action, Summary};
+use doorward_policy::{Context, ProtectedServer};
 use doorward_resource_server::Principal;
+use doorward_types::id::Tenant;
+use doorward_types::time::UnixTime;
 
-/// What the configuration now says about the open streams of one server. Shared between the gateways of
-/// successive configurations: streams that one let in look at what the next one says, within seconds.
+use crate::handed::HandedOut;
+use crate::rules::Rules;
+
+/// What the configuration now says about the open streams of one server, and what that server handed out to its
+/// callers. Shared between the gateways of successive configurations: streams that one let in look at what the next
+/// one says, within seconds.
 #[derive(Debug)]
-pub struct Standing(ArcSwap<State>);
+pub struct Standing {
+    state: ArcSwap<State>,
+    handed: HandedOut,
+}
+
+/// A call whose answer is a stream.
+pub(crate) struct Visit {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) call: Summary,
+    pub(crate) address: Option<IpAddr>,
+    /// Those that let it in.
+    pub(crate) rules: Rules,
+    /// Whether what it is told is filtered.
+    pub(crate) sieved: bool,
+}
+
+impl Visit {
+    /// Whether nobody waits for an answer on it.
+    fn is_listening(&self) -> bool {
+        self.call.action() == Action::OpenStream || self.call.method() == Some("subscriptions/listen")
+    }
+
+    pub(crate) fn context(&self, now: UnixTime) -> Context<'_> {
+        Context {
+            address: self.address,
+            ..Context::new(now, self.call.revision())
+        }
+    }
+}
 
 #[derive(Debug)]
 enum State {
-    Serving { allow: AccessRule, anonymous: bool },
-    Replaced { allow: AccessRule, anonymous: bool },
+    /// Nothing came after the configuration that let them in.
+    AsLetIn,
+    Serving {
+        rules: Rules,
+        anonymous: bool,
+    },
+    Replaced {
+        rules: Rules,
+        anonymous: bool,
+    },
     Removed,
 }
 
 impl Standing {
-    /// Of a server that admits whom `allow` names, and callers without a token if `anonymous`.
+    /// Of a server that stands as it was configured.
     #[must_use]
-    pub fn new(allow: AccessRule, anonymous: bool) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(State::Serving { allow, anonymous })))
+    #[expect(
+        clippy::new_ret_no_self,
+        clippy::new_without_default,
+        reason = "it is shared from the beginning"
+    )]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: ArcSwap::from_pointee(State::AsLetIn),
+            handed: HandedOut::default(),
+        })
     }
 
-    /// It now admits these: streams of others end.
-    pub fn admit(&self, allow: AccessRule, anonymous: bool) {
-        self.0.store(Arc::new(State::Serving { allow, anonymous }));
+    /// These rules hold for it now, and callers without a token are let in if `anonymous`: streams that they would
+    /// not let in end.
+    pub fn admit(&self, rules: Rules, anonymous: bool) {
+        self.state.store(Arc::new(State::Serving { rules, anonymous }));
     }
 
-    /// Something else is behind it now, that admits these: streams that only listen end, answers are
-    /// finished.
-    pub fn replace(&self, allow: AccessRule, anonymous: bool) {
-        self.0.store(Arc::new(State::Replaced { allow, anonymous }));
+    /// Something else is behind it now, with these rules: streams that only listen end, answers are finished.
+    pub fn replace(&self, rules: Rules, anonymous: bool) {
+        self.state.store(Arc::new(State::Replaced { rules, anonymous }));
     }
 
     /// It is no more: all its streams end.
     pub fn remove(&self) {
-        self.0.store(Arc::new(State::Removed));
+        self.state.store(Arc::new(State::Removed));
     }
 
-    /// Why a stream has to end.
-    pub(crate) fn objection(&self, principal: &Principal, listening: bool) -> Option<&'static str> {
-        let state = self.0.load();
-        let (allow, anonymous) = match &**state {
-            State::Removed => return Some("server_removed"),
-            State::Replaced { .. } if listening => return Some("server_replaced"),
-            State::Replaced { allow, anonymous } | State::Serving { allow, anonymous } => (allow, *anonymous),
-        };
-        let admitted = if principal.is_anonymous() {
-            anonymous
-        } else {
-            allow.admits_subject(principal.policy_subject())
-        };
-        (!admitted).then_some("not_allowed")
+    pub(crate) const fn handed(&self) -> &HandedOut {
+        &self.handed
     }
+
+    /// The rules that hold now, if they are not those of the configuration that let its streams in.
+    pub(crate) fn rules(&self) -> Option<Rules> {
+        match &**self.state.load() {
+            State::AsLetIn | State::Removed => None,
+            State::Serving { rules, .. } | State::Replaced { rules, .. } => Some(rules.clone()),
+        }
+    }
+
+    /// Why a stream has to end: what its call would meet if it came now.
+    pub(crate) fn objection(&self, visit: &Visit, now: UnixTime) -> Option<&'static str> {
+        let state = self.state.load();
+        let (rules, anonymous) = match &**state {
+            State::AsLetIn => (&visit.rules, true),
+            State::Removed => return Some("server_removed"),
+            State::Replaced { .. } if visit.is_listening() => return Some("server_replaced"),
+            State::Replaced { rules, anonymous } | State::Serving { rules, anonymous } => (rules, *anonymous),
+        };
+        if rules.restrict() && !visit.sieved && visit.is_listening() {
+            // What it is told is not filtered, and now has to be.
+            return Some("rules_changed");
+        }
+        if !visit.principal.is_anonymous() {
+            return rules.objection(visit, visit.principal.policy_subject(), &self.handed, now);
+        }
+        if !anonymous {
+            return Some("not_allowed");
+        }
+        let nobody = nobody(&rules.server);
+        rules.objection(visit, nobody.policy_subject(), &self.handed, now)
+    }
+}
+
+/// Callers of a server that asks nobody who they are: they may do there what its scopes open.
+pub(crate) fn nobody(server: &ProtectedServer) -> Principal {
+    Principal::anonymous(
+        server.resource.clone(),
+        server.scopes.known(),
+        Tenant::default_tenant(),
+    )
 }

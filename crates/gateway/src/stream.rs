@@ -7,7 +7,12 @@ use doorward_mcp::{Action, Summary};
 use http_body::Frame;
 
 use crate::body::{BodyError, UpstreamBody};
+use crate::filter::{StreamSieve, Unreadable};
 use crate::guard::Guard;
+use crate::limit;
+
+/// Most pieces that are taken in at once while nothing passes.
+const AT_ONCE: usize = 32;
 
 /// The upstream's events, passed on as they come, until they or their guard end.
 #[derive(Debug)]
@@ -15,6 +20,9 @@ pub(crate) struct Stream {
     body: UpstreamBody,
     guard: Guard,
     purpose: Purpose,
+    sieve: Option<Box<StreamSieve>>,
+    /// Among the streams of its user.
+    _held: Option<limit::Place>,
 }
 
 /// What a client opened a stream for.
@@ -61,7 +69,27 @@ impl Purpose {
 
 impl Stream {
     pub(crate) fn new(body: UpstreamBody, guard: Guard, purpose: Purpose) -> Self {
-        Self { body, guard, purpose }
+        Self {
+            body,
+            guard,
+            purpose,
+            sieve: None,
+            _held: None,
+        }
+    }
+
+    /// The same stream, without what `sieve` holds back.
+    #[must_use]
+    pub(crate) fn sieved_by(mut self, sieve: Option<StreamSieve>) -> Self {
+        self.sieve = sieve.map(Box::new);
+        self
+    }
+
+    /// The same stream, which holds `place` among those of its user.
+    #[must_use]
+    pub(crate) fn holding(mut self, place: Option<limit::Place>) -> Self {
+        self._held = place;
+        self
     }
 
     pub(crate) fn is_listening(&self) -> bool {
@@ -77,13 +105,44 @@ impl Stream {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(self.body.poll_data(context));
+        let frame = ready!(self.poll_sieved(context));
+        match &frame {
+            None => self.guard.ends("upstream_ended"),
+            Some(Err(_)) => self.guard.ends("upstream_failed"),
+            Some(Ok(_)) => {}
+        }
         if let Purpose::Subscription(subscription) = &mut self.purpose
             && let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref())
         {
             subscription.place.after(data);
         }
         Poll::Ready(frame)
+    }
+
+    fn poll_sieved(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        for _ in 0..AT_ONCE {
+            let frame = ready!(self.body.poll_data(context));
+            let (Some(sieve), Some(Ok(data))) = (
+                &mut self.sieve,
+                frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)),
+            ) else {
+                return Poll::Ready(frame);
+            };
+            let Some(data) = data else { continue };
+            match sieve.push(data) {
+                Ok(passed) if passed.is_empty() => {}
+                Ok(passed) => return Poll::Ready(Some(Ok(Frame::data(passed)))),
+                Err(Unreadable) => return Poll::Ready(Some(Err(BodyError::Unreadable))),
+            }
+        }
+        // The guard has its turn before more is taken in.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// It is ended from outside: this server stops.
+    pub(crate) fn stops(&mut self) {
+        self.guard.ends("stopping");
     }
 
     /// The event that ends a subscription. Within another event it would become part of that one: then there

@@ -29,7 +29,10 @@ use crate::{Body, BoxError, Gateway, Observer, Parts, Server, Settings, Upstream
 
 mod answers;
 mod decisions;
+mod handles;
 mod headers;
+mod limits;
+mod lists;
 mod messages;
 mod metadata;
 mod parameters;
@@ -142,8 +145,12 @@ struct Tokens {
     resources_asked: Mutex<Vec<String>>,
 }
 
-impl TokenVerifier for Tokens {
-    fn verify<'a>(&'a self, resource: &'a ResourceUri, token: UnverifiedToken<'a>) -> Verification<'a> {
+impl TokenVerifier<Arc<Principal>> for Tokens {
+    fn verify<'a>(
+        &'a self,
+        resource: &'a ResourceUri,
+        token: UnverifiedToken<'a>,
+    ) -> Verification<'a, Arc<Principal>> {
         self.resources_asked
             .lock()
             .unwrap()
@@ -155,6 +162,15 @@ impl TokenVerifier for Tokens {
             return Verification::known(Err(TokenRefusal::WrongAudience));
         }
         Verification::known(Ok(Arc::new(principal)))
+    }
+
+    /// Good tokens are remembered, bad ones are not.
+    fn recall(
+        &self,
+        _: &ResourceUri,
+        token: UnverifiedToken<'_>,
+    ) -> Option<Result<Arc<Principal>, TokenRefusal>> {
+        principal(token.expose()).map(|principal| Ok(Arc::new(principal)))
     }
 }
 
@@ -248,7 +264,13 @@ impl Fixture {
         let upstream = Arc::new(Script::default());
         let url = format!("http://{}/up", upstream.listen().await);
         let server = Server::new(Arc::new(server("a")), Upstream::http(&url).unwrap());
-        Self::observed(Arc::new(NoFurtherPolicy), observer, upstream, &settings(), vec![server])
+        Self::observed(
+            Arc::new(NoFurtherPolicy),
+            observer,
+            upstream,
+            &settings(),
+            vec![server],
+        )
     }
 
     fn observed(

@@ -63,12 +63,19 @@ fn request(token: Option<&str>, body: &'static str) -> Request<Full<Bytes>> {
     let mut request = Request::post("/a/mcp")
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
-        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        .header(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        );
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let mut request = request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
-    request.extensions_mut().insert(PeerAddress([192, 0, 2, 1].into()));
+    let mut request = request
+        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .unwrap();
+    request
+        .extensions_mut()
+        .insert(PeerAddress([192, 0, 2, 1].into()));
     request
 }
 
@@ -84,7 +91,14 @@ async fn r38_every_end_of_a_request_is_observed_once() {
     let (call, read) = (Some("tools/call".to_owned()), Some("t_read".to_owned()));
 
     assert_eq!(send(Some("alice"), CALL).await.status(), 200);
-    let permitted = (Outcome::Permitted, None, Some(200), call.clone(), read.clone(), alice());
+    let permitted = (
+        Outcome::Permitted,
+        None,
+        Some(200),
+        call.clone(),
+        read.clone(),
+        alice(),
+    );
     assert_eq!(witness.take(), [permitted]);
 
     assert_eq!(send(None, CALL).await.status(), 401);
@@ -92,16 +106,33 @@ async fn r38_every_end_of_a_request_is_observed_once() {
     assert_eq!(witness.take(), [nobody]);
 
     assert_eq!(send(Some("forged"), CALL).await.status(), 401);
-    assert_eq!(witness.take().first().map(|seen| seen.1), Some(Some("bad_signature")));
+    assert_eq!(
+        witness.take().first().map(|seen| seen.1),
+        Some(Some("bad_signature"))
+    );
 
     let answer = send(Some("alice-no-scope"), CALL).await;
     assert_eq!(answer.status(), 403);
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let told: Value = serde_json::from_slice(&body).unwrap();
     let id = witness.ids.lock().unwrap().last().unwrap().to_string();
-    assert_eq!(told["error"]["data"]["decision_id"], id.as_str(), "the id that its caller is told");
-    assert_eq!(witness.needed.lock().unwrap().last().unwrap().as_deref(), Some("a other"));
-    let refused = (Outcome::Refused, Some("insufficient_scope"), Some(403), call, read, alice());
+    assert_eq!(
+        told["error"]["data"]["decision_id"],
+        id.as_str(),
+        "the id that its caller is told"
+    );
+    assert_eq!(
+        witness.needed.lock().unwrap().last().unwrap().as_deref(),
+        Some("a other")
+    );
+    let refused = (
+        Outcome::Refused,
+        Some("insufficient_scope"),
+        Some(403),
+        call,
+        read,
+        alice(),
+    );
     assert_eq!(witness.take(), [refused]);
 
     fixture.upstream.answer(json(500, "{}"));
@@ -111,7 +142,10 @@ async fn r38_every_end_of_a_request_is_observed_once() {
     assert_eq!(seen[0].0, Outcome::Failed);
 
     let peers = witness.peers.lock().unwrap().clone();
-    assert!(peers.iter().all(|peer| *peer == Some([192, 0, 2, 1].into())), "{peers:?}");
+    assert!(
+        peers.iter().all(|peer| *peer == Some([192, 0, 2, 1].into())),
+        "{peers:?}"
+    );
     let mut ids = witness.ids.lock().unwrap().clone();
     ids.sort();
     ids.dedup();

@@ -3,41 +3,85 @@
 use http::HeaderValue;
 use http::header::{AUTHORIZATION, HeaderName};
 
-use super::*;
-use crate::standing::Standing;
+use doorward_mcp::{Call, Envelope, Extensions};
+use doorward_policy::ScopeEntry;
 
-fn alone() -> AccessRule {
-    AccessRule::parse(&["user:bob"]).unwrap()
+use super::*;
+use crate::Rules;
+use crate::standing::{Standing, Visit, nobody};
+
+fn rules(server: ProtectedServer) -> Rules {
+    Rules::new(Arc::new(server), Arc::new(NoFurtherPolicy))
+}
+
+fn admitting(allow: &[&str]) -> Rules {
+    let allow = AccessRule::parse(allow).unwrap();
+    rules(ProtectedServer { allow, ..server("a") })
+}
+
+fn visit(principal: &Principal, listening: bool) -> Visit {
+    let call = if listening {
+        Call::open_stream(&HeaderMap::new()).unwrap()
+    } else {
+        let envelope = Envelope::read(Bytes::from_static(CALL.as_bytes())).unwrap();
+        Call::admit(envelope, &HeaderMap::new(), &Extensions::none()).unwrap()
+    };
+    Visit {
+        principal: Arc::new(principal.clone()),
+        call: call.summary(),
+        address: None,
+        rules: rules(server("a")),
+        sieved: false,
+    }
 }
 
 #[test]
 fn streams_look_at_what_is_said_of_their_server_now() {
     let alice = principal("alice").unwrap();
-    let server = server("a");
-    let nobody = Principal::anonymous(
-        server.resource.clone(),
-        server.default_scopes(),
-        Tenant::default_tenant(),
-    );
-    let standing = Standing::new(AccessRule::everyone(), false);
-    let judge = |listening: bool| [&alice, &nobody].map(|principal| standing.objection(principal, listening));
+    let nobody = nobody(&server("a"));
+    let standing = Standing::new();
+    let judge = |listening: bool| {
+        [&alice, &nobody].map(|who| standing.objection(&visit(who, listening), UnixTime::EPOCH))
+    };
+    standing.admit(admitting(&[]), false);
     assert_eq!(judge(false), [None, Some("not_allowed")]);
-    standing.admit(AccessRule::everyone(), true);
+    standing.admit(admitting(&[]), true);
     assert_eq!(judge(true), [None, None]);
-    standing.admit(alone(), false);
+    standing.admit(admitting(&["user:bob"]), false);
     assert_eq!(judge(false), [Some("not_allowed"); 2]);
-    standing.replace(AccessRule::everyone(), true);
+    standing.replace(admitting(&[]), true);
     assert_eq!(
         (judge(false), judge(true)),
         ([None; 2], [Some("server_replaced"); 2])
     );
-    standing.replace(alone(), true);
-    assert_eq!(judge(false), [Some("not_allowed"), None]);
     standing.remove();
     assert_eq!(
         (judge(false), judge(true)),
         ([Some("server_removed"); 2], [Some("server_removed"); 2])
     );
+}
+
+#[test]
+fn mb_19_streams_are_held_against_the_newest_table() {
+    let alice = principal("alice").unwrap();
+    let standing = Standing::new();
+    let judge = |listening: bool| standing.objection(&visit(&alice, listening), UnixTime::EPOCH);
+    let table = |tool: &str, scope: &str| {
+        let mut entry = ScopeEntry::new(scope.parse().unwrap(), "");
+        entry.tools = vec![tool.parse().unwrap()];
+        let scopes = ScopeTable::new(vec![entry]).unwrap();
+        rules(ProtectedServer {
+            scopes,
+            ..server("a")
+        })
+    };
+    standing.admit(table("t_read", "a"), false);
+    assert_eq!(judge(false), None);
+    assert_eq!(judge(true), Some("rules_changed"), "it is not filtered");
+    standing.admit(table("t_read", "b"), false);
+    assert_eq!(judge(false), Some("insufficient_scope"));
+    standing.admit(table("t_other", "a"), false);
+    assert_eq!(judge(false), Some("no_scope_opens_it"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +98,7 @@ async fn an_open_stream_ends_within_5_s_of_a_configuration_without_its_reader() 
     let mut body = fixture.post("alice", CALL, &[]).await.into_body();
     keep.send(Ok("data: {}\n\n")).await.unwrap();
     assert!(body.frame().await.unwrap().is_ok());
-    standing.admit(alone(), false);
+    standing.admit(admitting(&["user:bob"]), false);
     let begun = tokio::time::Instant::now();
     while body.frame().await.is_some() {}
     assert!(begun.elapsed() <= Duration::from_secs(5));

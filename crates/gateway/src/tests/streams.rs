@@ -8,7 +8,7 @@ use http_body::Body as _;
 
 use super::*;
 
-async fn next(body: &mut Body) -> Option<Result<Bytes, crate::BodyError>> {
+pub(super) async fn next(body: &mut Body) -> Option<Result<Bytes, crate::BodyError>> {
     let frame = tokio::time::timeout(Duration::from_secs(20), body.frame())
         .await
         .expect("a frame in time");
@@ -131,6 +131,12 @@ pub(super) fn revoke(what: Revoked) -> [Revocation; 1] {
     }]
 }
 
+/// Ends all that alice may do.
+pub(super) fn revoke_all(fixture: &Fixture) {
+    let alice = principal("alice").unwrap();
+    fixture.revocations.apply(&revoke(Revoked::User(alice.subject())));
+}
+
 #[tokio::test(start_paused = true)]
 async fn mb_19_a_stream_ends_within_5_s_of_a_revocation() {
     let alice = principal("alice").unwrap();
@@ -213,7 +219,7 @@ async fn a_subscription_ends_when_it_is_told_to_and_other_answers_go_on() {
     for (method, message, headers, listening, rest) in [
         (
             "POST",
-            modern("subscriptions/listen", ""),
+            modern("subscriptions/listen", r#""notifications":{}"#),
             &LISTENING[..],
             true,
             COMPLETION,

@@ -1,0 +1,317 @@
+//! What a server hands out to one caller: tasks, and the state of a call that goes on in several round trips.
+//!
+//! Both are handles that a client sends back in a request of its own, and whoever holds one may read what another
+//! user's call brought to light (CVE-2026-52870), unless somebody remembers whose it is. We learn that from the
+//! answers that pass. What is not remembered is refused: it is somebody else's, made up, altered, too old, or was
+//! pushed out by newer ones of the same caller.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use doorward_resource_server::Principal;
+use doorward_types::id::{ClientId, UserId};
+use doorward_types::time::UnixTime;
+
+/// How long a task is remembered at least. Servers may go on answering for one whose time is over.
+const TASK: Duration = Duration::from_secs(24 * 3600);
+/// And at most, however long the server means to keep it.
+const TASK_AT_MOST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long the state of a call may be sent back (2026-07-28, MRTR, "a short expiry").
+const STATE: Duration = Duration::from_secs(3600);
+/// Longest handle that is remembered, in bytes. A longer one cannot be used through us.
+const LONGEST: usize = 256 << 10;
+/// Most that is remembered for one caller, in bytes: the oldest goes first.
+const PER_HOLDER: usize = 1 << 20;
+/// Most that is remembered for one server, in bytes: who holds most loses first.
+const TOTAL: usize = 64 << 20;
+/// What an entry takes besides its texts, in bytes.
+const ENTRY: usize = 160;
+
+/// What one server handed out to whom.
+pub(crate) struct HandedOut {
+    state: Mutex<State>,
+}
+
+/// To whom: a person (or a client that acts for itself) and the client that acts for them. Never the bytes of a
+/// token, which change at every refresh.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Holder {
+    user: UserId,
+    client: ClientId,
+}
+
+#[derive(Default)]
+struct State {
+    holders: HashMap<Holder, Held>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Held {
+    entries: HashMap<Box<str>, Entry>,
+    /// The keys of `entries`, the oldest first.
+    order: VecDeque<Box<str>>,
+    bytes: usize,
+}
+
+struct Entry {
+    expires: UnixTime,
+    /// What a task works for; empty for a state.
+    tool: Box<str>,
+}
+
+impl Holder {
+    pub(crate) fn of(principal: &Principal) -> Self {
+        Self {
+            user: principal.subject(),
+            client: principal.client_id().clone(),
+        }
+    }
+}
+
+impl Default for HandedOut {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl HandedOut {
+    /// Remembers a task that `tool` works on, for as long as the server keeps it.
+    pub(crate) fn task(
+        &self,
+        holder: &Holder,
+        task: &str,
+        tool: &str,
+        lasts: Option<Duration>,
+        now: UnixTime,
+    ) {
+        let lasts = lasts.unwrap_or_default().clamp(TASK, TASK_AT_MOST);
+        self.remember(holder, key_of_task(task), tool, now.plus(lasts));
+    }
+
+    /// The tool that works on a task of this caller's; `None` if the task is not known to be theirs.
+    pub(crate) fn tool_of(&self, holder: &Holder, task: &str, now: UnixTime) -> Option<Box<str>> {
+        let state = self.state();
+        let entry = state.holders.get(holder)?.entries.get(&*key_of_task(task))?;
+        (now < entry.expires).then(|| entry.tool.clone())
+    }
+
+    /// Remembers the state of a call of `method` on `name`.
+    pub(crate) fn request_state(
+        &self,
+        holder: &Holder,
+        method: &str,
+        name: &str,
+        state: &str,
+        now: UnixTime,
+    ) {
+        self.remember(holder, key_of_state(method, name, state), "", now.plus(STATE));
+    }
+
+    /// Whether this caller was given `state` for a call of `method` on `name`.
+    pub(crate) fn has_state(
+        &self,
+        holder: &Holder,
+        method: &str,
+        name: &str,
+        state: &str,
+        now: UnixTime,
+    ) -> bool {
+        let key = key_of_state(method, name, state);
+        let state = self.state();
+        let entry = state.holders.get(holder).and_then(|held| held.entries.get(&*key));
+        entry.is_some_and(|entry| now < entry.expires)
+    }
+
+    fn remember(&self, holder: &Holder, key: Box<str>, tool: &str, expires: UnixTime) {
+        if key.len() > LONGEST {
+            tracing::debug!("a handle that a server gave out is too long to be remembered");
+            return;
+        }
+        let mut state = self.state();
+        let held = state.holders.entry(holder.clone()).or_default();
+        let before = held.bytes;
+        held.insert(key, tool, expires);
+        let after = held.bytes;
+        state.bytes = (state.bytes + after).saturating_sub(before);
+        if state.bytes > TOTAL {
+            state.shrink();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn insert(&mut self, key: Box<str>, tool: &str, expires: UnixTime) {
+        let entry = Entry {
+            expires,
+            tool: tool.into(),
+        };
+        let size = size(&key, &entry);
+        match self.entries.insert(key.clone(), entry) {
+            Some(old) => self.bytes = self.bytes.saturating_sub(self::size(&key, &old)),
+            None => self.order.push_back(key),
+        }
+        self.bytes += size;
+        while self.bytes > PER_HOLDER && self.order.len() > 1 {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(key) = self.order.pop_front()
+            && let Some(entry) = self.entries.remove(&key)
+        {
+            self.bytes = self.bytes.saturating_sub(size(&key, &entry));
+        }
+    }
+}
+
+impl State {
+    /// Forgets an eighth: of those who hold most, the older half, so that nobody can push out what others hold
+    /// before all of their own is gone.
+    fn shrink(&mut self) {
+        let mut holders: Vec<&mut Held> = self.holders.values_mut().collect();
+        holders.sort_by_key(|held| std::cmp::Reverse(held.bytes));
+        let mut bytes = self.bytes;
+        for held in holders {
+            if bytes <= TOTAL / 8 * 7 {
+                break;
+            }
+            let before = held.bytes;
+            for _ in 0..held.order.len().div_ceil(2) {
+                held.forget_oldest();
+            }
+            bytes = bytes.saturating_sub(before - held.bytes);
+        }
+        self.holders.retain(|_, held| !held.order.is_empty());
+        self.bytes = bytes;
+    }
+}
+
+/// What stands before the last line feed of a key holds none itself: methods are ours, and names with control
+/// characters are not admitted.
+fn key_of_state(method: &str, name: &str, state: &str) -> Box<str> {
+    format!("state\n{method}\n{name}\n{state}").into()
+}
+
+fn key_of_task(task: &str) -> Box<str> {
+    format!("task\n{task}").into()
+}
+
+/// The key stands in the map and in the order.
+fn size(key: &str, entry: &Entry) -> usize {
+    2 * key.len() + entry.tool.len() + ENTRY
+}
+
+impl std::fmt::Debug for HandedOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandedOut").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_000);
+
+    fn holder(user: u128, client: &str) -> Holder {
+        Holder {
+            user: UserId::from_uuid(uuid::Uuid::from_u128(user)),
+            client: ClientId::new(client),
+        }
+    }
+
+    #[test]
+    fn mb_14_a_task_is_its_caller_s_alone_and_for_its_time() {
+        let handed = HandedOut::default();
+        let (alice, bob, other) = (holder(1, "c1"), holder(2, "c1"), holder(1, "c2"));
+        handed.task(&alice, "t1", "slow", None, NOW);
+        assert_eq!(handed.tool_of(&alice, "t1", NOW).as_deref(), Some("slow"));
+        for (holder, task) in [(&bob, "t1"), (&other, "t1"), (&alice, "t2"), (&alice, "T1")] {
+            assert_eq!(handed.tool_of(holder, task, NOW), None, "{holder:?} {task}");
+        }
+        let day = Duration::from_secs(24 * 3600);
+        assert!(
+            handed
+                .tool_of(&alice, "t1", NOW.plus(day - Duration::from_secs(1)))
+                .is_some()
+        );
+        assert!(handed.tool_of(&alice, "t1", NOW.plus(day)).is_none());
+        handed.task(&alice, "t1", "slow", Some(3 * day), NOW);
+        assert!(handed.tool_of(&alice, "t1", NOW.plus(2 * day)).is_some());
+        handed.task(&alice, "t3", "slow", Some(Duration::MAX), NOW);
+        assert!(handed.tool_of(&alice, "t3", NOW.plus(31 * day)).is_none());
+    }
+
+    #[test]
+    fn mb_18_a_state_is_good_for_its_own_call_and_an_hour() {
+        let handed = HandedOut::default();
+        let (alice, bob) = (holder(1, "c1"), holder(2, "c1"));
+        handed.request_state(&alice, "tools/call", "a", "xyz", NOW);
+        assert!(handed.has_state(&alice, "tools/call", "a", "xyz", NOW));
+        for (holder, method, name, state) in [
+            (&bob, "tools/call", "a", "xyz"),
+            (&alice, "prompts/get", "a", "xyz"),
+            (&alice, "tools/call", "b", "xyz"),
+            (&alice, "tools/call", "a", "xyZ"),
+            (&alice, "tools/call", "a", ""),
+            (&alice, "tools/call", "", "a\nxyz"),
+        ] {
+            assert!(
+                !handed.has_state(holder, method, name, state, NOW),
+                "{method} {name} {state}"
+            );
+        }
+        let hour = Duration::from_secs(3600);
+        assert!(!handed.has_state(&alice, "tools/call", "a", "xyz", NOW.plus(hour)));
+    }
+
+    #[test]
+    fn ds_a_caller_pushes_out_its_own_alone() {
+        let handed = HandedOut::default();
+        let (alice, bob) = (holder(1, "c1"), holder(2, "c1"));
+        handed.task(&bob, "bob's", "slow", None, NOW);
+        for number in 0..20_000 {
+            handed.task(&alice, &format!("task {number}"), "slow", None, NOW);
+        }
+        assert!(handed.tool_of(&bob, "bob's", NOW).is_some());
+        assert!(handed.tool_of(&alice, "task 19999", NOW).is_some());
+        assert!(handed.tool_of(&alice, "task 0", NOW).is_none());
+        let state = handed.state();
+        assert!(state.bytes <= 2 * PER_HOLDER);
+        assert_eq!(
+            state.bytes,
+            state.holders.values().map(|held| held.bytes).sum::<usize>()
+        );
+    }
+
+    #[test]
+    fn ds_memory_is_bounded_and_who_holds_most_loses_first() {
+        let handed = HandedOut::default();
+        let bob = holder(1_000_000, "c1");
+        handed.task(&bob, "bob's", "slow", None, NOW);
+        let long = "x".repeat(LONGEST / 2);
+        for user in 0..300 {
+            for number in 0..4 {
+                handed.task(&holder(user, "c1"), &format!("{number}{long}"), "slow", None, NOW);
+            }
+        }
+        assert!(handed.tool_of(&bob, "bob's", NOW).is_some());
+        handed.task(&bob, &"x".repeat(LONGEST), "slow", None, NOW);
+        assert!(handed.tool_of(&bob, &"x".repeat(LONGEST), NOW).is_none());
+        let state = handed.state();
+        assert!(state.bytes <= TOTAL);
+        assert_eq!(
+            state.bytes,
+            state.holders.values().map(|held| held.bytes).sum::<usize>()
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Tasks and request states: whose they are is learnt from the answers that hand them out.
+
+use super::lists::{legacy, with_table};
+use super::*;
+
+fn headers<'a>(method: &'a str, name: &'a str) -> [(&'a str, &'a str); 3] {
+    [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", method),
+        ("mcp-name", name),
+    ]
+}
+
+async fn call(fixture: &Fixture, token: &str, method: &str, name: &str, params: &str) -> Response<Body> {
+    fixture
+        .post(token, &modern(method, params), &headers(method, name))
+        .await
+}
+
+const TASK: &str = r#"{"jsonrpc":"2.0","id":"m","result":{"resultType":"task","taskId":"t-1","status":"working","ttlMs":60000}}"#;
+
+#[tokio::test]
+async fn mb_14_a_task_is_for_whom_it_was_made() {
+    for fixture in [Fixture::new().await, with_table(ListMode::Grantable).await] {
+        let about = r#""taskId":"t-1""#;
+        let refused = call(&fixture, "alice", "tasks/get", "t-1", about).await;
+        assert_eq!(refused.status(), 404, "not known to be anybody's");
+        let body = error(refused).await;
+        assert_eq!(body["error"]["code"], -32602);
+        assert_eq!(body["error"]["data"]["reason"], "unknown_task");
+
+        fixture.upstream.answer(json(200, TASK));
+        let made = call(&fixture, "alice", "tools/call", "t_read", r#""name":"t_read""#).await;
+        assert_eq!(text(made).await, TASK, "byte for byte");
+        let reached = fixture.upstream.seen().len();
+        for token in ["bob", "alice-other-client"] {
+            for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+                let refused = call(&fixture, token, method, "t-1", about).await;
+                assert_eq!(refused.status(), 404, "{token} {method}");
+            }
+        }
+        assert_eq!(fixture.upstream.seen().len(), reached);
+        // Another token of the same user and client.
+        for token in ["alice", "alice-again"] {
+            let response = call(&fixture, token, "tasks/get", "t-1", about).await;
+            assert_eq!(response.status(), 200, "{token}");
+        }
+        fixture.clock.advance(Duration::from_secs(25 * 3600));
+        fixture.revocations.heard(fixture.clock.monotonic());
+        let old = call(&fixture, "alice", "tasks/get", "t-1", about).await;
+        assert_ne!(old.status(), 200, "forgotten after a day");
+    }
+}
+
+#[tokio::test]
+async fn mb_14_a_task_takes_the_scope_of_its_tool() {
+    let fixture = with_table(ListMode::Grantable).await;
+    fixture.upstream.answer(json(200, TASK));
+    let made = call(
+        &fixture,
+        "alice-again",
+        "tools/call",
+        "t_write",
+        r#""name":"t_write""#,
+    )
+    .await;
+    let _ = text(made).await;
+    let refused = call(&fixture, "alice", "tasks/get", "t-1", r#""taskId":"t-1""#).await;
+    assert_eq!(refused.status(), 403);
+    let allowed = call(&fixture, "alice-again", "tasks/get", "t-1", r#""taskId":"t-1""#).await;
+    assert_eq!(allowed.status(), 200);
+}
+
+#[tokio::test]
+async fn mb_14_lists_and_subscriptions_hold_one_s_own_tasks() {
+    let fixture = Fixture::new().await;
+    let made =
+        r#"{"jsonrpc":"2.0","id":7,"result":{"task":{"taskId":"mine","status":"working","ttl":1000}}}"#;
+    fixture.upstream.answer(json(200, made));
+    let asking = legacy("tools/call", r#""name":"t_read","task":{"ttl":1000}"#);
+    let version = [("mcp-protocol-version", "2025-11-25")];
+    assert_eq!(text(fixture.post("alice", &asking, &version).await).await, made);
+    let list = r#"{"jsonrpc":"2.0","id":7,"result":{"tasks":[{"taskId":"mine"},{"taskId":"theirs"}],"nextCursor":"n"}}"#;
+    for (token, shown) in [("alice", vec!["mine"]), ("bob", vec![])] {
+        fixture.upstream.answer(json(200, list));
+        let answer = error(fixture.post(token, &legacy("tasks/list", ""), &version).await).await;
+        let tasks = answer["result"]["tasks"].as_array().unwrap();
+        let ids: Vec<&str> = tasks
+            .iter()
+            .map(|task| task["taskId"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, shown, "{token}");
+        assert_eq!(answer["result"]["nextCursor"], "n");
+    }
+    let refused = fixture
+        .post("bob", &legacy("tasks/result", r#""taskId":"mine""#), &version)
+        .await;
+    assert_eq!(refused.status(), 400, "404 would mean that the session is over");
+
+    let (_sender, response) = events();
+    fixture.upstream.answer(response);
+    let listening = modern(
+        "subscriptions/listen",
+        r#""notifications":{"taskIds":["theirs","mine"]}"#,
+    );
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+    ];
+    assert_eq!(fixture.post("alice", &listening, &headers).await.status(), 200);
+    let seen = fixture.upstream.seen();
+    let expected = listening.replace(r#"["theirs","mine"]"#, r#"["mine"]"#);
+    assert_eq!(seen.last().unwrap().body, expected);
+}
+
+#[tokio::test]
+async fn mb_14_a_task_is_learnt_from_a_stream_too() {
+    let fixture = Fixture::new().await;
+    let (sender, response) = events();
+    fixture.upstream.answer(response);
+    let mut body = call(&fixture, "alice", "tools/call", "t_read", r#""name":"t_read""#)
+        .await
+        .into_body();
+    let event: &'static str = format!("data: {TASK}\n\n").leak();
+    for part in [&event[..30], &event[30..]] {
+        sender.send(Ok(part)).await.unwrap();
+    }
+    drop(sender);
+    while super::streams::next(&mut body).await.is_some() {}
+    let response = call(&fixture, "alice", "tasks/get", "t-1", r#""taskId":"t-1""#).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn mb_18_a_request_state_goes_back_with_its_own_call_alone() {
+    let asked = r#"{"jsonrpc":"2.0","id":"m","result":{"resultType":"input_required","inputRequests":{},"requestState":"s\u0041\/ 1"}}"#;
+    for fixture in [Fixture::new().await, with_table(ListMode::Grantable).await] {
+        let with = |state: &str| format!(r#""name":"t_read","requestState":{state}"#);
+        let own = with(r#""s\u0041\/ 1""#);
+        assert_eq!(
+            call(&fixture, "alice", "tools/call", "t_read", &own)
+                .await
+                .status(),
+            400
+        );
+        fixture.upstream.answer(json(200, asked));
+        let response = call(&fixture, "alice", "tools/call", "t_read", r#""name":"t_read""#).await;
+        assert_eq!(text(response).await, asked, "byte for byte");
+        let reached = fixture.upstream.seen().len();
+        for (token, method, name, params) in [
+            ("bob", "tools/call", "t_read", own.clone()),
+            ("alice-other-client", "tools/call", "t_read", own.clone()),
+            (
+                "alice-again",
+                "tools/call",
+                "t_write",
+                own.replace("t_read", "t_write"),
+            ),
+            ("alice", "prompts/get", "p_read", own.replace("t_read", "p_read")),
+            ("alice", "tools/call", "t_read", with(r#""sB/ 1""#)),
+            ("alice", "tools/call", "t_read", with(r#""""#)),
+        ] {
+            let refused = call(&fixture, token, method, name, &params).await;
+            assert_eq!(refused.status(), 400, "{token} {method} {name} {params}");
+            let body = error(refused).await;
+            assert_eq!(body["error"]["data"]["reason"], "unknown_request_state");
+        }
+        assert_eq!(fixture.upstream.seen().len(), reached);
+        // A client that lost the answer sends it again.
+        for state in [own.clone(), with(r#""sA/ 1""#)] {
+            assert_eq!(
+                call(&fixture, "alice", "tools/call", "t_read", &state)
+                    .await
+                    .status(),
+                200
+            );
+        }
+        fixture.clock.advance(Duration::from_secs(3600));
+        fixture.revocations.heard(fixture.clock.monotonic());
+        let late = call(&fixture, "alice", "tools/call", "t_read", &own).await;
+        assert_eq!(late.status(), 400, "after an hour");
+    }
+}
