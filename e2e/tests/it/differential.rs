@@ -1,5 +1,6 @@
-//! What policy refused, no server sees, however it reads: mutated messages through a gateway whose policy
-//! refuses `t_admin`, in front of a server that reads every arrival in all the ways that servers read.
+//! What was refused, no server sees, however it reads: mutated messages through a gateway that refuses `t_admin`
+//! (by a policy of the test's own, by a table of scopes, by Cedar), in front of a server that reads every arrival
+//! in all the ways that servers read.
 //!
 //! The gateway runs in this process, because the policy is handed to it; what it sends goes over loopback.
 
@@ -7,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use doorward_gateway::{Gateway, Parts, Server, Settings};
+use doorward_gateway::{Gateway, Meters, Parts, RateLimits, Server, Settings};
+use doorward_policy::cedar::{CedarPolicy, PolicyFile};
 use doorward_policy::{
-    AccessRule, ListMode, NoFurtherPolicy, Policy, ProtectedServer, Question, Refusal, ScopeTable,
+    AccessRule, ListMode, NoFurtherPolicy, Policy, ProtectedServer, Question, Refusal, ScopeEntry, ScopeTable,
 };
 use doorward_recorder::Recorder;
 use doorward_resource_server::{
@@ -45,6 +47,75 @@ impl Policy for NoAdmin {
     }
 }
 
+/// By what a gateway judges.
+struct Rules {
+    policy: Arc<dyn Policy>,
+    scopes: ScopeTable,
+    /// What alice's token holds.
+    held: &'static str,
+}
+
+impl Rules {
+    /// One scope for everything, and alice has it.
+    fn whole(policy: Arc<dyn Policy>) -> Self {
+        Self {
+            policy,
+            scopes: ScopeTable::whole("mcp".parse().unwrap(), "mcp"),
+            held: "mcp",
+        }
+    }
+
+    fn no_admin() -> Self {
+        Self::whole(Arc::new(NoAdmin))
+    }
+
+    fn open() -> Self {
+        Self::whole(Arc::new(NoFurtherPolicy))
+    }
+
+    /// `t_read` by one scope and `t_admin` by another, which has to be asked for.
+    fn table(held: &'static str, policy: Arc<dyn Policy>) -> Self {
+        let entry = |scope: &str, name: &str| {
+            let only = || vec![name.parse().unwrap()];
+            ScopeEntry {
+                tools: only(),
+                prompts: only(),
+                resources: only(),
+                step_up: scope == "admin",
+                ..ScopeEntry::new(scope.parse().unwrap(), scope)
+            }
+        };
+        let scopes = vec![entry("read", "t_read"), entry("admin", "t_admin")];
+        Self {
+            policy,
+            scopes: ScopeTable::new(scopes).unwrap(),
+            held,
+        }
+    }
+
+    /// Alice lacks the scope.
+    fn lacking() -> Self {
+        Self::table("read", Arc::new(NoFurtherPolicy))
+    }
+
+    /// Alice has both scopes, and a Cedar policy permits all the rest.
+    fn cedar() -> Self {
+        let forbidden = ["Tool", "Prompt", "Resource"].map(|kind| {
+            format!("forbid (principal, action, resource == Doorward::{kind}::\"mcp/t_admin\");\n")
+        });
+        let file = PolicyFile {
+            name: "policy.cedar".into(),
+            text: format!("permit (principal, action, resource);\n{}", forbidden.concat()),
+        };
+        Self::table("read admin", Arc::new(CedarPolicy::load(&[file]).unwrap()))
+    }
+
+    /// The same with nothing forbidden.
+    fn all_held() -> Self {
+        Self::table("read admin", Arc::new(NoFurtherPolicy))
+    }
+}
+
 /// Everybody is alice.
 #[derive(Debug)]
 struct Alice(Arc<Principal>);
@@ -59,14 +130,14 @@ fn resource() -> ResourceUri {
     ResourceUri::parse("https://gw.test/mcp").unwrap()
 }
 
-fn alice() -> Alice {
+fn alice(held: &str) -> Alice {
     let (clock, random) = (UnixTime::EPOCH, CountingRandom::default());
     Alice(Arc::new(Principal::for_test(PrincipalFacts {
         subject: UserId::generate(clock, &random),
         username: "alice".into(),
         groups: vec![],
         client_id: ClientId::new("client"),
-        scopes: "mcp".parse().unwrap(),
+        scopes: held.parse().unwrap(),
         client_scopes: None,
         authenticated: None,
         resource: resource(),
@@ -79,13 +150,13 @@ fn alice() -> Alice {
     })))
 }
 
-/// A gateway under `policy` in front of one server.
-fn gateway(policy: Arc<dyn Policy>, upstream: doorward_gateway::Upstream) -> Gateway {
+/// A gateway under `rules` in front of one server.
+fn gateway(rules: Rules, upstream: doorward_gateway::Upstream) -> Gateway {
     let protected = ProtectedServer {
         name: ServerName::new("mcp"),
         path: "/mcp".into(),
         resource: resource(),
-        scopes: ScopeTable::whole("mcp".parse().unwrap(), "mcp"),
+        scopes: rules.scopes,
         lists: ListMode::default(),
         allow: AccessRule::everyone(),
     };
@@ -94,18 +165,33 @@ fn gateway(policy: Arc<dyn Policy>, upstream: doorward_gateway::Upstream) -> Gat
     revocations.heard(clock.monotonic());
     let random = Arc::new(CountingRandom::default());
     let parts = Parts {
-        verifier: Arc::new(alice()),
+        verifier: Arc::new(alice(rules.held)),
         revocations: Arc::new(revocations),
-        policy,
+        policy: rules.policy,
         sealer: Arc::new(Sealer::new(&MasterKey::generate(&*random), Purpose::McpSession)),
         clock: Arc::clone(&clock) as _,
         recorder: Recorder::without_file(clock, Arc::clone(&random) as _),
+        meters: Arc::new(Meters::new(Arc::new(FixedClock::new(UnixTime::EPOCH)))),
         observer: Arc::new(()),
         random,
     };
     let settings = Settings::new("https://gw.test", Issuer::parse("https://gw.test").unwrap());
-    Gateway::new(&settings, vec![Server::new(Arc::new(protected), upstream)], parts).unwrap()
+    let mut server = Server::new(Arc::new(protected), upstream);
+    // Time stands still here, so that nothing would ever come back.
+    server.limits = RateLimits {
+        calls: None,
+        discovery: None,
+        address: None,
+        tool: None,
+        tools: Vec::new(),
+        refused: None,
+        streams: None,
+    };
+    Gateway::new(&settings, vec![server], parts).unwrap()
 }
+
+/// What the server answers everything, lists included.
+const ANSWER: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"prompts":[],"resources":[]}}"#;
 
 /// An answer: status, headers, body.
 type Reply = (u16, HeaderMap, Bytes);
@@ -140,13 +226,11 @@ struct Case {
 }
 
 impl Case {
-    fn under(policy: Arc<dyn Policy>) -> Self {
-        let upstream = Upstream::scripted(|_| {
-            Answer::new(200, "application/json", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)
-        });
+    fn under(rules: Rules) -> Self {
+        let upstream = Upstream::scripted(|_| Answer::new(200, "application/json", ANSWER));
         let behind = doorward_gateway::Upstream::http(&upstream.url()).unwrap();
         Self {
-            gateway: gateway(policy, behind),
+            gateway: gateway(rules, behind),
             upstream,
         }
     }
@@ -188,14 +272,28 @@ fn bodies() -> u64 {
 
 #[tokio::test]
 async fn mb_09_mb_10_mb_11_mb_12_no_reader_sees_what_policy_refused() {
-    let refusing = Case::under(Arc::new(NoAdmin));
-    let open = Case::under(Arc::new(NoFurtherPolicy));
+    assert_no_reader_sees(Rules::no_admin(), Rules::open(), bodies()).await;
+}
+
+#[tokio::test]
+async fn mb_09_mb_10_mb_11_mb_12_no_reader_sees_what_scopes_do_not_open() {
+    assert_no_reader_sees(Rules::lacking(), Rules::all_held(), bodies() / 4).await;
+}
+
+#[tokio::test]
+async fn mb_09_mb_10_mb_11_mb_12_no_reader_sees_what_cedar_forbids() {
+    assert_no_reader_sees(Rules::cedar(), Rules::all_held(), bodies() / 4).await;
+}
+
+/// Sends so many messages to a gateway that refuses `t_admin` and to one that does not.
+async fn assert_no_reader_sees(refusing: Rules, open: Rules, sent: u64) {
+    let (refusing, open) = (Case::under(refusing), Case::under(open));
     let first = seed();
     // How many would have been taken for t_admin by somebody, and how many arrived: behind the policy, and with
     // the seam open.
     let (mut dangerous, mut harmless, mut admitted) = (0, 0, 0);
     let mut statuses = BTreeMap::new();
-    for round in 0..bodies() / ROUND {
+    for round in 0..sent / ROUND {
         let numbers = (0..ROUND).map(|step| first + round * ROUND + step);
         for number in numbers {
             let mutant = mutant(number);
@@ -228,7 +326,6 @@ async fn mb_09_mb_10_mb_11_mb_12_no_reader_sees_what_policy_refused() {
     }
     println!("{dangerous} dangerous, {harmless} passed, {admitted} with the seam open, {statuses:?}");
     // The messages are worth sending, and only the policy stands in the way of many of them.
-    let sent = bodies();
     assert!(
         dangerous > sent / 3,
         "{dangerous} of {sent} could be taken for t_admin"
@@ -250,7 +347,12 @@ async fn mb_09_mb_10_mb_11_mb_12_no_reader_sees_what_policy_refused() {
 
 #[tokio::test]
 async fn mb_05_in_legacy_revisions_policy_judges_the_body_whatever_the_headers_say() {
-    let case = Case::under(Arc::new(NoAdmin));
+    for rules in [Rules::no_admin(), Rules::lacking(), Rules::cedar()] {
+        assert_the_body_counts(&Case::under(rules)).await;
+    }
+}
+
+async fn assert_the_body_counts(case: &Case) {
     for (method, named_by) in [
         ("tools/call", "name"),
         ("prompts/get", "name"),

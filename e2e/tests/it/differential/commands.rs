@@ -38,7 +38,7 @@ impl Scribe {
             Some("server/discover") => {
                 json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"] })
             }
-            _ => json!({ "resultType": "complete" }),
+            _ => json!({ "resultType": "complete", "tools": [], "prompts": [], "resources": [] }),
         };
         let id = message.id?.get();
         Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#))
@@ -96,7 +96,7 @@ struct Commands {
 }
 
 impl Commands {
-    fn under(policy: Arc<dyn Policy>) -> Self {
+    fn under(rules: Rules) -> Self {
         let scribe = Scribe::default();
         let settings = StdioSettings {
             answer_timeout: Duration::from_secs(20),
@@ -112,7 +112,7 @@ impl Commands {
             random,
         );
         Self {
-            gateway: gateway(policy, upstream),
+            gateway: gateway(rules, upstream),
             scribe,
             session: None,
         }
@@ -141,9 +141,20 @@ impl Commands {
 
 #[tokio::test]
 async fn mb_09_mb_10_no_reader_of_lines_sees_what_policy_refused() {
-    let mut refusing = Commands::under(Arc::new(NoAdmin));
-    let mut open = Commands::under(Arc::new(NoFurtherPolicy));
-    let (first, sent) = (seed(), bodies() / 2);
+    assert_no_reader_of_lines_sees(Rules::no_admin(), Rules::open(), bodies() / 2).await;
+}
+
+#[tokio::test]
+async fn mb_09_mb_10_no_reader_of_lines_sees_what_scopes_and_cedar_refused() {
+    for refusing in [Rules::lacking(), Rules::cedar()] {
+        assert_no_reader_of_lines_sees(refusing, Rules::all_held(), bodies() / 8).await;
+    }
+}
+
+/// Sends so many messages to commands behind a gateway that refuses `t_admin` and one that does not.
+async fn assert_no_reader_of_lines_sees(refusing: Rules, open: Rules, sent: u64) {
+    let (mut refusing, mut open) = (Commands::under(refusing), Commands::under(open));
+    let first = seed();
     let (mut harmless, mut admitted) = (0, 0);
     let mut statuses = BTreeMap::new();
     for number in first..first + sent {
