@@ -226,13 +226,6 @@ mode = "external"
     15 | [authorization_server]
        |  ^^^^^^^^^^^^^^^^^^^^
       = help: leave it out: Doorward issues the tokens itself
-
-    error: `scopes` is not in this release
-     --> doorward.toml:9:10
-      |
-    9 | [servers.scopes."files:read"]
-      |          ^^^^^^
-      = help: leave it out: the server has one scope, its own name, that covers everything
     "#);
     let harmless = "acme = false\ntrusted_proxies = []\n[authorization_server]\nmode = \"embedded\"\n";
     assert!(load_with(harmless, &[], ServeArgs::default()).is_ok());
@@ -603,6 +596,7 @@ fn shows_every_value_and_its_origin() {
     servers[0].path = "/a" # file, line 4
     servers[0].upstream = "http://127.0.0.1:1/mcp" # file, line 5
     servers[0].allow = [] # default
+    servers[0].lists = "grantable" # default
     servers[0].allow_insecure_anonymous = false # default
     servers[0].forward_headers = [] # default
     servers[0].timeouts.connect = "2s" # default
@@ -653,13 +647,13 @@ fn shows_every_value_and_its_origin() {
     registration.confidential = null # default
     grants.client_credentials = true # default
     grants.device = false # default
+    policy.file = [] # default
     client_metadata_documents.enabled = true # default
     client_metadata_documents.default = "allow" # default
     client_metadata_documents.allow = [] # default
     client_metadata_documents.ask = [] # default
     client_metadata_documents.deny = [] # default
     outbound.certificates = null # default
-    policy.file = [] # default
     "#);
 }
 

@@ -135,7 +135,7 @@ async fn r38_every_end_of_a_request_is_observed_once() {
     );
     assert_eq!(witness.take(), [refused]);
 
-    fixture.upstream.answer(json(500, "{}"));
+    fixture.upstream.answer(json(401, "{}"));
     assert_eq!(send(Some("alice"), CALL).await.status(), 502);
     let seen = witness.take();
     assert_eq!(seen.len(), 1);

@@ -70,6 +70,7 @@ fn a_command_is_read_with_its_variables_and_limits() {
     servers[0].path = "/files/mcp" # file, line 3
     servers[0].command = ["npx","-y","x"] # file, line 4
     servers[0].allow = [] # default
+    servers[0].lists = "grantable" # default
     servers[0].allow_insecure_anonymous = false # default
     servers[0].forward_headers = [] # default
     servers[0].env.API_TOKEN = "env:TOKEN" # file, line 8
