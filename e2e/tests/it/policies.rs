@@ -1,0 +1,521 @@
+//! Cedar policies in front of servers of every kind: what they deny, what lists then show, what a reload does to calls and
+//! streams, and the commands that check, test and suggest (R30, MB-20).
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doorward_testkit::command::{Finished, run};
+use doorward_testkit::oauth::OAuthClient;
+use doorward_testkit::upstream::{Answer, Part, Upstream, event};
+use doorward_testkit::{Doorward, PASSWORD, eventually, marker, mcp};
+use serde_json::{Value, json};
+
+const SCRIPT: &str = env!("CARGO_BIN_EXE_scripted-stdio");
+/// Far beyond the five seconds that the rule names: this machine may be busy.
+const SOON: Duration = Duration::from_secs(30);
+const GOOD: &str = "configuration reloaded";
+const BAD: &str = "the configuration was not reloaded";
+
+/// Everything for everybody, and `t_admin` for nobody.
+const NOBODY: &str = r#"
+@id("everything")
+permit(principal, action, resource);
+@id("nobody")
+forbid(principal, action, resource) when { resource has name && resource.name == "t_admin" };
+"#;
+
+/// A running Doorward with policies in a file of their own.
+struct Guarded {
+    doorward: Doorward,
+    folder: tempfile::TempDir,
+    token: String,
+}
+
+impl Guarded {
+    /// Alice is in `eng`.
+    async fn start(policy: &str, servers: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.cedar");
+        std::fs::write(&file, policy).unwrap();
+        let doorward = Doorward::builder()
+            .config(&format!("[policy]\nfile = {file:?}\n{servers}"))
+            .user_in("alice", PASSWORD, &["eng"])
+            .start()
+            .await;
+        let client = OAuthClient::register(&doorward, "N1", "http://127.0.0.1/cb").await;
+        let token = client
+            .login("alice", PASSWORD, &doorward.url("/a/mcp"))
+            .await
+            .access;
+        Self {
+            doorward,
+            folder,
+            token,
+        }
+    }
+
+    fn policy_file(&self) -> PathBuf {
+        self.folder.path().join("policy.cedar")
+    }
+
+    async fn call(&self, tool: &str, arguments: &Value) -> doorward_testkit::http::Reply {
+        let call = mcp::call(&self.doorward, "/a/mcp", tool, arguments);
+        call.bearer(&self.token).send().await
+    }
+
+    /// Writes other policies, asks for a reload and waits until the log says `outcome`.
+    async fn reload(&self, policy: &str, outcome: &str) {
+        let times = || self.doorward.stderr().matches(outcome).count();
+        let before = times();
+        std::fs::write(self.policy_file(), policy).unwrap();
+        self.doorward.hang_up();
+        eventually("the log tells what came of it", SOON, || async {
+            (times() > before).then_some(())
+        })
+        .await;
+    }
+}
+
+fn server(name: &str, rest: &str) -> String {
+    format!("[[servers]]\nname = \"{name}\"\npath = \"/{name}/mcp\"\n{rest}\n")
+}
+
+fn behind(upstream: &Upstream) -> String {
+    server("a", &format!("upstream = \"{}\"", upstream.url()))
+}
+
+/// `doorward policy …` with a configuration file.
+fn policy(work: &Path, config: &Path, args: &[&str]) -> Finished {
+    let mut all = vec!["policy"];
+    all.extend(args);
+    all.extend(["--config", config.to_str().unwrap()]);
+    run(work, all, "")
+}
+
+#[tokio::test]
+async fn r30_a_tool_that_policy_gives_to_nobody_is_refused_without_a_challenge_and_explained() {
+    let up = Upstream::start();
+    let guarded = Guarded::start(NOBODY, &behind(&up)).await;
+    assert_eq!(guarded.call("t_read", &json!({})).await.status, 200);
+    let mark = marker();
+    let refused = guarded.call("t_admin", &json!({ "marker": mark })).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert_eq!(refused.header("WWW-Authenticate"), None, "no scope would help");
+    let told = refused.json();
+    let data = &told["error"]["data"];
+    assert_eq!(data["reason"], "denied_by_policy", "{told}");
+    assert!(
+        !told.to_string().contains("nobody"),
+        "rules are not the caller's business: {told}"
+    );
+    up.assert_never_saw(&mark);
+    // Whoever runs it can find out which rule it was.
+    let id = data["decision_id"].as_str().unwrap();
+    let explained = eventually("explain names the policy", SOON, || async {
+        let finished = guarded.doorward.command(&["explain", id]);
+        (finished.code == 0 && finished.stdout.contains("nobody")).then_some(finished.stdout)
+    })
+    .await;
+    assert!(explained.contains("denied_by_policy"), "{explained}");
+    // Older clients are refused the same.
+    let session = mcp::legacy(&guarded.doorward, "/a/mcp", None, &mcp::initialize());
+    let session = session.bearer(&guarded.token).send().await;
+    let session = session.header("Mcp-Session-Id").map(ToOwned::to_owned);
+    let params = json!({ "name": "t_admin", "arguments": { "marker": mark } });
+    let message = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params });
+    let legacy = mcp::legacy(&guarded.doorward, "/a/mcp", session.as_deref(), &message);
+    assert_eq!(legacy.bearer(&guarded.token).send().await.status, 403);
+    up.assert_never_saw(&mark);
+}
+
+#[tokio::test]
+async fn r30_arguments_and_groups_decide_and_lists_show_what_some_arguments_may_do() {
+    let up = Upstream::start();
+    let rules = r#"
+permit(principal in Doorward::Group::"eng", action, resource == Doorward::Tool::"a/t_read")
+when { context.arguments.hasTag("path") && context.arguments.getTag("path") like "/home/*" };
+permit(principal in Doorward::Group::"ops", action, resource == Doorward::Tool::"a/t_write");
+"#;
+    let guarded = Guarded::start(rules, &behind(&up)).await;
+    for (arguments, status) in [
+        (json!({ "path": "/home/alice" }), 200),
+        (json!({ "path": "/etc/passwd" }), 403),
+        (json!({ "path": ["/home/alice"] }), 403),
+        (json!({}), 403),
+    ] {
+        assert_eq!(
+            guarded.call("t_read", &arguments).await.status,
+            status,
+            "{arguments}"
+        );
+    }
+    assert_eq!(guarded.call("t_write", &json!({})).await.status, 403);
+    let list = mcp::modern(&guarded.doorward, "/a/mcp", "tools/list", json!({}));
+    let list = mcp::answer(&list.bearer(&guarded.token).send().await);
+    let names: Vec<_> = list["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| &tool["name"])
+        .collect();
+    assert_eq!(names, ["t_read"], "{list}");
+}
+
+#[tokio::test]
+async fn mb_20_r30_after_a_reload_that_denies_a_tool_is_acknowledged_no_call_passes() {
+    let rounds = if std::env::var_os("DOORWARD_FULL").is_some() {
+        20
+    } else {
+        3
+    };
+    let up = Upstream::start();
+    let guarded = Arc::new(Guarded::start(NOBODY, &behind(&up)).await);
+    let denying = format!(
+        "{NOBODY}\n@id(\"no-reading\") forbid(principal, action, resource == Doorward::Tool::\"a/t_read\");"
+    );
+    for round in 0..rounds {
+        let (acknowledged, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (permitted, after) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let wrong = Arc::new(Mutex::new(Vec::new()));
+        let load: Vec<_> = (0..8)
+            .map(|_| {
+                let guarded = Arc::clone(&guarded);
+                let (acknowledged, stop) = (Arc::clone(&acknowledged), Arc::clone(&stop));
+                let (permitted, after, wrong) =
+                    (Arc::clone(&permitted), Arc::clone(&after), Arc::clone(&wrong));
+                tokio::spawn(async move {
+                    // 8 × 25 a second.
+                    let mut pace = tokio::time::interval(Duration::from_millis(40));
+                    while !stop.load(Ordering::SeqCst) {
+                        pace.tick().await;
+                        let too_late = acknowledged.load(Ordering::SeqCst);
+                        let status = guarded.call("t_read", &json!({})).await.status;
+                        match (too_late, status) {
+                            (true, 403) => drop(after.fetch_add(1, Ordering::SeqCst)),
+                            (false, 200) => drop(permitted.fetch_add(1, Ordering::SeqCst)),
+                            (false, 403) => {}
+                            (_, other) => wrong.lock().unwrap().push((too_late, other)),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let reached = |counter: Arc<AtomicUsize>| async move {
+            eventually("the load runs", SOON, || async {
+                (counter.load(Ordering::SeqCst) >= 40).then_some(())
+            })
+            .await;
+        };
+        reached(Arc::clone(&permitted)).await;
+        guarded.reload(&denying, GOOD).await;
+        acknowledged.store(true, Ordering::SeqCst);
+        reached(Arc::clone(&after)).await;
+        stop.store(true, Ordering::SeqCst);
+        for task in load {
+            task.await.unwrap();
+        }
+        assert!(
+            wrong.lock().unwrap().is_empty(),
+            "round {round}: {:?}",
+            wrong.lock().unwrap()
+        );
+        guarded.reload(NOBODY, GOOD).await;
+    }
+}
+
+#[tokio::test]
+async fn r30_a_file_with_a_mistake_stops_a_start_and_changes_nothing_at_a_reload() {
+    let up = Upstream::start();
+    let guarded = Guarded::start(NOBODY, &behind(&up)).await;
+    let broken = "permit(principal, action, resource)\nwhen { context.hour > 9 };\n";
+    guarded.reload(broken, BAD).await;
+    assert!(
+        guarded.doorward.stderr().contains("policy.cedar:2:8"),
+        "{}",
+        guarded.doorward.stderr()
+    );
+    assert_eq!(guarded.call("t_read", &json!({})).await.status, 200);
+    assert_eq!(guarded.call("t_admin", &json!({})).await.status, 403);
+    // `config check` and a start say the same, with the place.
+    let config = guarded.doorward.config_file();
+    let config = config.to_str().unwrap();
+    for args in [
+        vec!["config", "check", "--config", config],
+        vec!["serve", "--config", config, "--listen", "127.0.0.1:0"],
+    ] {
+        let told = run(&guarded.doorward.work, args.clone(), "");
+        assert_eq!(told.code, 2, "{args:?} {told:?}");
+        assert!(
+            told.stderr.contains("policy.cedar:2:8") && told.stderr.contains("did you mean"),
+            "{told:?}"
+        );
+    }
+    let told = run(
+        &guarded.doorward.work,
+        ["config", "check", "--format", "json", "--config", config],
+        "",
+    );
+    assert_eq!(told.json()["problems"][0]["line"], 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn r30_a_stream_ends_when_a_reload_forbids_what_it_answers() {
+    let up = Upstream::start();
+    let guarded = Guarded::start(NOBODY, &behind(&up)).await;
+    let mark = marker();
+    up.script_for(&mark, |_| {
+        let note = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "level": "info", "data": 1 } });
+        Answer::events(vec![event(None, &note), Part::Hang])
+    });
+    let call = mcp::call(&guarded.doorward, "/a/mcp", "t_read", &json!({ "marker": mark }));
+    let mut stream = call.bearer(&guarded.token).stream().await;
+    assert_eq!(stream.status, 200);
+    assert!(stream.event().await.is_some(), "the first event");
+    let denying = format!("{NOBODY}\nforbid(principal, action, resource == Doorward::Tool::\"a/t_read\");");
+    guarded.reload(&denying, GOOD).await;
+    let rest = tokio::time::timeout(SOON, async { while stream.event().await.is_some() {} });
+    assert!(rest.await.is_ok(), "the stream is still open");
+}
+
+/// The examples of a page: policies, and the cases that follow them.
+fn examples(page: &str) -> Vec<(String, String)> {
+    let block = |text: &str, kind: &str| {
+        let (_, rest) = text.split_once(&format!("```{kind}\n"))?;
+        Some(rest.split_once("\n```")?.0.to_owned())
+    };
+    let sections = page.split("\n### ").skip(1);
+    sections
+        .filter_map(|section| Some((block(section, "cedar")?, block(section, "toml")?)))
+        .collect()
+}
+
+#[tokio::test]
+async fn r30_every_example_of_the_documentation_does_what_it_says() {
+    let page = include_str!("../../../docs/policy.md");
+    let examples = examples(page);
+    assert!(examples.len() >= 4, "{}", examples.len());
+    let work = tempfile::tempdir().unwrap();
+    let config = work.path().join("doorward.toml");
+    let servers = ["files", "crm"].map(|name| server(name, "upstream = \"http://127.0.0.1:9/mcp\""));
+    std::fs::write(
+        &config,
+        format!("[policy]\nfile = \"policy.cedar\"\n{}", servers.concat()),
+    )
+    .unwrap();
+    for (rules, cases) in examples {
+        std::fs::write(work.path().join("policy.cedar"), &rules).unwrap();
+        std::fs::write(work.path().join("cases.toml"), &cases).unwrap();
+        let finished = policy(work.path(), &config, &["test", "cases.toml"]).ok();
+        let count = cases.matches("[[cases]]").count();
+        assert!(
+            finished.stdout.contains(&format!("{count} cases, as expected")),
+            "{finished:?}"
+        );
+        // And every example can be wrong: with everything permitted, something is not as expected any more.
+        std::fs::write(
+            work.path().join("policy.cedar"),
+            "permit(principal, action, resource);",
+        )
+        .unwrap();
+        let wrong = policy(work.path(), &config, &["test", "cases.toml"]);
+        assert_eq!(wrong.code, 1, "{wrong:?}");
+        assert!(
+            wrong.stdout.contains("FAIL ") && wrong.stdout.contains("  + permit"),
+            "{wrong:?}"
+        );
+        let told = policy(work.path(), &config, &["test", "cases.toml", "--format", "json"]);
+        assert!(
+            told.code == 1 && told.json()["failed"].as_u64() > Some(0),
+            "{told:?}"
+        );
+    }
+    let wrong = "[[cases]]\nwho = \"a\"\nserver = \"files\"\nexpect = \"maybe\"\n";
+    std::fs::write(work.path().join("cases.toml"), wrong).unwrap();
+    let told = policy(work.path(), &config, &["test", "cases.toml"]);
+    assert!(
+        told.code == 2 && told.stderr.contains("cases.toml:1:"),
+        "{told:?}"
+    );
+}
+
+/// A server of the older revisions or of the newest, with annotated tools.
+fn annotated(modern: bool) -> Upstream {
+    let tool = |name: &str, annotations: Value| json!({ "name": name, "description": name, "inputSchema": { "type": "object" }, "annotations": annotations });
+    let pages = [
+        (
+            vec![
+                tool("get_it", json!({ "readOnlyHint": true })),
+                tool("silent", json!({})),
+            ],
+            Some("2"),
+        ),
+        (
+            vec![tool(
+                "drop_it",
+                json!({ "readOnlyHint": false, "destructiveHint": true }),
+            )],
+            None,
+        ),
+    ];
+    Upstream::scripted(move |request| {
+        let body = request.json();
+        let is_modern = body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string();
+        let answer =
+            |result: Value| Answer::json(&json!({ "jsonrpc": "2.0", "id": body["id"], "result": result }));
+        let error = |code: i64| {
+            let error = json!({ "code": code, "message": "no" });
+            Answer::json(&json!({ "jsonrpc": "2.0", "id": body["id"], "error": error }))
+        };
+        if body["id"].is_null() {
+            return Answer::empty(202);
+        }
+        if is_modern != modern && body["method"] != "initialize" {
+            return error(-32602);
+        }
+        match body["method"].as_str().unwrap_or_default() {
+            "initialize" => answer(
+                json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} },
+                "serverInfo": { "name": "s", "version": "1" } }),
+            ),
+            "tools/list" => {
+                let page = usize::from(body["params"]["cursor"] == "2");
+                let (tools, next) = &pages[page];
+                let mut result = json!({ "resultType": "complete", "tools": tools });
+                if let Some(next) = next {
+                    result["nextCursor"] = json!(next);
+                }
+                answer(result)
+            }
+            "resources/templates/list" => answer(json!({ "resultType": "complete",
+                "resourceTemplates": [{ "name": "f", "uriTemplate": "file:///{+path}" }] })),
+            _ => error(-32601),
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_table_is_suggested_for_servers_of_every_kind_and_can_be_used_as_it_is() {
+    let (modern, legacy) = (annotated(true), annotated(false));
+    let command = format!("command = [{SCRIPT:?}]");
+    for (kind, rest, read, write) in [
+        (
+            "modern",
+            format!("upstream = \"{}\"", modern.url()),
+            &["get_it"][..],
+            &["drop_it", "silent"][..],
+        ),
+        (
+            "legacy",
+            format!("upstream = \"{}\"", legacy.url()),
+            &["get_it"],
+            &["drop_it", "silent"],
+        ),
+        ("command", command, &[], &[]),
+        ("demo", "demo = true".to_owned(), &[], &[]),
+    ] {
+        let work = tempfile::tempdir().unwrap();
+        let config = work.path().join("doorward.toml");
+        let entry = server("s", &rest);
+        std::fs::write(&config, &entry).unwrap();
+        let suggested = policy(work.path(), &config, &["suggest"]).ok().stdout;
+        assert!(
+            suggested.contains("the server's own claims"),
+            "{kind}: {suggested}"
+        );
+        let table: toml::Table = suggested
+            .parse()
+            .unwrap_or_else(|error| panic!("{kind}: {error}\n{suggested}"));
+        let tools = |scope: &str| {
+            let tools = table["servers"]["scopes"]
+                .get(scope)
+                .and_then(|scope| scope.get("tools"));
+            let tools = tools.and_then(toml::Value::as_array).cloned().unwrap_or_default();
+            tools
+                .iter()
+                .filter_map(|tool| tool.as_str().map(ToOwned::to_owned))
+                .collect::<Vec<_>>()
+        };
+        if read.is_empty() {
+            assert!(
+                !(tools("s:read").is_empty() && tools("s:write").is_empty()),
+                "{kind}: {suggested}"
+            );
+        } else {
+            assert_eq!(
+                (tools("s:read"), tools("s:write")),
+                (owned(read), owned(write)),
+                "{kind}"
+            );
+            assert!(suggested.contains("\"file:///*\""), "{suggested}");
+        }
+        // As it is, below the entry: it is a good configuration, and names everything that the server has.
+        std::fs::write(&config, format!("{entry}\n{suggested}")).unwrap();
+        run(
+            work.path(),
+            ["config", "check", "--config", config.to_str().unwrap()],
+            "",
+        )
+        .ok();
+        let checked = policy(work.path(), &config, &["check"]).ok();
+        assert!(
+            checked
+                .stdout
+                .contains("everything it offers is named by a scope"),
+            "{kind}: {checked:?}"
+        );
+        let json = policy(work.path(), &config, &["suggest", "s", "--format", "json"])
+            .ok()
+            .json();
+        assert!(
+            json["scopes"]["s:read"].is_object() || json["scopes"]["s:write"].is_object(),
+            "{json}"
+        );
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_scopes_leave_out_and_name_twice_is_told() {
+    let up = annotated(true);
+    let work = tempfile::tempdir().unwrap();
+    let config = work.path().join("doorward.toml");
+    let table = "[servers.scopes.\"s:get\"]\ndescription = \"Get\"\ntools = [\"get_*\"]\n\
+                 [servers.scopes.\"s:it\"]\ndescription = \"It\"\ntools = [\"*_it\"]\nstep_up = true\n";
+    let entry = server("s", &format!("upstream = \"{}\"\n{table}", up.url()));
+    std::fs::write(&config, &entry).unwrap();
+    let told = policy(work.path(), &config, &["check"]).ok().stdout;
+    for part in [
+        "s:get (`get_*`) and s:it (`*_it`) name the same tools",
+        "tool silent",
+        "no Cedar policies",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("tool get_it"), "{told}");
+    let json = policy(work.path(), &config, &["check", "--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(json["servers"][0]["unnamed"][0], "tool silent", "{json}");
+    up.stop();
+    let told = policy(work.path(), &config, &["check"]).ok().stdout;
+    assert!(told.contains("did not say what it offers"), "{told}");
+    let told = policy(work.path(), &config, &["check", "--offline"]).ok().stdout;
+    assert!(told.contains("not asked"), "{told}");
+    assert_eq!(policy(work.path(), &config, &["suggest", "x"]).code, 2);
+    assert_eq!(policy(work.path(), &config, &["suggest"]).code, 3);
+    // The schema is one that Cedar reads, in both forms.
+    let schema = policy(work.path(), &config, &["schema"]).ok().stdout;
+    assert!(schema.contains("namespace Doorward"), "{schema}");
+    let schema = policy(work.path(), &config, &["schema", "--format", "json"])
+        .ok()
+        .json();
+    assert!(
+        schema["Doorward"]["actions"]["tools/call"].is_object(),
+        "{schema}"
+    );
+}
