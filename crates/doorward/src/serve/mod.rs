@@ -58,7 +58,7 @@ struct Prepared {
     config: Config,
     tls: Option<Arc<rustls::ServerConfig>>,
     listeners: listen::Listeners,
-    admin: Option<tokio::net::TcpListener>,
+    admin: metrics::Bound,
     hangups: Signal,
     clock: Arc<ServerClock>,
     sources: Sources,
@@ -176,7 +176,7 @@ async fn serve(prepared: Prepared) -> Result<(), CommandError> {
         tokio::spawn(clock::run(clock, Arc::clone(&foundation.store), stop.clone())),
     ];
     let admission = Arc::new(limits::Admission::default());
-    let serving_metrics = admin.map(|listener| {
+    let serving_metrics = admin.tell().map(|listener| {
         let admin = metrics::Admin {
             metrics: Arc::clone(&foundation.metrics),
             decisions: foundation.decisions.clone(),

@@ -165,18 +165,18 @@ fn a_wrong_file_is_told_by_line_and_column() {
     exit 2
     --- stdout
     {
+      "valid": false,
       "problems": [
         {
-          "column": 1,
-          "file": "d.toml",
+          "message": "unknown key `servres`",
           "help": [
             "did you mean `servers`?"
           ],
+          "file": "d.toml",
           "line": 2,
-          "message": "unknown key `servres`"
+          "column": 1
         }
-      ],
-      "valid": false
+      ]
     }
     --- stderr
     error: unknown key `servres`

@@ -44,22 +44,46 @@ pub(in super::super) struct Admin {
     pub(in super::super) clock: Arc<dyn Clock>,
 }
 
+/// What became of the attempt to take the port. It is told when serving begins: a start that fails says why, and
+/// nothing else.
+#[derive(Debug)]
+pub(in super::super) enum Bound {
+    /// It is ours.
+    Taken(TcpListener),
+    /// It is somebody else's, and nobody asked for it.
+    Missed(SocketAddr, std::io::Error),
+    /// Nobody wants one.
+    Off,
+}
+
+impl Bound {
+    /// Tells what became of it; hands back the socket, if there is one.
+    pub(in super::super) fn tell(self) -> Option<TcpListener> {
+        match self {
+            Self::Taken(listener) => {
+                if let Ok(address) = listener.local_addr() {
+                    tracing::info!(%address, "metrics are served");
+                }
+                Some(listener)
+            }
+            Self::Missed(address, error) => {
+                let cause = error.to_string();
+                tracing::warn!(%address, cause, "metrics are not served: choose another place with `admin_listen`, or `off`");
+                None
+            }
+            Self::Off => None,
+        }
+    }
+}
+
 /// Takes the port. A default that is taken is no reason not to start: another server of this machine has it.
-pub(in super::super) async fn bind(config: &Config) -> Result<Option<TcpListener>, CommandError> {
+pub(in super::super) async fn bind(config: &Config) -> Result<Bound, CommandError> {
     let AdminListen::At(address) = config.admin_listen.value else {
-        return Ok(None);
+        return Ok(Bound::Off);
     };
     match TcpListener::bind(address).await {
-        Ok(listener) => {
-            let local = listener.local_addr().unwrap_or(address);
-            tracing::info!(address = %local, "metrics are served");
-            Ok(Some(listener))
-        }
-        Err(error) if config.admin_listen.origin == Origin::Default => {
-            let cause = error.to_string();
-            tracing::warn!(%address, cause, "metrics are not served: choose another place with `admin_listen`, or `off`");
-            Ok(None)
-        }
+        Ok(listener) => Ok(Bound::Taken(listener)),
+        Err(error) if config.admin_listen.origin == Origin::Default => Ok(Bound::Missed(address, error)),
         Err(error) => {
             let failed = CommandError::failed(format!("cannot serve metrics on {address}")).because(&error);
             Err(if error.kind() == ErrorKind::AddrInUse {

@@ -22,7 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-pub(super) use admin::{Admin, bind, serve};
+pub(super) use admin::{Admin, Bound, bind, serve};
 pub(crate) use events::layer;
 
 /// Upper bounds of what we add to a call, in seconds.
