@@ -366,7 +366,7 @@ impl Gateway {
         let parameters = entry.parameters.listener(principal.subject(), call);
         parameters.or_else(|| {
             let learner = Learner::of(&entry.standing, principal, call, &self.clock)?;
-            Some(Listener::new(Learns::HandedOut(learner)))
+            Some(Listener::new(Learns::HandedOut(Box::new(learner))))
         })
     }
 

@@ -29,6 +29,7 @@ const TOTAL: usize = 64 << 20;
 const ENTRY: usize = 160;
 
 /// What one server handed out to whom.
+#[derive(Default)]
 pub(crate) struct HandedOut {
     state: Mutex<State>,
 }
@@ -66,14 +67,6 @@ impl Holder {
         Self {
             user: principal.subject(),
             client: principal.client_id().clone(),
-        }
-    }
-}
-
-impl Default for HandedOut {
-    fn default() -> Self {
-        Self {
-            state: Mutex::default(),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Learns {
     /// Which headers tools ask for, from a list of them.
     Parameters(Arc<Parameters>, UserId),
     /// What is handed out to its caller.
-    HandedOut(Learner),
+    HandedOut(Box<Learner>),
 }
 
 enum Heard {

@@ -65,11 +65,6 @@ enum State {
 impl Standing {
     /// Of a server that stands as it was configured.
     #[must_use]
-    #[expect(
-        clippy::new_ret_no_self,
-        clippy::new_without_default,
-        reason = "it is shared from the beginning"
-    )]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             state: ArcSwap::from_pointee(State::AsLetIn),
