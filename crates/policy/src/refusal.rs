@@ -11,7 +11,9 @@ pub enum Refusal {
     /// The token lacks scopes that this user and this client can have. `needed` goes into the challenge (RFC 6750 §3.1):
     /// every scope the call needs, and for legacy revisions also those the token has, because those clients replace
     /// their scopes by the challenged ones instead of joining them.
-    #[error("the token lacks a scope that this call needs: log in again and grant it")]
+    #[error(
+        "this call needs more than was allowed so far (scope {needed}): allow it when your application asks; if it does not ask, connect it to this server again and allow it then"
+    )]
     InsufficientScope {
         /// What to ask for.
         needed: ScopeSet,

@@ -104,7 +104,8 @@ impl Challenges {
     /// step up is enough (MCP scope challenge handling).
     #[must_use]
     pub fn insufficient_scope(&self, needed: &ScopeSet) -> HeaderValue {
-        let description = "the access token does not grant what this call needs";
+        let description =
+            "this call needs more than was allowed so far: allow it, or connect your application again";
         line(
             &self.start,
             needed,
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn a31_a32_insufficient_scope_names_all_that_is_needed() {
         let line = challenges().insufficient_scope(&"files:write files:read".parse().unwrap());
-        assert_eq!(line, format!("Bearer resource_metadata=\"{METADATA}\", scope=\"files:read files:write\", error=\"insufficient_scope\", error_description=\"the access token does not grant what this call needs\"").as_str());
+        assert_eq!(line, format!("Bearer resource_metadata=\"{METADATA}\", scope=\"files:read files:write\", error=\"insufficient_scope\", error_description=\"this call needs more than was allowed so far: allow it, or connect your application again\"").as_str());
     }
 
     #[test]

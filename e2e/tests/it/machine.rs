@@ -68,6 +68,15 @@ impl Machine {
         Self::new(doorward, &named, Credential::Key(Forge::attacker()))
     }
 
+    /// One that the configuration names, with its secret.
+    pub(crate) fn known(doorward: &Doorward, id: &str, secret: &str) -> Self {
+        Self::new(
+            doorward,
+            &json!({ "client_id": id }),
+            Credential::Basic(secret.into()),
+        )
+    }
+
     fn new(doorward: &Doorward, added: &Value, credential: Credential) -> Self {
         Self {
             id: added["client_id"].as_str().expect("an id").into(),
