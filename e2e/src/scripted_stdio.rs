@@ -99,6 +99,11 @@ impl Server {
                 "ttlMs": 0, "cacheScope": "private", "serverInfo": {"name": "scripted", "version": "1"}
             })),
             ("ping", false) => Ok(json!({})),
+            ("tools/list", _) => {
+                let tool = |name: &str, reads: bool| json!({"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": reads}});
+                let tools = [tool("t_read", true), tool("t_pid", true), tool("t_crash", false)];
+                Ok(json!({"resultType": "complete", "tools": tools}))
+            }
             ("tools/call", _) => {
                 let text = self.tool(message)?;
                 Ok(json!({"resultType": "complete", "content": [{"type": "text", "text": text}]}))

@@ -398,7 +398,6 @@ fn annotated(modern: bool) -> Upstream {
 #[tokio::test]
 async fn a_table_is_suggested_for_servers_of_every_kind_and_can_be_used_as_it_is() {
     let (modern, legacy) = (annotated(true), annotated(false));
-    let command = format!("command = [{SCRIPT:?}]");
     for (kind, rest, read, write) in [
         (
             "modern",
@@ -412,7 +411,18 @@ async fn a_table_is_suggested_for_servers_of_every_kind_and_can_be_used_as_it_is
             &["get_it"],
             &["drop_it", "silent"],
         ),
-        ("command", command, &[], &[]),
+        (
+            "command",
+            format!("command = [{SCRIPT:?}]"),
+            &["t_pid", "t_read"],
+            &["t_crash"],
+        ),
+        (
+            "modern command",
+            format!("command = [{SCRIPT:?}, \"modern\"]"),
+            &["t_pid", "t_read"],
+            &["t_crash"],
+        ),
         ("demo", "demo = true".to_owned(), &[], &[]),
     ] {
         let work = tempfile::tempdir().unwrap();
@@ -448,7 +458,11 @@ async fn a_table_is_suggested_for_servers_of_every_kind_and_can_be_used_as_it_is
                 (owned(read), owned(write)),
                 "{kind}"
             );
-            assert!(suggested.contains("\"file:///*\""), "{suggested}");
+            assert_eq!(
+                suggested.contains("\"file:///*\""),
+                rest.contains("upstream"),
+                "{suggested}"
+            );
         }
         // As it is, below the entry: it is a good configuration, and names everything that the server has.
         std::fs::write(&config, format!("{entry}\n{suggested}")).unwrap();
