@@ -255,7 +255,7 @@ impl Writer {
     fn take(&self, lines: &mut Vec<u8>) -> Batch {
         lines.clear();
         // After a burst its memory goes back.
-        lines.shrink_to(MANY);
+        lines.shrink_to(2 * MANY);
         let shared = &self.shared;
         let pending = shared.pending();
         let idle = shared
