@@ -63,6 +63,8 @@ fn principal(number: u128, username: &str) -> Arc<Principal> {
         groups: Vec::new(),
         client_id: ClientId::new("client-1"),
         scopes: "mcp".parse().unwrap(),
+        client_scopes: None,
+        authenticated: None,
         resource: ResourceUri::parse("https://mcp.example.com/mcp").unwrap(),
         family: Some(FamilyId::from_uuid(id)),
         revocation_sequence: 0,
