@@ -1,5 +1,7 @@
 //! What a decision costs with 50 policies: `cargo bench -p doorward-policy --features cedar`.
 
+#![expect(clippy::unwrap_used, reason = "a measurement of something broken should stop")]
+
 use bytes::Bytes;
 use divan::Bencher;
 use doorward_mcp::{Call, Envelope, Extensions, Object, Revision};

@@ -533,3 +533,57 @@ async fn what_scopes_leave_out_and_name_twice_is_told() {
         "{schema}"
     );
 }
+
+#[tokio::test]
+async fn r30_every_kind_of_call_can_be_a_case() {
+    let work = tempfile::tempdir().unwrap();
+    let config = work.path().join("doorward.toml");
+    let write = |name: &str, text: &str| std::fs::write(work.path().join(name), text).unwrap();
+    write("doorward.toml", EVERY_KIND_CONFIG);
+    write("p.cedar", EVERY_KIND_POLICIES);
+    write("cases.toml", EVERY_KIND_CASES);
+    let finished = policy(work.path(), &config, &["test", "cases.toml"]).ok();
+    assert!(finished.stdout.contains("11 cases, as expected"), "{finished:?}");
+}
+
+const EVERY_KIND_CONFIG: &str = r#"
+[policy]
+file = "p.cedar"
+[[servers]]
+name = "s"
+path = "/s/mcp"
+upstream = "http://127.0.0.1:9/mcp"
+[servers.scopes."s:read"]
+description = "Read"
+tools = ["get_*"]
+prompts = ["*"]
+resources = ["file:///*"]
+[servers.scopes."s:write"]
+description = "Write"
+tools = ["put_*"]
+methods = ["com.example/reindex"]
+step_up = true
+implies = ["s:read"]
+"#;
+
+const EVERY_KIND_POLICIES: &str = r#"
+@id("all") permit(principal, action, resource in Doorward::Server::"s");
+@id("no-secret") forbid(principal, action == Doorward::Action::"resources/read", resource) when { resource.uri like "*secret*" };
+@id("no-reindex") forbid(principal, action == Doorward::Action::"extension", resource == Doorward::Method::"s/com.example/reindex") unless { principal.name == "root" };
+"#;
+
+const EVERY_KIND_CASES: &str = r#"
+cases = [
+ { who = "a", method = "resources/read", name = "file:///ä secret", expect = "denied_by_policy", policies = ["no-secret"] },
+ { who = "a", method = "resources/read", name = "file:///x", expect = "permit" },
+ { who = "a", method = "resources/subscribe", revision = "2025-11-25", name = "file:///x", expect = "permit" },
+ { who = "a", method = "prompts/get", name = "p q", arguments = { d = 2026-01-01 }, expect = "permit" },
+ { who = "a", name = "put_x", expect = "insufficient_scope" },
+ { who = "a", name = "other", expect = "no_scope_opens_it" },
+ { who = "a", scopes = "s:write", name = "get_x", expect = "permit" },
+ { who = "a", method = "com.example/reindex", scopes = "s:write", expect = "denied_by_policy" },
+ { who = "root", method = "com.example/reindex", scopes = "s:write", expect = "permit" },
+ { who = "a", method = "tools/list", expect = "permit" },
+ { who = "a", name = "get_x", revision = "2024-11-05", expect = "permit" },
+]
+"#;
