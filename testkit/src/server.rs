@@ -247,7 +247,8 @@ impl Builder {
         });
         // Servers run side by side here, and only one could have the default port.
         let mut env = self.env;
-        env.entry("DOORWARD_ADMIN_LISTEN".into()).or_insert_with(|| "off".into());
+        env.entry("DOORWARD_ADMIN_LISTEN".into())
+            .or_insert_with(|| "off".into());
         let doorward = Doorward {
             site: Site::at(
                 &public_url,

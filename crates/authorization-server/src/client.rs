@@ -45,9 +45,12 @@ pub fn canonical(metadata: &ClientMetadata) -> String {
         ),
     ]);
     let members: Vec<String> = members
-        .iter()
+        .into_iter()
         .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .map(|(name, mut value)| {
+            value.sort_all_objects();
+            format!("\"{name}\":{value}")
+        })
         .collect();
     format!("{{{}}}", members.join(","))
 }

@@ -9,7 +9,9 @@ use doorward_types::time::{Clock as _, SystemClock};
 const ROUNDS: u32 = 1_000_000;
 
 fn main() {
-    let Ok(rate) = "10000000/s".parse::<Rate>() else { return };
+    let Ok(rate) = "10000000/s".parse::<Rate>() else {
+        return;
+    };
     let ledger = Ledger::new(1 << 17);
     let calls = Limit::new(&ledger, ("files", "calls"), rate);
     let tool = Limit::new(&ledger, ("files", "tool"), rate);

@@ -240,7 +240,7 @@ fn r37_r40_refusals_say_who_could_help() {
         (
             Refusal::InsufficientScope { needed: set("a") },
             "insufficient_scope",
-            "log in again",
+            "connect it to this server again",
         ),
         (Refusal::Unnamed, "no_scope_opens_it", "operator"),
         (

@@ -43,6 +43,7 @@ async fn r12_a_complete_code_flow() {
     for id in ["jti", "sub", "family", "client_id"] {
         claims[id] = "ID".into();
     }
+    claims.sort_all_objects();
     insta::assert_snapshot!(serde_json::to_string_pretty(&claims).unwrap(), @r#"
     {
       "aud": "https://mcp.example.com/notes/mcp",
