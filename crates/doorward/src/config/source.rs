@@ -230,7 +230,7 @@ impl fmt::Display for ConfigError {
             match (&problem.place, &self.source) {
                 (Place::File(span), Some(source)) => write!(f, "\n{}", source.frame(span))?,
                 (Place::Elsewhere(source, offset), _) => {
-                    write!(f, "\n{}", source.frame(&(*offset..*offset)))?
+                    write!(f, "\n{}", source.frame(&(*offset..*offset)))?;
                 }
                 (Place::Named(name), _) => write!(f, "\n --> {name}")?,
                 _ => {}

@@ -11,7 +11,7 @@ use doorward_types::random::SystemRandom;
 use doorward_types::time::SystemClock;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::error::CommandError;
@@ -226,16 +226,17 @@ impl<'a> Conversation<'a> {
     async fn list(&mut self, key: &str, method: &str) -> Result<Vec<Value>, NotTold> {
         let (mut items, mut cursor) = (Vec::new(), None);
         for page in 0..PAGES {
-            let mut params = json!({});
+            let mut params = Map::new();
             if self.revision == MODERN {
-                params["_meta"] = json!({
+                let meta = json!({
                     "io.modelcontextprotocol/protocolVersion": MODERN,
                     "io.modelcontextprotocol/clientInfo": { "name": "doorward", "version": env!("CARGO_PKG_VERSION") },
                     "io.modelcontextprotocol/clientCapabilities": {},
                 });
+                params.insert("_meta".into(), meta);
             }
             if let Some(cursor) = cursor.take() {
-                params["cursor"] = cursor;
+                params.insert("cursor".into(), cursor);
             }
             let message = json!({ "jsonrpc": "2.0", "id": page + 2, "method": method, "params": params });
             let mut result = result(method, self.send(method, &message).await?).await?;

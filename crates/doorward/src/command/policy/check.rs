@@ -80,7 +80,7 @@ impl Finding {
             None => output.line("  not asked what it offers")?,
             Some(Err(why)) => output.line(format!("  it did not say what it offers: {why}"))?,
             Some(Ok(unnamed)) if unnamed.is_empty() => {
-                output.line("  everything it offers is named by a scope")?
+                output.line("  everything it offers is named by a scope")?;
             }
             Some(Ok(unnamed)) => {
                 output.line("  no scope names these, so nobody may use them:")?;

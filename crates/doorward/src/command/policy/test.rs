@@ -11,7 +11,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 use http::HeaderMap;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::the_server;
@@ -248,15 +248,19 @@ impl Case {
     /// The message that a client would send.
     fn call(&self, revision: Revision, server: &ProtectedServer) -> Result<Call, String> {
         let method = self.method();
-        let mut params = json!({});
+        let mut params = Map::new();
         let name = self.name.clone();
         match method {
-            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => params["uri"] = json!(name),
-            _ if name.is_some() => params["name"] = json!(name),
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                params.insert("uri".into(), json!(name));
+            }
+            _ if name.is_some() => {
+                params.insert("name".into(), json!(name));
+            }
             _ => {}
         }
         if let Some(arguments) = &self.arguments {
-            params["arguments"] = as_json(arguments);
+            params.insert("arguments".into(), as_json(arguments));
         }
         let mut headers = HeaderMap::new();
         let mut header = |name: &'static str, value: &str| match value.parse() {
@@ -268,7 +272,8 @@ impl Case {
         };
         header("mcp-protocol-version", revision.as_str())?;
         if !revision.is_legacy() {
-            params["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": revision.as_str() });
+            let meta = json!({ "io.modelcontextprotocol/protocolVersion": revision.as_str() });
+            params.insert("_meta".into(), meta);
             header("mcp-method", method)?;
             if let Some(name) = &name {
                 let plain = name.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && name.trim() == name;

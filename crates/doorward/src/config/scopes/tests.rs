@@ -66,7 +66,7 @@ fn r15_a_table_is_read_in_the_order_of_the_file() {
     assert_eq!(table.defaults().to_string(), "files.index files:read");
     assert_eq!(table.methods().collect::<Vec<_>>(), ["com.example/reindex"]);
     assert_eq!(config.servers[0].lists, ListsFile::Grantable);
-    assert_eq!(notes(&config.servers[0].scopes), [String::new(); 0]);
+    assert_eq!(notes(&config.servers[0].scopes), Vec::<String>::new());
     let shown = config.shown();
     let line = shown
         .iter()
