@@ -70,7 +70,12 @@ impl Finished {
 /// A command that has only the environment that tests share: `PATH` and a `HOME` of its own.
 #[must_use]
 pub fn hermetic(work: &Path) -> Command {
-    let mut command = Command::new(doorward_binary());
+    hermetic_of(&doorward_binary(), work)
+}
+
+/// [`hermetic`] with a binary of the caller's choice.
+pub(crate) fn hermetic_of(binary: &Path, work: &Path) -> Command {
+    let mut command = Command::new(binary);
     command
         .env_clear()
         .env("HOME", work)

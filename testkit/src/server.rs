@@ -30,6 +30,7 @@ pub struct Builder {
     faketime: bool,
     tls: Option<rustls::pki_types::CertificateDer<'static>>,
     disk: Option<u32>,
+    binary: Option<PathBuf>,
     surroundings: Surroundings,
 }
 
@@ -178,6 +179,13 @@ impl Builder {
         self
     }
 
+    /// Another binary than the one under test, such as that of an older build.
+    #[must_use]
+    pub fn binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.into());
+        self
+    }
+
     /// Starts under libfaketime, so that [`Doorward::advance`] can move its wall clock.
     #[must_use]
     pub const fn faketime(mut self) -> Self {
@@ -262,6 +270,7 @@ impl Builder {
             address,
             args,
             env,
+            binary: self.binary.unwrap_or_else(command::doorward_binary),
             surroundings: self.surroundings,
             disk,
             clock,
@@ -297,6 +306,7 @@ pub struct Doorward {
     pub address: SocketAddr,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    binary: PathBuf,
     surroundings: Surroundings,
     disk: Option<Disk>,
     clock: Option<PathBuf>,
@@ -349,7 +359,7 @@ impl Doorward {
     pub fn spawn(&self) {
         let mut running = self.running.lock().expect("the harness did not panic");
         assert!(running.is_none(), "it runs already");
-        let mut command = command::hermetic(&self.work);
+        let mut command = command::hermetic_of(&self.binary, &self.work);
         command.args(&self.args).envs(&self.env);
         if let Some(clock) = &self.clock {
             command
@@ -598,12 +608,12 @@ impl Doorward {
         let data = self.data.display().to_string();
         let mut all = args.to_vec();
         all.extend(["--data", &data]);
-        let Some(disk) = &self.disk else {
-            return command::run(&self.work, all, stdin);
-        };
-        let mut command = command::hermetic(&self.work);
+        let mut command = command::hermetic_of(&self.binary, &self.work);
         command.args(all);
-        command::run_to_its_end(disk.within(&command), stdin)
+        if let Some(disk) = &self.disk {
+            command = disk.within(&command);
+        }
+        command::run_to_its_end(command, stdin)
     }
 
     /// `doorward user add NAME --password-stdin`.
