@@ -8,7 +8,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
 use crate::table::Needs;
-use crate::{ListMode, Policy, ProtectedServer, Question, Refusal};
+use crate::{Grounds, ListMode, Policy, ProtectedServer, Question, Refusal, ScopeTable};
 
 /// Who calls: the facts of a verified token that policy reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,15 @@ impl Context<'_> {
 pub struct Permit {
     call: Call,
     cut: usize,
+    weighed: Weighed,
+}
+
+/// What let a call through.
+#[derive(Debug)]
+struct Weighed {
+    grounds: Grounds,
+    /// The scopes that it took, as bits of the server's table.
+    needed: u128,
 }
 
 impl Permit {
@@ -79,6 +88,18 @@ impl Permit {
     #[must_use]
     pub const fn cut(&self) -> usize {
         self.cut
+    }
+
+    /// The policies that permit it. Empty where none has to.
+    #[must_use]
+    pub const fn grounds(&self) -> &Grounds {
+        &self.weighed.grounds
+    }
+
+    /// The scopes that it took. `table` is that of the server it was judged for.
+    #[must_use]
+    pub const fn needs<'a>(&self, table: &'a ScopeTable) -> Needs<'a> {
+        table.at(self.weighed.needed)
     }
 
     /// Releases the call to be forwarded. The permit is spent.
@@ -105,9 +126,10 @@ pub fn judge(
     call: Call,
     policy: &dyn Policy,
 ) -> Result<Permit, Refusal> {
-    review(server, subject, context, &call, policy)?;
+    let weighed = weigh(server, subject, context, &call, policy)?;
     if call.subscribed().next().is_none() {
-        return Ok(Permit { call, cut: 0 });
+        let cut = 0;
+        return Ok(Permit { call, cut, weighed });
     }
     let mut cut = 0;
     let cut_call = call.retain_subscriptions(|subscribed| {
@@ -123,7 +145,7 @@ pub fn judge(
     });
     // What was read once is read again: nothing that a caller could bring about.
     let call = cut_call.map_err(|_| Refusal::Unnamed)?;
-    Ok(Permit { call, cut })
+    Ok(Permit { call, cut, weighed })
 }
 
 /// The same judgement without taking the call, for streams that are open already. What a `subscriptions/listen` asks to
@@ -135,6 +157,16 @@ pub fn review(
     call: &Summary,
     policy: &dyn Policy,
 ) -> Result<(), Refusal> {
+    weigh(server, subject, context, call, policy).map(drop)
+}
+
+fn weigh(
+    server: &ProtectedServer,
+    subject: &Subject,
+    context: &Context<'_>,
+    call: &Summary,
+    policy: &dyn Policy,
+) -> Result<Weighed, Refusal> {
     if !server.allow.admits_subject(subject) {
         return Err(Refusal::NotAllowed);
     }
@@ -148,8 +180,10 @@ pub fn review(
         None if server.scopes.is_whole() && !is_open(call) => Some(server.scopes.everything()),
         None => None,
     };
+    let mut needed = 0;
     if let Some(needs) = needs {
         suffices(server, subject, call.revision(), needs)?;
+        needed = needs.bits();
     }
     let question = Question {
         server,
@@ -158,7 +192,8 @@ pub fn review(
         object,
         call: Some(call),
     };
-    policy.objection(&question).map_or(Ok(()), Err)
+    let grounds = policy.verdict(&question)?;
+    Ok(Weighed { grounds, needed })
 }
 
 /// May this user and client use this tool, prompt, resource or method, now and with this token? For what is not asked

@@ -21,7 +21,7 @@ pub use pattern::{Pattern, PatternError};
 pub use refusal::Refusal;
 pub use server::{ListMode, ProtectedServer};
 pub use table::{Needs, SCOPE_LIMIT, ScopeEntry, ScopeTable, ScopeTableError};
-pub use veto::{NoFurtherPolicy, Policy, Question};
+pub use veto::{Grounds, NoFurtherPolicy, Policy, Question};
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,15 @@ pub enum Refusal {
         /// The rules that say so, for the operator. Empty if none forbids it and none permits it.
         policies: Vec<String>,
     },
+    /// Rules of the operator's policy could not be evaluated for this call. What they would have forbidden is not known, so
+    /// the answer is no.
+    #[error(
+        "the operator's policy failed on this call, so it was not let through: tell the server's operator about it"
+    )]
+    PolicyFailed {
+        /// Those rules, for the operator.
+        policies: Vec<String>,
+    },
 }
 
 impl Refusal {
@@ -56,6 +65,7 @@ impl Refusal {
             Self::NotForUser { .. } => "scope_not_for_user",
             Self::NotForClient { .. } => "scope_not_for_client",
             Self::DeniedByPolicy { .. } => "denied_by_policy",
+            Self::PolicyFailed { .. } => "policy_failed",
         }
     }
 
@@ -65,6 +75,15 @@ impl Refusal {
         match self {
             Self::InsufficientScope { needed } => Some(needed),
             _ => None,
+        }
+    }
+
+    /// The rules of a policy that the refusal is about: for the record and the operator, not for the caller.
+    #[must_use]
+    pub fn policies(&self) -> &[String] {
+        match self {
+            Self::DeniedByPolicy { policies } | Self::PolicyFailed { policies } => policies,
+            _ => &[],
         }
     }
 

@@ -106,6 +106,10 @@ impl<'a> Needs<'a> {
         self.bits == 0
     }
 
+    pub(crate) const fn bits(&self) -> Bits {
+        self.bits
+    }
+
     /// The scopes, in the table's order.
     pub fn iter(&self) -> impl Iterator<Item = &'a Scope> + use<'a> {
         self.table.scopes_at(self.bits)
@@ -191,6 +195,11 @@ impl ScopeTable {
     #[must_use]
     pub fn extensions(&self) -> &Extensions {
         &self.0.extensions
+    }
+
+    /// Scopes of this table that were kept as bits.
+    pub(crate) const fn at(&self, bits: Bits) -> Needs<'_> {
+        Needs { table: self, bits }
     }
 
     /// Every scope, as what a call without an object needs where there is no table.

@@ -1,6 +1,7 @@
 //! The seam for rules beyond `allow` and scopes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use doorward_mcp::{Object, Revision, Summary};
 
@@ -29,6 +30,24 @@ impl Question<'_> {
     }
 }
 
+/// The rules that permit a call, by name, for the record. Empty where none has to. A clone shares them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grounds(Option<Arc<[String]>>);
+
+impl Grounds {
+    /// Their names.
+    #[must_use]
+    pub fn policies(&self) -> &[String] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl From<Arc<[String]>> for Grounds {
+    fn from(policies: Arc<[String]>) -> Self {
+        Self(Some(policies))
+    }
+}
+
 /// Rules that can refuse what the access rule and the scopes let through, and can let nothing through that
 /// those refuse.
 pub trait Policy: fmt::Debug + Send + Sync + 'static {
@@ -36,6 +55,12 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// every call, notifications, answers and streams included, on the path of that call: what takes long
     /// belongs somewhere else.
     fn objection(&self, question: &Question<'_>) -> Option<Refusal>;
+
+    /// The same question, for whoever keeps a record: what permits it if nothing is against it.
+    fn verdict(&self, question: &Question<'_>) -> Result<Grounds, Refusal> {
+        self.objection(question)
+            .map_or_else(|| Ok(Grounds::default()), Err)
+    }
 
     /// What is against showing the object in a list. What depends on the arguments of a call is not known yet: only
     /// what would be refused with any arguments has to be hidden.

@@ -29,7 +29,7 @@ pub use problem::{PolicyFile, PolicyLoadError, PolicyProblem};
 use self::load::{Everything, Loaded, Variant};
 use self::reads::Reads;
 use self::request::Facts;
-use crate::{Policy, Question, Refusal};
+use crate::{Grounds, Policy, Question, Refusal};
 
 /// Answers that are remembered; one costs a few hundred bytes.
 const DECISIONS: usize = 16_384;
@@ -47,9 +47,12 @@ pub struct CedarPolicy {
 /// What the policies say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    Permitted,
-    /// By these, in the order of their names; by none: because nothing permits it.
+    /// By these, in the order of their names.
+    Permitted(Arc<[String]>),
+    /// By these; by none: because nothing permits it.
     Denied(Arc<[String]>),
+    /// Because these cannot be evaluated.
+    Failed(Arc<[String]>),
 }
 
 /// The policies that may concern an object.
@@ -92,7 +95,7 @@ impl CedarPolicy {
     }
 
     /// Asks the policies; `hopeful` where no arguments are known.
-    fn verdict(&self, facts: &Facts<'_>, hopeful: bool) -> Verdict {
+    fn answer(&self, facts: &Facts<'_>, hopeful: bool) -> Verdict {
         let key = facts.key(hopeful);
         if let Some(known) = self.decisions.get(key.as_slice()) {
             return known;
@@ -119,15 +122,13 @@ impl CedarPolicy {
         let failed: BTreeSet<String> = failed.collect();
         // Cedar leaves out a policy that fails. A forbid that is left out forbids nothing: so it counts.
         if !failed.is_empty() {
-            return Verdict::Denied(failed.into_iter().collect());
+            return Verdict::Failed(failed.into_iter().collect());
         }
+        let reasons = response.diagnostics().reason().map(ToString::to_string);
+        let reasons = reasons.collect::<BTreeSet<String>>().into_iter().collect();
         match response.decision() {
-            Decision::Allow => Verdict::Permitted,
-            Decision::Deny => {
-                let reasons = response.diagnostics().reason().map(ToString::to_string);
-                let reasons: BTreeSet<String> = reasons.collect();
-                Verdict::Denied(reasons.into_iter().collect())
-            }
+            Decision::Allow => Verdict::Permitted(reasons),
+            Decision::Deny => Verdict::Denied(reasons),
         }
     }
 
@@ -154,28 +155,38 @@ impl CedarPolicy {
 
 impl Policy for CedarPolicy {
     fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
+        self.verdict(question).err()
+    }
+
+    fn verdict(&self, question: &Question<'_>) -> Result<Grounds, Refusal> {
         self.judged(question, !brings_arguments(question))
     }
 
     fn objection_to_listing(&self, question: &Question<'_>) -> Option<Refusal> {
-        self.judged(question, true)
+        self.judged(question, true).err()
     }
 }
 
 impl CedarPolicy {
-    fn judged(&self, question: &Question<'_>, hopeful: bool) -> Option<Refusal> {
+    fn judged(&self, question: &Question<'_>, hopeful: bool) -> Result<Grounds, Refusal> {
+        let Some(object) = question.object else {
+            return Ok(Grounds::default());
+        };
         let facts = Facts {
             subject: question.subject,
             server: question.server.name.as_str(),
-            object: question.object?,
+            object,
             now: question.context.now,
             address: question.context.address,
             revision: question.revision().as_str(),
             arguments: question.call.and_then(|call| call.arguments()),
         };
-        match self.verdict(&facts, hopeful) {
-            Verdict::Permitted => None,
-            Verdict::Denied(policies) => Some(Refusal::DeniedByPolicy {
+        match self.answer(&facts, hopeful) {
+            Verdict::Permitted(policies) => Ok(policies.into()),
+            Verdict::Denied(policies) => Err(Refusal::DeniedByPolicy {
+                policies: policies.to_vec(),
+            }),
+            Verdict::Failed(policies) => Err(Refusal::PolicyFailed {
                 policies: policies.to_vec(),
             }),
         }

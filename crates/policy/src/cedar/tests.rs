@@ -95,6 +95,15 @@ fn denied(policy: &CedarPolicy, subject: &Subject, context: &Context<'_>, call: 
     }
 }
 
+/// The policies that permit it, and those that cannot be evaluated.
+fn permitted(policy: &CedarPolicy, subject: &Subject, call: Call) -> Result<Vec<String>, Vec<String>> {
+    match judge(&server(), subject, &at(AFTERNOON), call, policy) {
+        Ok(permit) => Ok(permit.grounds().policies().to_vec()),
+        Err(Refusal::PolicyFailed { policies }) => Err(policies),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
 const PERMIT_ALL: &str = "permit(principal, action, resource);\n";
 
 #[test]
@@ -392,22 +401,46 @@ fn remembered_answers_are_answers_to_the_same_question() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_evaluated_denies() {
+fn r30_a_policy_that_cannot_be_evaluated_lets_nothing_through_and_is_named() {
     let rules = policy(&format!(
-        "{PERMIT_ALL}@id(\"sum\") forbid(principal, action, resource)
-when {{ context.numbers.hasTag(\"n\") && context.numbers.getTag(\"n\") + 1 < 0 }};"
+        "{PERMIT_ALL}@id(\"sum\") forbid(principal, action, resource == Doorward::Tool::\"files/forbids\")
+when {{ context.numbers.hasTag(\"n\") && context.numbers.getTag(\"n\") + 1 < 0 }};
+@id(\"product\") permit(principal, action, resource == Doorward::Tool::\"files/permits\")
+when {{ context.numbers.hasTag(\"n\") && context.numbers.getTag(\"n\") * 2 > 0 }};"
     ));
     let alice = subject("alice", &[]);
-    let with = |number: i64| {
-        denied(
-            &rules,
-            &alice,
-            &at(AFTERNOON),
-            tool("t", &format!(r#"{{"n":{number}}}"#)),
-        )
+    let with =
+        |name: &str, number: i64| permitted(&rules, &alice, tool(name, &format!(r#"{{"n":{number}}}"#)));
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    assert_eq!(with("forbids", 1), Ok(ids(&["p.cedar:1"])));
+    assert_eq!(with("forbids", i64::MAX), Err(ids(&["sum"])));
+    assert_eq!(with("permits", 1), Ok(ids(&["p.cedar:1", "product"])));
+    // Another policy permits it: but what failed might have been meant as a limit.
+    assert_eq!(with("permits", i64::MAX), Err(ids(&["product"])));
+    assert_eq!(with("neither", i64::MAX), Ok(ids(&["p.cedar:1"])));
+    let refusal = Refusal::PolicyFailed {
+        policies: ids(&["sum"]),
     };
-    assert_eq!(with(1), None);
-    assert_eq!(with(i64::MAX), Some(vec!["sum".to_owned()]));
+    assert_eq!((refusal.reason(), refusal.challenge()), ("policy_failed", None));
+    assert!(!refusal.to_string().contains("sum"), "{refusal}");
+}
+
+#[test]
+fn r30_a_permit_tells_the_policies_that_permit_it_remembered_or_not() {
+    let rules = policy(&format!(
+        "{PERMIT_ALL}@id(\"readers\") permit(principal, action, resource is Doorward::Tool);
+@id(\"ops\") permit(principal in Doorward::Group::\"ops\", action, resource);"
+    ));
+    let alice = subject("alice", &["eng"]);
+    for _ in 0..2 {
+        let policies = permitted(&rules, &alice, tool("t", "{}")).unwrap();
+        assert_eq!(policies, ["p.cedar:1", "readers"]);
+        let policies = permitted(&rules, &alice, call("prompts/get", r#"{"name":"p"}"#)).unwrap();
+        assert_eq!(policies, ["p.cedar:1"]);
+    }
+    assert_eq!(rules.decisions.len(), 2);
+    // What is not theirs to judge needs none.
+    assert_eq!(permitted(&rules, &alice, call("tools/list", "{}")), Ok(vec![]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use doorward_mcp::{Call, Envelope, Revision};
-use doorward_policy::{Context, ProtectedServer, Refusal, Subject, judge};
+use doorward_policy::{Context, ProtectedServer, Subject, judge};
 use doorward_types::id::{ClientId, Tenant, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
@@ -25,13 +25,14 @@ use crate::serve::compose::protected;
 const NOON: UnixTime = UnixTime::from_seconds(1_767_787_200);
 
 /// What `expect` can be besides `permit` and `deny`.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
     "not_allowed",
     "insufficient_scope",
     "no_scope_opens_it",
     "scope_not_for_user",
     "scope_not_for_client",
     "denied_by_policy",
+    "policy_failed",
 ];
 
 #[derive(Debug, Deserialize)]
@@ -178,11 +179,7 @@ impl Case {
             Ok(_) => ("permit".to_owned(), Vec::new()),
             Err(refusal) => {
                 let reason = refusal.reason().to_owned();
-                let policies = match refusal {
-                    Refusal::DeniedByPolicy { policies } => policies,
-                    _ => Vec::new(),
-                };
-                (reason, policies)
+                (reason, refusal.policies().to_vec())
             }
         };
         Ok(Outcome {
