@@ -396,7 +396,10 @@ impl Gateway {
             None => None,
             Some(task) => {
                 let tool = handed.tool_of(&Holder::of(principal), task, now);
-                Some(tool.ok_or(Failure::UnknownTask { legacy })?)
+                Some(tool.ok_or(match legacy || call.declares_tasks() {
+                    true => Failure::UnknownTask { legacy },
+                    false => Failure::TasksUndeclared,
+                })?)
             }
         };
         let mut context = Context {

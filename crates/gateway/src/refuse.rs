@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use doorward_mcp::{EnvelopeError, NotAdmitted, NotAdmittedReason, Revision, Summary, headers};
+use doorward_mcp::{
+    EnvelopeError, NotAdmitted, NotAdmittedReason, Revision, Summary, TASKS_EXTENSION, headers,
+};
 use doorward_oauth::requirement::{self, Requirement};
 use doorward_policy::Refusal;
 use doorward_resource_server::challenge::Challenges;
@@ -65,6 +67,9 @@ pub(crate) enum Failure {
     Session,
     #[error("there is no such task of yours here: it may be over, or be somebody else's")]
     UnknownTask { legacy: bool },
+    /// SEP-2663: what any server says before it looks for the task.
+    #[error("Missing required client capability: {TASKS_EXTENSION}")]
+    TasksUndeclared,
     #[error(
         "this `requestState` was not given to you for this call, or is older than an hour: make the call again without it"
     )]
@@ -117,7 +122,9 @@ impl Failure {
             Self::NotAdmitted(refusal) => refusal.reason.status(),
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             // In legacy revisions 404 means that the session is over.
-            Self::UnknownTask { legacy: true } | Self::UnknownState => StatusCode::BAD_REQUEST,
+            Self::UnknownTask { legacy: true } | Self::UnknownState | Self::TasksUndeclared => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Session | Self::UnknownTask { .. } => StatusCode::NOT_FOUND,
             Self::UpstreamUnreadable
             | Self::UpstreamUnreachable(_)
@@ -137,6 +144,7 @@ impl Failure {
             Self::NotAdmitted(refusal) => refusal.reason.code(),
             Self::Stdio(StdioFailure::Version { .. }) => -32022,
             Self::UnknownTask { .. } | Self::UnknownState => -32602,
+            Self::TasksUndeclared => -32021,
             _ => i32::from(self.status().as_u16()),
         }
     }
@@ -160,6 +168,7 @@ impl Failure {
             Self::RateLimited(_) => "rate_limited",
             Self::Session => "unknown_session",
             Self::UnknownTask { .. } => "unknown_task",
+            Self::TasksUndeclared => "missing_capability",
             Self::UnknownState => "unknown_request_state",
             Self::UpstreamUnreadable => "upstream_unreadable",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
@@ -383,6 +392,8 @@ struct Data<'a> {
     supported: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requested: Option<&'a str>,
+    #[serde(rename = "requiredCapabilities", skip_serializing_if = "Option::is_none")]
+    required_capabilities: Option<serde_json::Value>,
 }
 
 /// Answers a failure and writes its record.
@@ -446,6 +457,8 @@ pub(crate) fn refuse(
                 limit: failure.limit(),
                 supported,
                 requested,
+                required_capabilities: matches!(failure, Failure::TasksUndeclared)
+                    .then(|| serde_json::json!({ "extensions": { TASKS_EXTENSION: {} } })),
             },
         },
     };

@@ -48,6 +48,7 @@ pub struct Summary {
     cancelled: Option<Range<usize>>,
     arguments: Option<Range<usize>>,
     request_state: Option<Text>,
+    declares_tasks: bool,
     pub(crate) touched: Touched,
 }
 
@@ -226,6 +227,7 @@ impl Call {
             cancelled: None,
             arguments: None,
             request_state: None,
+            declares_tasks: false,
             touched: Touched::Nothing,
         }))
     }
@@ -354,6 +356,7 @@ impl Summary {
             cancelled: params.cancelled.filter(|_| cancels),
             arguments: params.arguments,
             request_state: params.request_state,
+            declares_tasks: params.declares_tasks,
             touched,
             method,
         }
@@ -395,6 +398,13 @@ impl Summary {
     #[must_use]
     pub fn request_state(&self) -> Option<&str> {
         self.request_state.as_ref().map(|text| text.of(&self.body))
+    }
+
+    /// Whether the client says in `_meta` that it knows the extension of tasks (SEP-2663). Without that, servers refuse
+    /// `tasks/*` of 2026-07-28 with `-32021`.
+    #[must_use]
+    pub const fn declares_tasks(&self) -> bool {
+        self.declares_tasks
     }
 
     pub(crate) const fn body_bytes(&self) -> &Bytes {

@@ -85,6 +85,8 @@ pub(crate) struct Params {
     pub(crate) reference: Option<Reference>,
     /// `notifications` of `subscriptions/listen`.
     pub(crate) filter: Option<Box<SubscriptionFilter>>,
+    /// The client knows the extension of tasks, by its capabilities in `_meta`.
+    pub(crate) declares_tasks: bool,
 }
 
 #[derive(Default)]
@@ -331,11 +333,33 @@ fn meta<'a>(text: &'a str, reader: &mut Reader<'a>, params: &mut Params) -> Resu
         match key {
             "io.modelcontextprotocol/protocolVersion" => params.version = string(text, reader)?,
             "progressToken" => params.progress_token = identifier(reader)?,
+            "io.modelcontextprotocol/clientCapabilities" => params.declares_tasks = declares_tasks(reader)?,
             _ => reader.value()?,
         }
         Ok(())
     })
 }
+
+fn declares_tasks(reader: &mut Reader<'_>) -> Result<bool, EnvelopeError> {
+    let mut declared = false;
+    if reader.peek() != Some(b'{') {
+        reader.value()?;
+        return Ok(false);
+    }
+    reader.object(&mut |reader, key| {
+        if key != "extensions" || reader.peek() != Some(b'{') {
+            return reader.value();
+        }
+        reader.object(&mut |reader, key| {
+            declared |= key == TASKS_EXTENSION;
+            reader.value()
+        })
+    })?;
+    Ok(declared)
+}
+
+/// The extension of tasks among a client's capabilities (SEP-2663).
+pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// Every direct member of `params` in any client message of any revision's schema and of SEP-2663.
 const PARAMS: [&str; 29] = [

@@ -19,7 +19,7 @@ pub mod sse;
 pub mod version;
 
 pub use call::{Action, Call, NotAdmitted, NotAdmittedReason, Summary};
-pub use envelope::{Envelope, EnvelopeError, Kind};
+pub use envelope::{Envelope, EnvelopeError, Kind, TASKS_EXTENSION};
 pub use message::{MessageError, ServerMessage};
 pub use method::Extensions;
 pub use object::{Object, Subscribed};

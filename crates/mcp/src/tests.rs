@@ -273,6 +273,39 @@ fn mb_11_escapes_are_resolved_before_anything_is_compared() {
 }
 
 #[test]
+fn clients_declare_tasks_among_their_capabilities() {
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tasks/get"),
+        ("mcp-name", "t"),
+    ];
+    for (capabilities, declared) in [
+        (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, true),
+        (
+            r#"{"extensions":{"a/b":{},"io.modelcontextprotocol/t\u0061sks":{}},"roots":{}}"#,
+            true,
+        ),
+        (
+            r#"{"extensions":{"a/b":{"io.modelcontextprotocol/tasks":{}}}}"#,
+            false,
+        ),
+        (r#"{"io.modelcontextprotocol/tasks":{}}"#, false),
+        (r#"{"extensions":["io.modelcontextprotocol/tasks"]}"#, false),
+        (r#"["extensions"]"#, false),
+        ("null", false),
+    ] {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{{"taskId":"t","_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{capabilities}}}}}}}"#
+        );
+        assert_eq!(
+            call(&body, &headers).unwrap().declares_tasks(),
+            declared,
+            "{capabilities}"
+        );
+    }
+}
+
+#[test]
 fn mb_12_tool_names_outside_the_alphabet_are_refused() {
     for name in [
         "",

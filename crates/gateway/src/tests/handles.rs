@@ -12,9 +12,11 @@ fn headers<'a>(method: &'a str, name: &'a str) -> [(&'a str, &'a str); 3] {
 }
 
 async fn call(fixture: &Fixture, token: &str, method: &str, name: &str, params: &str) -> Response<Body> {
-    fixture
-        .post(token, &modern(method, params), &headers(method, name))
-        .await
+    let capable = modern(method, params).replace(
+        r#""_meta":{"#,
+        r#""_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}},"#,
+    );
+    fixture.post(token, &capable, &headers(method, name)).await
 }
 
 const TASK: &str = r#"{"jsonrpc":"2.0","id":"m","result":{"resultType":"task","taskId":"t-1","status":"working","ttlMs":60000}}"#;
@@ -49,6 +51,24 @@ async fn mb_14_a_task_is_for_whom_it_was_made() {
         fixture.revocations.heard(fixture.clock.monotonic());
         let old = call(&fixture, "alice", "tasks/get", "t-1", about).await;
         assert_ne!(old.status(), 200, "forgotten after a day");
+    }
+}
+
+#[tokio::test]
+async fn mb_14_who_does_not_declare_tasks_is_told_so_before_any_task_is_looked_for() {
+    for fixture in [Fixture::new().await, with_table(ListMode::Grantable).await] {
+        for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+            let asking = modern(method, r#""taskId":"t-1""#);
+            let refused = fixture.post("alice", &asking, &headers(method, "t-1")).await;
+            assert_eq!(refused.status(), 400);
+            let error = error(refused).await["error"].clone();
+            assert_eq!(error["code"], -32021, "{error}");
+            assert_eq!(
+                error["data"]["requiredCapabilities"],
+                serde_json::json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } })
+            );
+        }
+        assert!(fixture.upstream.seen().is_empty());
     }
 }
 

@@ -168,6 +168,9 @@ fn by_message(word: &str) -> Option<&'static str> {
         "unknown_task" | "unknown_request_state" => {
             "What was named was not handed out to this user and client, or is too old. The client has to begin that call anew."
         }
+        "missing_capability" => {
+            "The client asked about a task without declaring that it knows tasks, which the protocol forbids. Look at the client."
+        }
         "unknown_session" => {
             "The session is over, or was begun by another user or client. Clients begin a new one with `initialize`."
         }
