@@ -16,5 +16,5 @@ pub use ledger::{Key, Ledger, Pace};
 pub use limit::{Limit, NetworkLimit};
 pub use limiter::{Limiter, Quota, Retry};
 pub use networks::NetworkLimiter;
-pub use peer::{Network, NotANetwork, PeerAddress, TrustedProxies};
+pub use peer::{KnownAddress, Network, NotANetwork, PeerAddress, TrustedProxies};
 pub use rate::{NotARate, Rate};

@@ -27,6 +27,12 @@ impl PeerAddress {
     }
 }
 
+/// The address that a request comes from where that is known for sure, and nothing where somebody else than a trusted
+/// proxy may have had a say in it: a request extension beside [`PeerAddress`]. For rules, which a limit's best guess
+/// would deceive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownAddress(pub Option<IpAddr>);
+
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.to_canonical().fmt(f)
@@ -118,17 +124,33 @@ impl TrustedProxies {
         if !self.trusts(connection) {
             return PeerAddress(connection);
         }
+        let said = self.said(connection, headers).unwrap_or(connection);
+        PeerAddress(if is_exempt(said) { NOBODY } else { said })
+    }
+
+    /// The same where it is certain: over a connection of a trusted proxy, the one address that it and the trusted ones
+    /// before it wrote down, of somebody who is none of them. Who makes the headers disagree, or disappear, is unknown.
+    #[must_use]
+    pub fn known(&self, connection: IpAddr, headers: &HeaderMap) -> KnownAddress {
+        let connection = connection.to_canonical();
+        if !self.trusts(connection) {
+            return KnownAddress(Some(connection));
+        }
+        let said = self.said(connection, headers);
+        KnownAddress(said.filter(|said| !self.trusts(*said) && !is_exempt(*said)))
+    }
+
+    /// What the headers say; nothing if they say nothing or different things.
+    fn said(&self, connection: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let listed = hops(headers, &X_FORWARDED_FOR, address);
         let forwarded = hops(headers, &FORWARDED, |hop| address(forwarded_for(hop)?));
         let listed = listed.map(|hops| self.first_stranger(connection, &hops));
         let forwarded = forwarded.map(|hops| self.first_stranger(connection, &hops));
-        let said = match (listed, forwarded) {
-            (Some(one), None) | (None, Some(one)) => one,
-            (Some(one), Some(other)) if one == other => one,
-            _ => connection,
-        };
-        let is_exempt = Network::of(said).is_loopback();
-        PeerAddress(if is_exempt { NOBODY } else { said })
+        match (listed, forwarded) {
+            (Some(one), None) | (None, Some(one)) => Some(one),
+            (Some(one), Some(other)) if one == other => Some(one),
+            _ => None,
+        }
     }
 
     /// From the nearest hop outwards. A hop that cannot be read ends the walk: what is known is who wrote it.
@@ -150,6 +172,10 @@ impl TrustedProxies {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
+}
+
+fn is_exempt(address: IpAddr) -> bool {
+    Network::of(address).is_loopback()
 }
 
 fn network(text: &str) -> Result<IpNet, NotANetwork> {

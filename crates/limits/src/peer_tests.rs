@@ -154,3 +154,47 @@ proptest! {
         prop_assert_eq!(peer(&["10.0.0.0/8"], "10.0.0.1", &[(XFF, &line)]), "198.51.100.1");
     }
 }
+
+#[test]
+fn hd_03_r30_rules_see_an_address_only_if_no_stranger_had_a_say_in_it() {
+    let trusted = ["10.0.0.0/30", "127.0.0.1"];
+    let proxies = TrustedProxies::parse(trusted).unwrap();
+    for (connection, lines, known) in [
+        // Nobody between us.
+        ("198.51.100.7", vec![], Some("198.51.100.7")),
+        ("198.51.100.7", vec![(XFF, "10.9.9.9")], Some("198.51.100.7")),
+        ("::1", vec![], Some("::1")),
+        // A proxy's word.
+        ("10.0.0.1", vec![(XFF, "198.51.100.7")], Some("198.51.100.7")),
+        (
+            "10.0.0.1",
+            vec![(XFF, "10.9.9.9, 198.51.100.7, 10.0.0.2")],
+            Some("198.51.100.7"),
+        ),
+        (
+            "10.0.0.1",
+            vec![("forwarded", "for=198.51.100.7")],
+            Some("198.51.100.7"),
+        ),
+        // It lets a second header of the caller pass, or was made to drop its own.
+        (
+            "10.0.0.1",
+            vec![(XFF, "198.51.100.7"), ("forwarded", "for=10.9.9.9")],
+            None,
+        ),
+        ("10.0.0.1", vec![], None),
+        ("127.0.0.1", vec![], None),
+        // The walk ends at a hop that cannot be read, or with the proxies themselves, or on a machine of its own.
+        ("10.0.0.1", vec![(XFF, "198.51.100.7, x")], None),
+        ("10.0.0.1", vec![(XFF, "10.0.0.2")], None),
+        ("10.0.0.1", vec![(XFF, "127.0.0.2")], None),
+    ] {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        let got = proxies.known(connection.parse().unwrap(), &headers);
+        let known = KnownAddress(known.map(|known| known.parse().unwrap()));
+        assert_eq!(got, known, "{connection} {lines:?}");
+    }
+}

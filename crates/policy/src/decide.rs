@@ -8,6 +8,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
 use crate::table::Needs;
+use crate::uri::other_forms;
 use crate::{Grounds, ListMode, Policy, ProtectedServer, Question, Refusal, ScopeTable};
 
 /// Who calls: the facts of a verified token that policy reads.
@@ -193,6 +194,9 @@ fn weigh(
         call: Some(call),
     };
     let grounds = policy.verdict(&question)?;
+    if let Some(refusal) = against_other_forms(policy, &question, Policy::objection) {
+        return Err(refusal);
+    }
     Ok(Weighed { grounds, needed })
 }
 
@@ -216,7 +220,25 @@ pub fn may_use(
         object: Some(object),
         call: None,
     };
-    policy.objection(&question).map_or(Ok(()), Err)
+    let objection = policy.objection(&question);
+    let objection = objection.or_else(|| against_other_forms(policy, &question, Policy::objection));
+    objection.map_or(Ok(()), Err)
+}
+
+/// What `policy` says to the other forms that a reader may make of a resource's URI: a right to one of them is no right to
+/// another (MB-12).
+fn against_other_forms(
+    policy: &dyn Policy,
+    question: &Question<'_>,
+    ask: fn(&dyn Policy, &Question<'_>) -> Option<Refusal>,
+) -> Option<Refusal> {
+    let Some(Object::Resource(uri)) = question.object.filter(|_| policy.restricts()) else {
+        return None;
+    };
+    other_forms(uri).find_map(|form| {
+        let object = Some(Object::Resource(&form));
+        ask(policy, &Question { object, ..*question })
+    })
 }
 
 /// Whether lists show this tool, prompt, resource or template to this user and client: where the server says
@@ -249,6 +271,7 @@ pub fn may_list(
         call: None,
     };
     policy.objection_to_listing(&question).is_none()
+        && against_other_forms(policy, &question, Policy::objection_to_listing).is_none()
 }
 
 /// Whether the token opens all of `needs`; if not, whether another one could.

@@ -12,6 +12,7 @@ mod pattern;
 mod refusal;
 mod server;
 mod table;
+mod uri;
 mod veto;
 
 pub use access::{AccessRule, AccessRuleError};

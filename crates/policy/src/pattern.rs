@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::uri::other_forms;
+
 /// A name with `*` for any run of bytes, also none and also `/`. Nothing else is special: names compare byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Box<str>);
@@ -37,6 +39,11 @@ impl Pattern {
         !self.0.contains('*')
     }
 
+    /// The same pattern for other forms of a URI than the one it is written in.
+    pub(crate) fn other_forms(&self) -> impl Iterator<Item = Self> + use<> {
+        other_forms(&self.0).filter_map(|form| form.parse().ok())
+    }
+
     /// Whether it matches a name. It takes time in the order of both lengths multiplied, at worst, and no memory.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
@@ -60,6 +67,41 @@ impl Pattern {
             between = rest;
         }
         true
+    }
+}
+
+impl Pattern {
+    /// Whether there is a name that both match. It takes time and memory in the order of both lengths multiplied.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        if self.is_exact() {
+            return other.matches(&self.0);
+        }
+        if other.is_exact() {
+            return self.matches(&other.0);
+        }
+        let (left, right) = (self.0.as_bytes(), other.0.as_bytes());
+        // reach[r]: whether what was read of `left` and the first r of `right` can match the same text.
+        let mut reach: Vec<bool> = std::iter::once(true)
+            .chain(right.iter().scan(true, |all, byte| {
+                *all &= *byte == b'*';
+                Some(*all)
+            }))
+            .collect();
+        for ours in left {
+            let mut next = Vec::with_capacity(reach.len());
+            next.push(*ours == b'*' && reach.first() == Some(&true));
+            for (at, theirs) in right.iter().enumerate() {
+                let is = |line: &[bool], index: usize| line.get(index).copied().unwrap_or(false);
+                next.push(if *ours == b'*' || *theirs == b'*' {
+                    is(&reach, at + 1) || is(&next, at) || is(&reach, at)
+                } else {
+                    ours == theirs && is(&reach, at)
+                });
+            }
+            reach = next;
+        }
+        reach.last() == Some(&true)
     }
 }
 
@@ -148,6 +190,21 @@ mod tests {
         fn it_matches_what_the_definition_matches(text in "[ab*é]{1,8}", name in "[abé]{0,10}") {
             let pattern = pattern(&text);
             proptest::prop_assert_eq!(pattern.matches(&name), naive(text.as_bytes(), name.as_bytes()));
+        }
+
+        /// Two patterns meet exactly if some short text matches both, for patterns short enough to try all texts.
+        #[test]
+        fn patterns_meet_where_a_text_matches_both(left in "[ab*]{1,4}", right in "[ab*]{1,4}") {
+            let mut texts = vec![String::new()];
+            for _ in 0..7 {
+                let longer: Vec<String> = texts.iter().flat_map(|text| ["a", "b"].map(|end| format!("{text}{end}"))).collect();
+                texts.extend(longer);
+                texts.sort();
+                texts.dedup();
+            }
+            let (one, other) = (pattern(&left), pattern(&right));
+            let meet = texts.iter().any(|text| one.matches(text) && other.matches(text));
+            proptest::prop_assert_eq!(one.meets(&other), meet);
         }
     }
 }

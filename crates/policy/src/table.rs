@@ -172,7 +172,8 @@ impl ScopeTable {
         self.set(self.closed(self.places(scopes)))
     }
 
-    /// What an object needs. Nothing is allocated.
+    /// What an object needs. Nothing is allocated but for URIs: they need what each form needs that a reader may make of
+    /// them.
     #[must_use]
     pub fn needs(&self, object: Object<'_>) -> Needs<'_> {
         let table = &*self.0;
@@ -180,7 +181,7 @@ impl ScopeTable {
             _ if table.whole => self.all(),
             Object::Tool(name) => table.tools.needs(name),
             Object::Prompt(name) => table.prompts.needs(name),
-            Object::Resource(uri) => table.resources.needs(uri),
+            Object::Resource(uri) => table.resources.needs_of_uri(uri),
             Object::Method(name) => table.methods.get(name).copied().unwrap_or_default(),
         };
         Needs { table: self, bits }

@@ -76,7 +76,9 @@ impl Front {
     ) -> Response<FrontBody> {
         let serving = self.serving.load_full();
         let peer: PeerAddress = serving.trusted_proxies.peer(connection, request.headers());
+        let known = serving.trusted_proxies.known(connection, request.headers());
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(known);
         let path = request.uri().path();
         if let Some(refusal) = target_refusal(&request) {
             return refusal;

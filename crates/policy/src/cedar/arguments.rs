@@ -1,7 +1,7 @@
 //! The arguments of a call as tags: one for each member, members of members by path.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,6 +31,8 @@ pub(super) enum Unrepresentable {
     TooMany,
     #[error("a number is no whole number of 64 bits")]
     Number,
+    #[error("a name differs only in case from one that policies look at, or from its neighbour")]
+    Ambiguous,
 }
 
 /// The arguments (JSON text of an object; `None` for none) as far as policies read them.
@@ -45,7 +47,7 @@ pub(super) fn tags(arguments: Option<&str>, reads: &Reads) -> Result<Tags, Unrep
         if !raw.get().starts_with('{') {
             return Err(Unrepresentable::NoObject);
         }
-        walk.inside(raw, "", 0)?;
+        walk.inside(raw, None, 0)?;
     }
     Ok(walk.tags)
 }
@@ -62,12 +64,14 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    fn inside(&mut self, raw: &RawValue, path: &str, depth: usize) -> Result<(), Unrepresentable> {
+    /// The members of what stands at `path`; of everything if there is none.
+    fn inside(&mut self, raw: &RawValue, path: Option<&str>, depth: usize) -> Result<(), Unrepresentable> {
         if depth >= DEEPEST {
             return Err(Unrepresentable::TooDeep);
         }
         if raw.get().starts_with('{') {
             let members: BTreeMap<Name<'_>, &RawValue> = read(raw)?;
+            self.check_names(members.keys().map(|Name(name)| &**name))?;
             for (Name(name), value) in members {
                 self.member(join(path, &name), value, depth)?;
             }
@@ -80,14 +84,43 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Many programs read members without regard to case, the last one wins (Go's `encoding/json`): two that only such a
+    /// program takes for one would be judged by one value and done with the other.
+    fn check_names<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<(), Unrepresentable> {
+        if !self.reads.arguments.is_all() && !self.reads.numbers.is_all() {
+            return Ok(());
+        }
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(folded(name).collect::<String>()) {
+                return Err(Unrepresentable::Ambiguous);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same where policies look at some arguments only: what could be taken for one of them is one of them.
+    fn check_path(&self, path: &str) -> Result<(), Unrepresentable> {
+        let (arguments, numbers) = (&self.reads.arguments, &self.reads.numbers);
+        if arguments.contains(path) || numbers.contains(path) {
+            return Ok(());
+        }
+        let mut keys = arguments.named().chain(numbers.named());
+        if keys.any(|key| folded(key).eq(folded(path))) {
+            return Err(Unrepresentable::Ambiguous);
+        }
+        Ok(())
+    }
+
     fn member(&mut self, path: String, value: &RawValue, depth: usize) -> Result<(), Unrepresentable> {
         self.members += 1;
         if self.members > MOST {
             return Err(Unrepresentable::TooMany);
         }
+        self.check_path(&path)?;
         let text = value.get();
         match text.as_bytes().first() {
-            Some(b'{' | b'[') => self.inside(value, &path, depth + 1)?,
+            Some(b'{' | b'[') => self.inside(value, Some(&path), depth + 1)?,
             Some(b'-' | b'0'..=b'9') if self.reads.numbers.contains(&path) => {
                 let number = whole(text).ok_or(Unrepresentable::Number)?;
                 self.tags.numbers.push((path.clone(), number));
@@ -111,11 +144,20 @@ fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Unrepresentable>
     serde_json::from_str(raw.get()).map_err(|_| Unrepresentable::NoObject)
 }
 
-/// A dot in a name is written `\.`, a backslash `\\`: so no two members have the same path.
-fn join(path: &str, name: &str) -> String {
-    let mut joined = String::with_capacity(path.len() + name.len() + 1);
-    joined.push_str(path);
-    if !path.is_empty() {
+/// A text without its case: letters that only a program which ignores case takes for the same. Both ways, so that `ſ` is
+/// an `s` and the sign for kelvin a `k`.
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    text.chars()
+        .flat_map(char::to_lowercase)
+        .flat_map(char::to_uppercase)
+}
+
+/// A dot in a name is written `\.`, a backslash `\\`: so no two members have the same path, not even those of a member
+/// without a name.
+fn join(path: Option<&str>, name: &str) -> String {
+    let mut joined = String::with_capacity(path.map_or(0, str::len) + name.len() + 1);
+    if let Some(path) = path {
+        joined.push_str(path);
         joined.push('.');
     }
     for character in name.chars() {
@@ -195,6 +237,17 @@ mod tests {
                 ],
             ),
             (r#"{"empty":{ }}"#, &[("empty", "{}")]),
+            // A member without a name does not pass its own off as those of the call.
+            (
+                r#"{"":{"a":"x","":{"a":"y"}},"a":"z"}"#,
+                &[
+                    ("", r#"{"a":"x","":{"a":"y"}}"#),
+                    (".a", "x"),
+                    (".", r#"{"a":"y"}"#),
+                    ("..a", "y"),
+                    ("a", "z"),
+                ],
+            ),
         ] {
             let mut got = texts(arguments);
             got.sort();
@@ -226,6 +279,61 @@ mod tests {
             ..Reads::default()
         };
         assert!(tags(Some(r#"{"amount":1.5}"#), &others).is_ok());
+    }
+
+    #[test]
+    fn mb_10_a_name_that_others_read_without_its_case_is_refused() {
+        let some = Reads {
+            arguments: Keys::Named(["path".to_owned(), "options.kind".to_owned()].into()),
+            numbers: Keys::Named(["amount".to_owned()].into()),
+            ..Reads::default()
+        };
+        for (arguments, told) in [
+            (r#"{"amount":1,"Amount":5000}"#, false),
+            (r#"{"AMOUNT":5000}"#, false),
+            (r#"{"\u0050ath":"/etc"}"#, false),
+            (r#"{"options":{"\u212aind":"x"}}"#, false),
+            (r#"{"Options":{"kind":"x"}}"#, false),
+            (
+                r#"{"amount":1,"path":"/a","options":{"kind":"x","other":1,"Other":2}}"#,
+                true,
+            ),
+            (r#"{"paths":"/a","Kind":"x"}"#, true),
+        ] {
+            let got = tags(Some(arguments), &some);
+            assert_eq!(got.is_ok(), told, "{arguments}: {got:?}");
+        }
+        for (arguments, told) in [
+            (r#"{"a":{"b":1,"B":2}}"#, false),
+            (r#"{"s":1,"\u017f":2}"#, false),
+            (r#"{"a":{"B":1},"b":2}"#, true),
+        ] {
+            let got = tags(Some(arguments), &everything());
+            assert_eq!(got.is_ok(), told, "{arguments}: {got:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_two_members_share_a_path(tree in tree()) {
+            let got = tags(Some(&format!("{{\"\":{tree}}}")), &Reads { arguments: Keys::All, ..Reads::default() });
+            if let Ok(Tags { mut texts, .. }) = got {
+                let all = texts.len();
+                texts.sort();
+                texts.dedup_by(|one, other| one.0 == other.0);
+                proptest::prop_assert_eq!(texts.len(), all);
+            }
+        }
+    }
+
+    /// JSON with names that are made of what paths are made of.
+    fn tree() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+        use proptest::prelude::*;
+        let leaf = any::<bool>().prop_map(serde_json::Value::from);
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            proptest::collection::btree_map(r"[a0.\\]{0,2}", inner, 0..4)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect()))
+        })
     }
 
     #[test]

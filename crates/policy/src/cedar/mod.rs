@@ -31,8 +31,10 @@ use self::reads::Reads;
 use self::request::Facts;
 use crate::{Grounds, Policy, Question, Refusal};
 
-/// Answers that are remembered; one costs a few hundred bytes.
+/// Answers that are remembered.
 const DECISIONS: usize = 16_384;
+/// The longest question whose answer is remembered, in bytes: who asks chooses names, and URIs have no limit of their own.
+const LONGEST_KEY: usize = 1024;
 /// Selections of policies that are kept ready. There are hardly more than there are different heads.
 const SELECTIONS: usize = 256;
 
@@ -102,7 +104,7 @@ impl CedarPolicy {
         }
         let selection = self.selection(facts, hopeful);
         let verdict = self.ask(facts, &selection);
-        if !selection.reads.changes() {
+        if !selection.reads.changes() && key.len() <= LONGEST_KEY {
             self.decisions.insert(key.into(), verdict.clone());
         }
         verdict

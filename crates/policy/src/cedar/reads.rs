@@ -38,6 +38,20 @@ impl Keys {
         }
     }
 
+    /// Whether it is any key.
+    pub(super) const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    /// Those that are named.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        let named = match self {
+            Self::Named(keys) => Some(keys),
+            Self::All => None,
+        };
+        named.into_iter().flatten().map(String::as_str)
+    }
+
     fn add(&mut self, key: &str) {
         if let Self::Named(keys) = self {
             keys.insert(key.into());

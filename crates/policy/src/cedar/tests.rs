@@ -262,7 +262,7 @@ fn arguments_decide_and_what_cannot_be_represented_is_denied() {
         ("write", r#"{"path":"/etc/passwd"}"#, Some(&[][..])),
         ("write", r#"{"path":"/home/../etc"}"#, Some(&[])),
         ("write", r#"{"path":["/home/a"]}"#, Some(&[])),
-        ("write", r#"{"Path":"/home/a"}"#, Some(&[])),
+        ("write", r#"{"Path":"/home/a"}"#, Some(&["home"])),
         ("write", "{}", Some(&[])),
         ("write", &deep, Some(&["home"])),
         ("pay", r#"{"amount":100}"#, None),
@@ -394,6 +394,10 @@ fn remembered_answers_are_answers_to_the_same_question() {
         denied(&rules, &alice, &now, tool("write", r#"{"path":"/home/a"}"#));
         assert!(denied(&rules, &alice, &now, tool("write", r#"{"path":"/etc"}"#)).is_some());
     }
+    assert_eq!(rules.decisions.len(), 0);
+    // Nor what is long: names are chosen by those who ask.
+    let long = format!(r#"{{"uri":"x://{}"}}"#, "a".repeat(2000));
+    denied(&rules, &alice, &now, call("resources/read", &long));
     assert_eq!(rules.decisions.len(), 0);
     // But beside it, what no such policy concerns.
     denied(&rules, &alice, &now, tool("read", "{}"));

@@ -211,9 +211,9 @@ fn compile(
         let chosen = entries.iter().enumerate().filter(|(_, entry)| is(entry));
         chosen.fold(0, |bits, (place, _)| bits | bit(place))
     };
-    let names = |of: fn(&ScopeEntry) -> &[Pattern]| {
+    let patterns = |of: fn(&ScopeEntry) -> &[Pattern]| {
         let all = entries.iter().enumerate();
-        Names::new(all.flat_map(|(place, entry)| of(entry).iter().map(move |pattern| (place, pattern))))
+        all.flat_map(move |(place, entry)| of(entry).iter().map(move |pattern| (place, pattern)))
     };
     let mut methods: HashMap<Box<str>, Bits> = HashMap::new();
     for (place, entry) in entries.iter().enumerate() {
@@ -227,9 +227,9 @@ fn compile(
         closures,
         restricted: those(|entry| entry.allow.is_some()),
         defaults: those(|entry| !entry.step_up),
-        tools: names(|entry| &entry.tools),
-        prompts: names(|entry| &entry.prompts),
-        resources: names(|entry| &entry.resources),
+        tools: Names::new(patterns(|entry| &entry.tools)),
+        prompts: Names::new(patterns(|entry| &entry.prompts)),
+        resources: Names::of_uris(patterns(|entry| &entry.resources)),
         extensions: methods.keys().map(|name| &**name).collect::<Extensions>(),
         methods,
         entries,

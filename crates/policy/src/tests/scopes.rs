@@ -142,6 +142,21 @@ fn mb_13_prompts_resources_and_completions_are_judged_alike() {
         ("prompts/get", json!({ "name": "p_admin" }), false),
         ("resources/read", json!({ "uri": "file:///public/a" }), true),
         ("resources/read", json!({ "uri": "file:///private" }), false),
+        (
+            "resources/read",
+            json!({ "uri": "file:///public/../private" }),
+            false,
+        ),
+        (
+            "resources/subscribe",
+            json!({ "uri": "file:///public/%2E%2e/private" }),
+            false,
+        ),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/resource", "uri": "file:///public/../{x}" } }),
+            false,
+        ),
         ("resources/subscribe", json!({ "uri": "file:///private" }), false),
         (
             "completion/complete",
