@@ -129,8 +129,8 @@ pub fn revoke_user(user: &User, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
 }
 
 /// Puts an account into the groups `add` and takes it out of `remove`. Tokens carry the groups of the moment at which
-/// they were issued: if one is taken away, those that are out there are refused from now on, and their apps refresh
-/// them with the groups that are left.
+/// they were issued: those that are out there are refused from now on, and their apps refresh them with the groups that
+/// there are now. A group that was added counts as well: policies can forbid what its members do.
 #[must_use]
 pub fn change_groups(
     user: &User,
@@ -143,13 +143,13 @@ pub fn change_groups(
     groups.retain(|group| !remove.contains(group));
     groups.sort();
     groups.dedup();
-    let loses_some = user.groups.iter().any(|group| !groups.contains(group));
+    let others = user.groups != groups;
     let changed = User {
         groups,
         ..user.clone()
     };
     let unit = unchanged(user).then(Write::UpdateUser(changed.clone()));
-    if loses_some {
+    if others {
         return (changed, revoke(unit, Revoked::User(user.id), lifetimes, now));
     }
     (changed, unit)

@@ -19,6 +19,7 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use serde_json::Value;
 
+use crate::client::scope_limit;
 use crate::register::{KeyProblem, MAX_REDIRECT_URIS, key_address, key_set, new_secret};
 use crate::settings::Lifetimes;
 
@@ -396,10 +397,33 @@ pub fn configure(
         };
         if next != *known {
             let unit = Unit::default().given(Precondition::ClientIs(known.clone()));
-            changes.units.push(unit.then(Write::UpdateClient(next)));
+            let narrower = loses(known, &next);
+            let unit = unit.then(Write::UpdateClient(next));
+            changes.units.push(if narrower {
+                // Its people stay connected: what is refreshed from now on is within the new limits.
+                feed(unit, known, lifetimes, now)
+            } else {
+                unit
+            });
         }
     }
     Ok(changes)
+}
+
+/// Whether the client may do less than before, so that tokens that are out may do more than it.
+fn loses(before: &Client, after: &Client) -> bool {
+    let scopes = match (scope_limit(before), scope_limit(after)) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(before), Some(after)) => !before.is_subset(&after),
+    };
+    let servers = match (&before.servers, &after.servers) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(before), Some(after)) => before.iter().any(|server| !after.contains(server)),
+    };
+    let (before, after) = (&before.metadata.grant_types, &after.metadata.grant_types);
+    scopes || servers || before.iter().any(|grant| !after.contains(grant))
 }
 
 fn withdraw(client: &Client, lifetimes: &Lifetimes, now: UnixTime) -> Unit {

@@ -292,6 +292,52 @@ fn r17_r35_clients_of_the_file_follow_it_but_not_out_of_the_kill_switch() {
     assert_eq!(status(&tables), ClientStatus::Disabled);
 }
 
+/// A token carries what its client might have when it was issued: one that is out may not do more than the client.
+#[test]
+fn r35_b27_what_the_file_takes_from_a_client_its_tokens_lose_too() {
+    let mut tables = Tables::new();
+    let narrower = |tables: &mut Tables, file: &Definition| {
+        let before = feed(tables).len();
+        let changes = configure(
+            &tables.clients(),
+            vec![configured(file)],
+            &Lifetimes::default(),
+            NOW,
+        );
+        for unit in changes.unwrap().units {
+            tables.apply(&unit).unwrap();
+        }
+        feed(tables).len() > before
+    };
+    let with = |scope: Option<&str>, servers: Option<&[&str]>| Definition {
+        scope: scope.map(str::to_owned),
+        servers: servers.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        ..app("ide")
+    };
+    for (definition, loses) in [
+        (with(None, None), false),
+        (with(Some("read write"), None), true),
+        (with(Some("read write delete"), None), false),
+        (with(Some("read"), None), true),
+        (with(Some("write"), None), true),
+        (with(None, None), false),
+        (with(None, Some(&["a", "b"])), true),
+        (with(None, Some(&["a", "b", "c"])), false),
+        (with(None, Some(&["b"])), true),
+        (with(None, None), false),
+        (
+            Definition {
+                grant_types: vec!["authorization_code".into()],
+                ..app("ide")
+            },
+            true,
+        ),
+        (app("ide"), false),
+    ] {
+        assert_eq!(narrower(&mut tables, &definition), loses, "{definition:?}");
+    }
+}
+
 #[test]
 fn r17_the_file_takes_no_client_of_another_origin_over() {
     let operators = judge(&app("ide"), ClientOrigin::Operator, &[]).unwrap();
