@@ -153,6 +153,12 @@ pub enum TokenRefusal {
     /// Malformed, or wider than what was granted.
     #[error("scope is malformed or wider than what was granted")]
     Scope,
+    /// The refresh would do no harm, but the call that it seems to be for needs more than it can give: the shell
+    /// says this.
+    #[error(
+        "the last call needs scopes that this grant lacks: connect the app to this server again and allow them; to go on without them, refresh again"
+    )]
+    MoreNeeded,
     /// The key that derives the successor is not here.
     #[error("the key of this refresh token is missing")]
     KeyMissing,
@@ -188,6 +194,7 @@ impl TokenRefusal {
             Self::DeviceExpired => ErrorCode::ExpiredToken,
             Self::Resource => ErrorCode::InvalidTarget,
             Self::Scope => ErrorCode::InvalidScope,
+            Self::MoreNeeded => ErrorCode::InteractionRequired,
             // It was revoked: what it derived is as dead as what was revoked itself.
             Self::KeyMissing => ErrorCode::InvalidGrant,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
@@ -245,6 +252,7 @@ impl TokenRefusal {
             Self::CodeMismatch => requirement::PKCE_REQUIRED,
             Self::Resource => requirement::ONE_RESOURCE,
             Self::Scope => requirement::SCOPE_GRANTED,
+            Self::MoreNeeded => requirement::SCOPE_SUFFICES,
             Self::Replayed | Self::Expired | Self::Revoked => requirement::ROTATION,
             Self::NoLongerAllowed => requirement::ACCESS_RULE,
             _ => requirement::OAUTH_2_1,

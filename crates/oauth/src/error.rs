@@ -35,6 +35,8 @@ pub enum ErrorCode {
     LoginRequired,
     /// `prompt=none`, but consent must be shown (OpenID Connect Core §3.1.2.6).
     ConsentRequired,
+    /// The person has to be asked (OpenID Connect Core §3.1.2.6).
+    InteractionRequired,
     /// A `request` object was sent (RFC 9101 §7).
     RequestNotSupported,
     /// A `request_uri` was sent (RFC 9101 §7).
@@ -73,6 +75,7 @@ impl ErrorCode {
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
+            Self::InteractionRequired => "interaction_required",
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::AuthorizationPending => "authorization_pending",

@@ -6,6 +6,7 @@
 
 mod assets;
 mod body;
+mod challenged;
 mod client_auth;
 mod commit;
 mod cookies;
@@ -32,6 +33,7 @@ mod trace;
 mod user_agent;
 mod when;
 
+pub use challenged::Challenged;
 pub use passwords::{Busy, PasswordPool};
 pub use router::router;
 pub use state::{WebParts, WebState};

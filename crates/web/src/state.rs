@@ -16,6 +16,7 @@ use doorward_types::time::{Clock, UnixTime};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
+use crate::challenged::Challenged;
 use crate::client_auth::Failures;
 use crate::cookies::{CookieNames, Cookies};
 use crate::documents::Documents;
@@ -57,6 +58,8 @@ pub struct WebParts {
     pub recorder: Recorder,
     /// How often somebody may try to sign in.
     pub throttles: Throttles,
+    /// Token chains that were told that they lack scopes.
+    pub challenged: Challenged,
     /// Judges access tokens, for introspection.
     pub verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     /// Where documents of clients are read.
@@ -84,6 +87,7 @@ struct Inner {
     recorder: Recorder,
     documents: Documents,
     guesses: Guesses,
+    challenged: Challenged,
     client_failures: Failures,
     verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     registrations: NetworkLimiter,
@@ -129,6 +133,7 @@ impl WebState {
             site,
             documents,
             guesses: Guesses::new(&parts.clock),
+            challenged: parts.challenged,
             client_failures: Failures::new(&parts.clock),
             verifier: parts.verifier,
             sealer: Sealer::new(&parts.master_key, Purpose::AuthorizationRequest),
@@ -208,6 +213,11 @@ impl WebState {
     /// How often user codes are typed and asked for.
     pub(crate) fn guesses(&self) -> &Guesses {
         &self.0.guesses
+    }
+
+    /// Token chains that were told that they lack scopes.
+    pub(crate) fn challenged(&self) -> &Challenged {
+        &self.0.challenged
     }
 
     pub(crate) fn verifier(&self) -> &dyn TokenVerifier<Arc<Principal>> {

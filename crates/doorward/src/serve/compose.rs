@@ -19,7 +19,7 @@ use doorward_seal::{MasterKey, Purpose, Sealer};
 use doorward_storage::{DataFolder, Store};
 use doorward_types::id::{ServerName, Tenant};
 use doorward_types::url::{Issuer, ResourceUri};
-use doorward_web::{PasswordPool, Throttles, WebParts, WebState};
+use doorward_web::{Challenged, PasswordPool, Throttles, WebParts, WebState};
 
 use super::Sources;
 use super::children::Children;
@@ -57,6 +57,7 @@ pub(crate) struct Foundation {
     pub(crate) decisions: DecisionLog,
     pub(crate) metrics: Arc<Metrics>,
     throttles: Throttles,
+    challenged: Challenged,
     meters: Arc<gateway::Meters>,
 }
 
@@ -184,6 +185,7 @@ impl Foundation {
             decisions,
             metrics,
             throttles: Throttles::new(&sources.clock),
+            challenged: Challenged::new(&sources.clock),
             meters: Arc::new(gateway::Meters::new(Arc::clone(&sources.clock))),
         })
     }
@@ -222,6 +224,7 @@ impl Foundation {
             fetch: outbound::fetcher(config, &self.sources.clock)?,
             recorder: self.recorder.clone(),
             throttles: self.throttles.clone(),
+            challenged: self.challenged.clone(),
         }));
         Ok(Composition {
             serving: Serving {
@@ -319,6 +322,7 @@ impl Foundation {
         });
         Observed {
             log: self.decisions.clone(),
+            challenged: self.challenged.clone(),
             servers: servers.collect(),
         }
     }

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use doorward_gateway::{Decision, Observer};
 use doorward_recorder::decisions::{Caller, DecisionLog, Entry, ServerFacts};
 use doorward_types::id::ServerName;
+use doorward_web::Challenged;
 
 use super::metrics::ServerMetrics;
 
 /// The observer of the gateway of one configuration.
 pub(super) struct Observed {
     pub(super) log: DecisionLog,
+    /// Is told who lacks scopes.
+    pub(super) challenged: Challenged,
     pub(super) servers: HashMap<ServerName, Server>,
 }
 
@@ -26,6 +29,12 @@ impl Observer for Observed {
             return;
         };
         server.metrics.count(decision);
+        if decision.reason == Some("insufficient_scope")
+            && let Some(principal) = decision.principal
+            && let Some(family) = principal.family()
+        {
+            self.challenged.note(family, principal.expires());
+        }
         let caller = decision.principal.filter(|principal| !principal.is_anonymous());
         self.log.record(&Entry {
             at: decision.at,

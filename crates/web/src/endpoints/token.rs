@@ -103,7 +103,11 @@ async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Resu
                 client_auth::Refused::Storage(error) => Refused::Storage(error),
             })?;
         call.grant.check_registered(&caller)?;
-        let Decided { unit, outcome } = decide(state, &keys, call, &facts, &caller);
+        let mut decided = decide(state, &keys, call, &facts, &caller);
+        if decided.outcome.is_ok() && needs_more(state, call, &facts, &caller) {
+            decided = Decided::refuse(TokenRefusal::MoreNeeded);
+        }
+        let Decided { unit, outcome } = decided;
         // What harms must be as durable as what helps, a used assertion included.
         let unit = caller.using_up(unit);
         let revocation_sequence = match (unit.is_empty(), &facts) {
@@ -148,6 +152,17 @@ fn decide(
         // `Facts::load` gives each grant its own.
         _ => Decided::refuse(TokenRefusal::Unavailable),
     }
+}
+
+/// Whether this refresh is what some clients do when a call needed more scopes, instead of asking for them.
+fn needs_more(state: &WebState, call: &TokenCall, facts: &Facts, caller: &Authenticated) -> bool {
+    let (GrantRequest::RefreshToken(request), Facts::Refresh(Some(facts))) = (&call.grant, facts) else {
+        return false;
+    };
+    // Others have no way to start a new authorization upon this.
+    let can_ask = caller.client().metadata.registered("authorization_code");
+    let names_scopes = request.scope.as_deref().is_some_and(|scope| !scope.is_empty());
+    can_ask && !names_scopes && state.challenged().answer(facts.family.family.id)
 }
 
 /// What was loaded for a grant.

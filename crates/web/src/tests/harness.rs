@@ -32,7 +32,7 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::documents::Sites;
-use crate::{PasswordPool, Throttles, WebParts, WebState, router};
+use crate::{Challenged, PasswordPool, Throttles, WebParts, WebState, router};
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 pub(super) const VERIFIER: &str = "verifier-verifier-verifier-verifier-verifier";
@@ -46,6 +46,7 @@ pub(super) struct Site {
     pub(super) clock: Arc<FixedClock>,
     pub(super) origin: String,
     pub(super) fetch: Arc<Sites>,
+    pub(super) challenged: Challenged,
 }
 
 /// What a test varies.
@@ -134,7 +135,9 @@ impl Site {
             clock: Arc::clone(&clock) as Arc<_>,
             cache_capacity: 100,
         });
+        let challenged = Challenged::new(&(Arc::clone(&clock) as Arc<_>));
         let state = WebState::new(WebParts {
+            challenged: challenged.clone(),
             settings,
             public_url: public_url.clone(),
             allowed_origins: vec!["http://localhost:6274".into()],
@@ -155,6 +158,7 @@ impl Site {
             clock,
             origin: public_url.origin().ascii_serialization(),
             fetch,
+            challenged,
         }
     }
 

@@ -1,5 +1,10 @@
 //! `/token` and `/register` over HTTP. The rules themselves are tested where they live.
 
+use std::time::Duration;
+
+use doorward_storage::Store as _;
+use doorward_types::id::FamilyId;
+use doorward_types::secret::Secret;
 use http::{Method, StatusCode};
 use tower::ServiceExt as _;
 
@@ -204,4 +209,72 @@ async fn a_client_that_waits_for_approval_gets_a_page() {
         .await;
     reply.assert_page("pending");
     assert!(reply.status == StatusCode::FORBIDDEN && reply.body.contains("doorward client approve"));
+}
+
+/// A client with a refresh token, and the chain that it is of.
+async fn refreshing(site: &Site) -> (String, String, FamilyId) {
+    let client = site.register("C1", &["http://127.0.0.1/cb"]).await;
+    let code = site.code(&client).await;
+    let tokens = site.token(&redeem(&client, &code)).await.json();
+    let refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
+    let stored = site.store.refresh_token(Secret::new(&refresh).digest()).await;
+    let family = stored.unwrap().unwrap().family.family.id;
+    (client, refresh, family)
+}
+
+#[tokio::test]
+async fn a31_who_refreshes_because_of_a_challenge_is_told_once_to_ask_the_person() {
+    let site = Site::new().await;
+    let (client, refresh, family) = refreshing(&site).await;
+    site.challenged.note(family, NOW.plus(Duration::from_mins(10)));
+    let reply = site.token(&refresh_fields(&client, &refresh)).await;
+    assert_eq!(
+        (reply.status, &reply.json()["error"]),
+        (StatusCode::BAD_REQUEST, &"interaction_required".into()),
+        "{}",
+        reply.body
+    );
+    assert_eq!(reply.header("cache-control"), "no-store");
+    let words = reply.json()["error_description"].as_str().unwrap().to_owned();
+    assert!(words.contains("refresh again"), "{words}");
+    let stored = site.store.refresh_token(Secret::new(&refresh).digest()).await;
+    let stored = stored.unwrap().unwrap();
+    assert!(
+        stored.token.rotated.is_none() && !stored.family.family.revoked,
+        "nothing was changed"
+    );
+
+    // The same token, again.
+    let reply = site.token(&refresh_fields(&client, &refresh)).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+    assert_eq!(reply.json()["scope"], "notes");
+}
+
+#[tokio::test]
+async fn a31_who_refreshes_for_another_reason_is_not_told() {
+    let site = Site::new().await;
+    let (client, refresh, family) = refreshing(&site).await;
+    site.challenged.note(family, NOW.plus(Duration::from_mins(10)));
+    // Another chain of the same client, a bad token, another client with this one, and one that says what it wants.
+    let (_, other, _) = refreshing(&site).await;
+    assert_eq!(
+        site.token(&refresh_fields(&client, "unknown")).await.json()["error"],
+        "invalid_grant"
+    );
+    let stranger = site.register("C2", &["http://127.0.0.1/cb"]).await;
+    let stolen = site.token(&refresh_fields(&stranger, &refresh)).await;
+    assert_eq!(stolen.json()["error"], "invalid_grant", "{}", stolen.body);
+    let mut named = refresh_fields(&client, &refresh);
+    named.push(("scope", "notes"));
+    let named = site.token(&named).await;
+    assert_eq!(named.status, StatusCode::OK, "{}", named.body);
+    assert_eq!(
+        site.token(&refresh_fields(&stranger, &other)).await.json()["error"],
+        "invalid_grant",
+        "of its own client"
+    );
+    // None of it used the one answer up.
+    let next = named.json()["refresh_token"].as_str().unwrap().to_owned();
+    let reply = site.token(&refresh_fields(&client, &next)).await;
+    assert_eq!(reply.json()["error"], "interaction_required", "{}", reply.body);
 }
