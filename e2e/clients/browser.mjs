@@ -1,4 +1,8 @@
 // A person at a browser without JavaScript: opens the authorization URL, signs in, approves.
+//
+// environment: E2E_PAGES, a file to which the words of each consent page are added as a line of JSON
+
+import { appendFileSync } from "node:fs";
 
 const entities = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
 
@@ -92,6 +96,7 @@ export async function login(url, username, password) {
   const browser = new Browser();
   const signIn = await browser.open(url);
   const consent = await browser.submit(signIn, "password", { username, password });
+  if (process.env.E2E_PAGES) appendFileSync(process.env.E2E_PAGES, `${JSON.stringify(words(consent.html))}\n`);
   const done = await browser.submit(consent, "decision", { decision: "approve" });
   if (!done.location) throw new Error(`no redirect to the client (${done.status}): ${words(done.html)}`);
   await arrive(new URL(done.location, done.url));

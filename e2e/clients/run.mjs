@@ -4,8 +4,9 @@
 // usage: node sdk-vN.mjs URL STORE [--negotiate]
 //   --negotiate   let the SDK find out the protocol revision (v2 only)
 // environment: E2E_METADATA_URL, the URL of the client's metadata document, if it has one;
-// E2E_CALLS, a JSON list of [tool, arguments]; E2E_REPORT_ERRORS, with which the words of a call that fails
-// are its answer; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without which being sent to the browser is an error
+// E2E_CALLS, a JSON list of [tool, arguments]; E2E_STEP_UP, with which calls may send the person to the browser
+// again, and the words of a call that fails are its answer; E2E_USERNAME, E2E_PASSWORD; E2E_LOGIN, without which
+// being sent to the browser is an error
 
 import { FileProvider } from "./store.mjs";
 
@@ -24,7 +25,7 @@ export async function report(client, protocol, transport, authorized = () => fal
       const { content, structuredContent } = await answer;
       answers.push({ content, structuredContent });
     } catch (error) {
-      if (!process.env.E2E_REPORT_ERRORS) throw error;
+      if (!process.env.E2E_STEP_UP) throw error;
       answers.push({ error: error.message });
     }
   }

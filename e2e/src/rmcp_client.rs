@@ -3,7 +3,7 @@
 //!
 //! usage: rmcp-client URL STORE [--discover]
 //!   --discover   speak 2026-07-28, beginning with `server/discover`
-//! environment: `E2E_CALLS`, `E2E_REPORT_ERRORS` (see `e2e/clients/run.mjs`); `BROWSER`, which is sent the
+//! environment: `E2E_CALLS`, `E2E_STEP_UP` (see `e2e/clients/run.mjs`); `BROWSER`, which is sent the
 //! authorization URL
 
 use std::error::Error;
@@ -237,7 +237,7 @@ async fn run() -> Result<(), Failure> {
         .map(|tool| tool.name.into_owned())
         .collect();
     tools.sort();
-    let reports_errors = std::env::var_os("E2E_REPORT_ERRORS").is_some();
+    let reports_errors = std::env::var_os("E2E_STEP_UP").is_some();
     let calls: Vec<(String, Value)> = serde_json::from_str(&std::env::var("E2E_CALLS")?)?;
     let mut answers = Vec::new();
     for (name, arguments) in calls {

@@ -3,10 +3,11 @@
 Connects (logging in if it has to), lists the tools, makes the calls it is asked for, and prints what it saw
 as one line of JSON.
 
-usage: python sdk_vN.py URL STORE [--pause]
+usage: python sdk_vN.py URL STORE [--pause] [--legacy]
   --pause   after the calls print "paused", read from stdin by how many seconds the clock is to move, and
             make the calls again
-environment: E2E_CALLS, a JSON list of [tool, arguments]; E2E_REPORT_ERRORS, with which the words of a call that
+  --legacy  begin with `initialize`, without asking for the modern revision (2.x only)
+environment: E2E_CALLS, a JSON list of [tool, arguments]; E2E_STEP_UP, with which the words of a call that
 fails are its answer; BROWSER, which is sent the authorization URL;
 E2E_METADATA_URL, the URL of the client's metadata document, if it has one;
 E2E_CLOCK, by how many seconds the clock has moved since the first start
@@ -97,7 +98,7 @@ async def call(session, name, arguments):
     try:
         return plain(await session.call_tool(name, arguments))
     except Exception as error:
-        if "E2E_REPORT_ERRORS" not in os.environ:
+        if "E2E_STEP_UP" not in os.environ:
             raise
         return {"error": str(error)}
 

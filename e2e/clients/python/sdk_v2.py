@@ -9,6 +9,8 @@ from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 
+MODE = "legacy" if "--legacy" in sys.argv else "auto"
+
 
 def provider(url, metadata, storage, callback):
     async def finished():
@@ -25,7 +27,7 @@ def provider(url, metadata, storage, callback):
 async def connect(url, provider):
     async with (
         httpx2.AsyncClient(auth=provider, timeout=60) as http,
-        Client(streamable_http_client(url, http_client=http)) as session,
+        Client(streamable_http_client(url, http_client=http), mode=MODE) as session,
     ):
         yield session, session.protocol_version
 

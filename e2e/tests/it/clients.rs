@@ -7,6 +7,7 @@ mod documents;
 mod page;
 mod servers;
 mod services;
+mod step_up;
 mod wire;
 
 use std::collections::BTreeSet;

@@ -155,6 +155,18 @@ impl World {
         .await;
     }
 
+    /// A refresh right after a challenge is no answer to it: the client is told once to ask the person.
+    async fn told_to_ask(&self, client: &OAuthClient, tokens: &Tokens) {
+        let reply = self.refresh(client, tokens, None).await;
+        let error = (reply.status, reply.oauth_error());
+        assert_eq!(
+            error,
+            (400, Some("interaction_required".into())),
+            "{}",
+            reply.text()
+        );
+    }
+
     async fn refresh(&self, client: &OAuthClient, tokens: &Tokens, scope: Option<&str>) -> Reply {
         let form = client.refresh_form(tokens.refresh(), &self.resource());
         client.token(&with(form, "scope", scope)).await
@@ -509,6 +521,7 @@ async fn b27_rt_04_a_token_with_less_is_tolerated_and_nothing_grows() {
     challenged(&world, &world.call(&narrow.access, "t_mail").await, "t:mail");
     let grown = world.refresh(&client, &narrow, Some("t:mail t:admin")).await;
     assert_eq!(grown.oauth_error().as_deref(), Some("invalid_scope"));
+    world.told_to_ask(&client, &narrow).await;
     let wide = Tokens::from_reply(&world.refresh(&client, &narrow, None).await);
     assert_eq!(scope_of(&wide), "t:mail t:write", "it returns");
     // The time of the sign-in stays what it was.
@@ -535,6 +548,7 @@ async fn r15_a_table_that_changes_meets_what_was_granted_before() {
         &world.call(&tokens.access, "t_read_more").await,
         "no_scope_opens_it",
     );
+    world.told_to_ask(&client, &tokens).await;
     let tokens = Tokens::from_reply(&world.refresh(&client, &tokens, None).await);
     assert_eq!(scope_of(&tokens), "t:read");
     // Nothing is left of what was granted: log in again.

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     TypeScriptV2Auto,
     PythonV1,
     PythonV2,
+    /// It does not ask for the modern revision, which it does unless told otherwise.
+    PythonV2Legacy,
     FastMcp,
     McpRemote,
     Inspector,
@@ -48,6 +50,23 @@ impl Kind {
         Self::InspectorAuto,
     ];
 
+    /// Those that are asked for more than their first login gave, in the order of `docs/clients.md`: every
+    /// SDK in each era that it speaks.
+    pub(super) const STEPPING: [Self; 12] = [
+        Self::TypeScriptV1,
+        Self::TypeScriptV2,
+        Self::TypeScriptV2Auto,
+        Self::PythonV1,
+        Self::PythonV2Legacy,
+        Self::PythonV2,
+        Self::Rmcp,
+        Self::RmcpDiscover,
+        Self::FastMcp,
+        Self::McpRemote,
+        Self::Inspector,
+        Self::InspectorAuto,
+    ];
+
     /// As `docs/clients.md` calls it.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -56,6 +75,7 @@ impl Kind {
             Self::TypeScriptV2Auto => "TypeScript SDK v2, negotiating",
             Self::PythonV1 => "Python SDK 1.x",
             Self::PythonV2 => "Python SDK 2.x",
+            Self::PythonV2Legacy => "Python SDK 2.x, `legacy`",
             Self::FastMcp => "FastMCP client",
             Self::McpRemote => "mcp-remote",
             Self::Inspector => "Inspector, command line",
@@ -70,7 +90,7 @@ impl Kind {
         match self {
             Self::TypeScriptV1 => "@modelcontextprotocol/sdk",
             Self::TypeScriptV2 | Self::TypeScriptV2Auto => "@modelcontextprotocol/client",
-            Self::PythonV1 | Self::PythonV2 => "mcp",
+            Self::PythonV1 | Self::PythonV2 | Self::PythonV2Legacy => "mcp",
             Self::FastMcp => "fastmcp",
             Self::McpRemote => "mcp-remote",
             Self::Inspector | Self::InspectorAuto => "@modelcontextprotocol/inspector",
@@ -82,7 +102,7 @@ impl Kind {
     pub(super) fn version(self) -> String {
         match self {
             Self::PythonV1 => python::version("v1", self.package()),
-            Self::PythonV2 | Self::FastMcp => python::version("v2", self.package()),
+            Self::PythonV2 | Self::PythonV2Legacy | Self::FastMcp => python::version("v2", self.package()),
             Self::Rmcp | Self::RmcpDiscover => rmcp_version(),
             _ => node::version(self.package()),
         }
@@ -106,7 +126,7 @@ impl Kind {
 
     /// It keeps no expiry with its tokens, but knows it for as long as it runs.
     pub(super) const fn forgets_expiry(self) -> bool {
-        matches!(self, Self::PythonV1 | Self::PythonV2)
+        matches!(self, Self::PythonV1 | Self::PythonV2 | Self::PythonV2Legacy)
     }
 }
 
@@ -158,7 +178,9 @@ impl Client {
     fn command(&self, url: &str) -> Command {
         let script = |name: &str| self.folder.path().join(name);
         let mut command = match self.kind {
-            Kind::PythonV1 | Kind::PythonV2 | Kind::FastMcp => self.folder.within(self.python()),
+            Kind::PythonV1 | Kind::PythonV2 | Kind::PythonV2Legacy | Kind::FastMcp => {
+                self.folder.within(self.python())
+            }
             Kind::Rmcp | Kind::RmcpDiscover => self.folder.within(env!("CARGO_BIN_EXE_rmcp-client")),
             _ => self.folder.node(),
         };
@@ -172,6 +194,11 @@ impl Client {
                 .arg("--negotiate"),
             Kind::PythonV1 => command.arg(script("sdk_v1.py")).arg(url).arg(self.store(url)),
             Kind::PythonV2 => command.arg(script("sdk_v2.py")).arg(url).arg(self.store(url)),
+            Kind::PythonV2Legacy => command
+                .arg(script("sdk_v2.py"))
+                .arg(url)
+                .arg(self.store(url))
+                .arg("--legacy"),
             Kind::FastMcp => command
                 .arg(script("sdk_fastmcp.py"))
                 .arg(url)
@@ -224,7 +251,48 @@ impl Client {
         run(self.prepared(url, may_log_in, calls)).await
     }
 
-    /// The same with a pause: between two rounds of calls by one running client, `meanwhile` happens and
+    /// Starts it once, with a person at the browser whenever it sends them there. The words of a call that
+    /// fails are its answer, as `error`.
+    pub(super) async fn start_attended(&self, url: &str, calls: &Value) -> Value {
+        let mut command = self.prepared(url, true, calls);
+        command
+            .env("E2E_STEP_UP", "yes")
+            .env("E2E_PAGES", self.pages_file());
+        run(command).await
+    }
+
+    /// Starts it once, without anybody at a browser, when it is to fail. Hands back what it said.
+    pub(super) async fn fails(&self, url: &str, calls: &Value) -> String {
+        let output = self.prepared(url, false, calls).output();
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = tokio::time::timeout(PATIENCE, output)
+            .await
+            .expect("the client ends in time")
+            .expect("the client can be started");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr)
+        );
+        assert!(!status.success(), "the client succeeded: {said}");
+        said
+    }
+
+    fn pages_file(&self) -> PathBuf {
+        self.folder.path().join("pages.jsonl")
+    }
+
+    /// The words of the consent pages that the person saw, in order.
+    pub(super) fn pages(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.pages_file()).expect("a page was shown");
+        let pages = text.lines().map(serde_json::from_str);
+        pages.collect::<Result<_, _>>().expect("lines of JSON")
+    }
+
+    /// [`Client::start`] with a pause: between two rounds of calls by one running client, `meanwhile` happens and
     /// the client's clock moves by `by`.
     ///
     /// # Panics

@@ -19,18 +19,27 @@ pub(super) enum Table {
     Names,
     /// What it exchanges with the authorization server in the course of its life.
     Lives,
+    /// What it does when a call needs more than its first login gave.
+    StepUps,
     /// Which real servers it is tried with.
     Servers,
 }
 
 impl Table {
-    const ALL: [Self; 4] = [Self::Sends, Self::Names, Self::Lives, Self::Servers];
+    const ALL: [Self; 5] = [
+        Self::Sends,
+        Self::Names,
+        Self::Lives,
+        Self::StepUps,
+        Self::Servers,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Sends => "sends",
             Self::Names => "names",
             Self::Lives => "lives",
+            Self::StepUps => "step-ups",
             Self::Servers => "servers",
         }
     }
@@ -39,6 +48,7 @@ impl Table {
     fn keys(self) -> Vec<String> {
         match self {
             Self::Servers => RealServer::ALL.map(RealServer::how).to_vec(),
+            Self::StepUps => Kind::STEPPING.map(|kind| kind.name().to_owned()).to_vec(),
             _ => Kind::ALL.map(|kind| kind.name().to_owned()).to_vec(),
         }
     }
