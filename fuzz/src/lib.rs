@@ -11,6 +11,7 @@ pub mod passkey;
 pub mod pushed;
 pub mod registration;
 pub mod scope_table;
+pub mod sieve;
 pub mod sse;
 pub mod statements;
 pub mod user_code;

@@ -57,13 +57,27 @@ pub fn check(input: &[u8]) {
         return;
     };
     let object = Object::Resource(name);
-    let named: ScopeSet = table
-        .entries()
-        .iter()
-        .filter(|entry| entry.resources.iter().any(|pattern| pattern.matches(name)))
-        .map(|entry| entry.scope.clone())
-        .collect();
-    assert_eq!(table.needs(object).scopes(), named);
+    let named = |name: &str| -> ScopeSet {
+        let names = |entry: &&ScopeEntry| entry.resources.iter().any(|pattern| pattern.matches(name));
+        table
+            .entries()
+            .iter()
+            .filter(names)
+            .map(|entry| entry.scope.clone())
+            .collect()
+    };
+    let needs = table.needs(object).scopes();
+    // Whoever takes it apart finds something that needs no more.
+    if !needs.is_empty() {
+        let parsed = url::Url::parse(name).ok();
+        for form in [Some(name), parsed.as_ref().map(url::Url::as_str)]
+            .into_iter()
+            .flatten()
+        {
+            let needs_of_form = named(form);
+            assert!(needs_of_form.iter().all(|scope| needs.contains(scope)), "{form}");
+        }
+    }
     let closure = table.closure(&held);
     assert_eq!(table.closure(&closure), closure);
     judged(table, &held, object);

@@ -10,10 +10,12 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 mod answer;
+mod library;
 mod readings;
 mod recorded;
 
 pub use answer::{Answer, Part, event, friendly};
+pub use library::{library, library_in_events};
 pub use readings::{Reading, readings};
 pub use recorded::Recorded;
 

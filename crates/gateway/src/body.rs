@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -68,6 +68,35 @@ pub(crate) enum UpstreamBody {
     InProcess(BoxBody<Bytes, BoxError>),
 }
 
+/// What has come of a body. Small pieces are put together: an upstream chooses how small they are.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Pieces {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.rest.extend_from_slice(&piece);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    /// All of them in one; without a copy if there is one only.
+    pub(crate) fn whole(self) -> Bytes {
+        match self.rest.is_empty() {
+            true => self.first,
+            false => [self.first, self.rest.freeze()].concat().into(),
+        }
+    }
+}
+
 impl Body {
     /// No body.
     #[must_use]
@@ -100,7 +129,11 @@ impl Body {
     /// `subscriptions/listen`. Nothing is lost when such a stream ends, and nothing else would end it.
     #[must_use]
     pub fn is_listening(&self) -> bool {
-        matches!(&self.0, Inner::Stream(stream) if stream.is_listening())
+        match &self.0 {
+            Inner::Stream(stream) => stream.is_listening(),
+            Inner::Heard(heard) => heard.0.is_listening(),
+            _ => false,
+        }
     }
 
     /// Ends a stream before its time. What remains is the completion of a subscription, if that is owed and

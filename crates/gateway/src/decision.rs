@@ -12,16 +12,17 @@ use std::time::{Duration, Instant};
 
 use doorward_limits::PeerAddress;
 use doorward_mcp::{Revision, Summary};
-use doorward_policy::ProtectedServer;
+use doorward_policy::{Needs, ProtectedServer};
 use doorward_resource_server::Principal;
 use doorward_types::id::TraceId;
 use doorward_types::random::{self, Random};
-use doorward_types::scope::ScopeSet;
+use doorward_types::scope::{Scope, ScopeSet};
 use doorward_types::time::{Clock, UnixTime};
 use doorward_types::url::Issuer;
 use http::{Method, request};
 use uuid::Uuid;
 
+use crate::limit::Recurrence;
 use crate::trace;
 use crate::upstream::Upstream;
 
@@ -105,6 +106,25 @@ impl Transport {
     }
 }
 
+/// Scopes that a decision is about.
+#[derive(Clone, Copy)]
+pub enum Needed<'a> {
+    /// What a permitted call acts on needs them.
+    Object(Needs<'a>),
+    /// They were missing.
+    Scopes(&'a ScopeSet),
+}
+
+impl Needed<'_> {
+    /// Tells each of them, in order.
+    pub fn each(&self, mut tell: impl FnMut(&Scope)) {
+        match self {
+            Self::Object(needs) => needs.iter().for_each(tell),
+            Self::Scopes(scopes) => scopes.iter().for_each(&mut tell),
+        }
+    }
+}
+
 /// The evidence of one decision. No token, code or argument of a call is in it; `Debug` tells ids only.
 pub struct Decision<'a> {
     /// Its id: what the answer to a refused call carries as `decision_id`. The end of a stream has that of the
@@ -139,13 +159,19 @@ pub struct Decision<'a> {
     pub http_method: &'a Method,
     /// The method of the message, once it was read and admitted; none for GET, DELETE and answers of clients.
     pub method: Option<&'a str>,
-    /// What it acts on: the tool, prompt, resource URI or task, as its client wrote it.
+    /// What it acts on: the tool, prompt, resource URI or task, as its client wrote it; of a URI without user, query and
+    /// fragment.
     pub name: Option<&'a str>,
     /// The revision it is sent in, once it was read.
     pub revision: Option<Revision>,
-    /// The scopes that would have been needed, where they were missing.
-    pub needed: Option<&'a ScopeSet>,
-    /// Ids of the policies that decided.
+    /// The scopes that the call needed, or would have.
+    pub needed: Option<Needed<'a>>,
+    /// Whether the same was refused to the same caller for the same reason within the last minute: then it counts once.
+    pub repeated: bool,
+    /// Whether there were so many like it in the last minute that it is enough to count this one: somebody does not
+    /// stop.
+    pub too_often: bool,
+    /// Ids of the policies that decided: those that permit it, or those that forbid it.
     pub policies: &'a [String],
     /// The login that a refusal belongs to.
     pub trace: Option<TraceId>,
@@ -217,7 +243,8 @@ pub(crate) struct Verdict<'a> {
     pub(crate) reason: Option<&'static str>,
     pub(crate) status: Option<u16>,
     pub(crate) opens_stream: bool,
-    pub(crate) needed: Option<&'a ScopeSet>,
+    pub(crate) recurrence: Recurrence,
+    pub(crate) needed: Option<Needed<'a>>,
     pub(crate) policies: &'a [String],
     pub(crate) trace: Option<TraceId>,
 }
@@ -230,6 +257,7 @@ impl Verdict<'_> {
             reason: None,
             status: None,
             opens_stream: false,
+            recurrence: Recurrence::FIRST,
             needed: None,
             policies: &[],
             trace: None,
@@ -278,6 +306,7 @@ impl<'a> Watch<'a> {
             transport,
         } = self.observing;
         let id = verdict.id.unwrap_or_else(|| ids.next(self.at));
+        let name = call.and_then(Summary::name).map(trace::without_arguments);
         let upstream = self
             .upstream
             .or_else(|| self.sent.map(|sent| (sent.elapsed(), 0)));
@@ -297,8 +326,10 @@ impl<'a> Watch<'a> {
             principal,
             http_method: &self.head.method,
             method: call.and_then(Summary::method),
-            name: call.and_then(Summary::name),
+            name: name.as_deref(),
             revision: call.map(Summary::revision),
+            repeated: verdict.recurrence.repeated,
+            too_often: verdict.recurrence.too_often,
             needed: verdict.needed,
             policies: verdict.policies,
             trace: verdict.trace,
@@ -319,7 +350,9 @@ impl<'a> Watch<'a> {
             transport: observing.transport,
             principal: Arc::clone(principal),
             method: call.and_then(Summary::method).map(Into::into),
-            name: call.and_then(Summary::name).map(Into::into),
+            name: call
+                .and_then(Summary::name)
+                .map(|name| trace::without_arguments(name).into()),
             revision: call.map(Summary::revision),
             http_method: self.head.method.clone(),
             traceparent: trace::parent(&self.head.headers),
@@ -329,6 +362,10 @@ impl<'a> Watch<'a> {
             begun: self.begun,
             reason: None,
         }))
+    }
+
+    pub(crate) const fn is_decided(&self) -> bool {
+        self.decided
     }
 
     /// Nothing was asked that has to be decided: a preflight.
@@ -399,6 +436,8 @@ impl Drop for StreamWatch {
             method: open.method.as_deref(),
             name: open.name.as_deref(),
             revision: open.revision,
+            repeated: false,
+            too_often: false,
             needed: None,
             policies: &[],
             trace: None,

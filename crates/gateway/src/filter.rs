@@ -3,8 +3,6 @@
 //!
 //! On a server that nothing restricts, nothing is looked at.
 
-mod events;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +10,34 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorward_mcp::answer::{self, Facts};
 use doorward_mcp::list::{self, Keep, Kind};
+use doorward_mcp::sse::{EventTooLong, Events, Verdict};
 use doorward_mcp::{Action, Object, Revision, Summary};
 use doorward_policy::{Context, may_list};
 use doorward_resource_server::Principal;
 use doorward_types::time::Clock;
 use memchr::memmem;
 
-use crate::body::UpstreamBody;
+use crate::body::{Pieces, UpstreamBody};
 use crate::handed::Holder;
 use crate::refuse::Failure;
 use crate::rules::Rules;
 use crate::standing::Standing;
-use events::{Events, TooLong, Verdict};
 
-/// Longest list, and longest event of a stream that is filtered, in bytes. What is longer does not pass.
-pub(crate) const LIMIT: usize = 16 << 20;
+/// Longest list, in bytes, in whatever way it comes. What is longer does not pass.
+const LIMIT: usize = 16 << 20;
+
+/// The same for streams that answer anything but a list.
+const EVENT_LIMIT: usize = 1 << 20;
+/// Longest list that is filtered where it arrives, in bytes. Longer ones wait for a turn, and take a thread.
+const AT_ONCE: usize = 8 << 10;
 
 /// A message in which something may have to be left out cannot be read with certainty, or is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message of the upstream that may have to be filtered cannot be read")]
 pub(crate) struct Unreadable;
 
-impl From<TooLong> for Unreadable {
-    fn from(_: TooLong) -> Self {
+impl From<EventTooLong> for Unreadable {
+    fn from(_: EventTooLong) -> Self {
         Self
     }
 }
@@ -54,7 +57,7 @@ pub(crate) struct Sieve {
     rules: Rules,
     standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
-    /// The list that was asked for; `None`: whatever comes, by its shape.
+    /// The list that was asked for: an answer has to hold it. `None`: whatever comes, by its shape.
     asked: Option<Kind>,
 }
 
@@ -104,11 +107,12 @@ impl Sieve {
 
     /// What becomes of one message.
     pub(crate) fn message(&self, message: &[u8]) -> Result<Verdict, Unreadable> {
-        if !may_matter(message) {
-            return Ok(Verdict::Pass);
-        }
         let newest = self.standing.rules();
         let rules = newest.as_ref().unwrap_or(&self.rules);
+        // What was asked for is read whatever it looks like: in another encoding no word would be found.
+        if self.asked.is_none() && !may_matter(message, rules.restrict()) {
+            return Ok(Verdict::Pass);
+        }
         let context = Context {
             address: self.recipient.address,
             ..Context::new(self.clock.now(), self.recipient.revision)
@@ -173,31 +177,45 @@ impl Sieve {
     /// A whole answer that may be, or hold, a list. It is taken in first, so that what cannot be read becomes an
     /// answer of ours and never half of one.
     pub(crate) async fn whole(
-        &self,
+        self,
         mut body: UpstreamBody,
         limit: Duration,
     ) -> Result<UpstreamBody, Failure> {
+        let standing = Arc::clone(&self.standing);
         let collected = async {
-            let mut pieces: Vec<Bytes> = Vec::new();
-            let mut length = 0;
+            let mut pieces = Pieces::default();
             while let Some(frame) = std::future::poll_fn(|context| body.poll_data(context)).await {
                 let frame = frame.map_err(|error| Failure::UpstreamFailed(error.into()))?;
                 let Ok(data) = frame.into_data() else { continue };
-                length += data.len();
-                if length > LIMIT {
+                pieces.push(data);
+                if pieces.len() > LIMIT {
                     return Err(Failure::UpstreamUnreadable);
                 }
-                pieces.push(data);
             }
-            Ok(match &*pieces {
-                [only] => only.clone(),
-                _ => pieces.concat().into(),
-            })
+            let whole = pieces.whole();
+            // It may take as long as thousands of decisions: others have their turn meanwhile.
+            let turn = match whole.len() > AT_ONCE {
+                true => standing.turn().await,
+                false => None,
+            };
+            Ok((whole, turn))
         };
-        let whole: Bytes = tokio::time::timeout(limit, collected)
+        let (whole, turn) = tokio::time::timeout(limit, collected)
             .await
             .unwrap_or(Err(Failure::UpstreamTimedOut))?;
-        match self.message(&whole) {
+        let judged = match turn {
+            None => self.message(&whole),
+            Some(turn) => {
+                let message = whole.clone();
+                let judging = tokio::task::spawn_blocking(move || {
+                    // Also if nobody waits any more: what was begun takes a thread until it is done.
+                    let _turn = turn;
+                    self.message(&message)
+                });
+                judging.await.unwrap_or(Err(Unreadable))
+            }
+        };
+        match judged {
             Ok(Verdict::Pass) => Ok(UpstreamBody::ready(whole)),
             Ok(Verdict::Replace(filtered)) => Ok(UpstreamBody::ready(filtered.into())),
             Ok(Verdict::Drop) | Err(Unreadable) => Err(Failure::UpstreamUnreadable),
@@ -206,9 +224,13 @@ impl Sieve {
 
     /// The same for a stream.
     pub(crate) fn stream(self) -> StreamSieve {
+        let limit = match self.asked {
+            Some(_) => LIMIT,
+            None => EVENT_LIMIT,
+        };
         StreamSieve {
             sieve: self,
-            events: Events::new(LIMIT),
+            events: Events::new(limit),
         }
     }
 }
@@ -230,10 +252,12 @@ impl StreamSieve {
 }
 
 /// Whether a message may hold a list, or tell of a resource or a task: whether one of the words stands anywhere in
-/// it, or an escape that may hide one. Most messages hold none, and are then not read.
-fn may_matter(message: &[u8]) -> bool {
-    const WORDS: [&[u8]; 5] = [b"tools", b"prompts", b"resource", b"task", b"\\u"];
-    WORDS.iter().any(|word| memmem::find(message, word).is_some())
+/// it, or an escape that may hide one. Most messages hold none, and are then not read. Where nothing is `restricted`, tasks
+/// alone are somebody's.
+fn may_matter(message: &[u8], restricted: bool) -> bool {
+    const WORDS: [&[u8]; 5] = [b"task", b"\\u", b"tools", b"prompts", b"resource"];
+    let words = if restricted { &WORDS[..] } else { &WORDS[..2] };
+    words.iter().any(|word| memmem::find(message, word).is_some())
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Unreadable {

@@ -45,6 +45,8 @@ pub(crate) struct Holder {
 #[derive(Default)]
 struct State {
     holders: HashMap<Holder, Held>,
+    /// Whose each task is, on servers that have all their callers' tasks in one place.
+    owners: HashMap<Box<str>, Holder>,
     bytes: usize,
 }
 
@@ -58,8 +60,22 @@ struct Held {
 
 struct Entry {
     expires: UnixTime,
-    /// What a task works for; empty for a state.
+    /// What a task works for, or a call was for; empty for a state.
     tool: Box<str>,
+    /// Whether `owners` has it.
+    owned: bool,
+}
+
+/// A task that an answer hands out.
+pub(crate) struct Task<'a> {
+    pub(crate) id: &'a str,
+    /// What works on it.
+    pub(crate) tool: &'a str,
+    /// How long the server keeps it, if it said so.
+    pub(crate) lasts: Option<Duration>,
+    /// Whether the server has the tasks of all its callers in one place. Then an id that it gives out again, because it
+    /// began anew, is no longer whose it was. A process that only one user has counts for itself.
+    pub(crate) shared: bool,
 }
 
 impl Holder {
@@ -72,23 +88,25 @@ impl Holder {
 }
 
 impl HandedOut {
-    /// Remembers a task that `tool` works on, for as long as the server keeps it.
-    pub(crate) fn task(
-        &self,
-        holder: &Holder,
-        task: &str,
-        tool: &str,
-        lasts: Option<Duration>,
-        now: UnixTime,
-    ) {
-        let lasts = lasts.unwrap_or_default().clamp(TASK, TASK_AT_MOST);
-        self.remember(holder, key_of_task(task), tool, now.plus(lasts));
+    /// Remembers a task for as long as the server keeps it.
+    pub(crate) fn task(&self, holder: &Holder, task: &Task<'_>, now: UnixTime) {
+        let lasts = task.lasts.unwrap_or_default().clamp(TASK, TASK_AT_MOST);
+        let entry = Entry {
+            expires: now.plus(lasts),
+            tool: task.tool.into(),
+            owned: task.shared,
+        };
+        self.remember(holder, key_of_task(task.id), entry);
     }
 
     /// The tool that works on a task of this caller's; `None` if the task is not known to be theirs.
     pub(crate) fn tool_of(&self, holder: &Holder, task: &str, now: UnixTime) -> Option<Box<str>> {
+        self.tool_at(holder, &key_of_task(task), now)
+    }
+
+    fn tool_at(&self, holder: &Holder, key: &str, now: UnixTime) -> Option<Box<str>> {
         let state = self.state();
-        let entry = state.holders.get(holder)?.entries.get(&*key_of_task(task))?;
+        let entry = state.holders.get(holder)?.entries.get(key)?;
         (now < entry.expires).then(|| entry.tool.clone())
     }
 
@@ -101,7 +119,32 @@ impl HandedOut {
         state: &str,
         now: UnixTime,
     ) {
-        self.remember(holder, key_of_state(method, name, state), "", now.plus(STATE));
+        let entry = Entry::lasting(now.plus(STATE), "");
+        self.remember(holder, key_of_state(method, name, state), entry);
+    }
+
+    /// Remembers a call of `tool` that may become a task, by the id that its answer will have in `session`: that may come
+    /// on another stream. Of two calls with one id nobody could tell which of them it answers.
+    pub(crate) fn call(&self, holder: &Holder, session: &str, id: &str, tool: &str, now: UnixTime) {
+        let key = key_of_call(session, id);
+        let before = self.tool_at(holder, &key, now);
+        let tool = match before {
+            Some(before) if *before != *tool => "",
+            _ => tool,
+        };
+        self.remember(holder, key, Entry::lasting(now.plus(STATE), tool));
+    }
+
+    /// The tool that a call with this id was for.
+    pub(crate) fn tool_of_call(
+        &self,
+        holder: &Holder,
+        session: &str,
+        id: &str,
+        now: UnixTime,
+    ) -> Option<Box<str>> {
+        let tool = self.tool_at(holder, &key_of_call(session, id), now)?;
+        (!tool.is_empty()).then_some(tool)
     }
 
     /// Whether this caller was given `state` for a call of `method` on `name`.
@@ -119,17 +162,16 @@ impl HandedOut {
         entry.is_some_and(|entry| now < entry.expires)
     }
 
-    fn remember(&self, holder: &Holder, key: Box<str>, tool: &str, expires: UnixTime) {
+    fn remember(&self, holder: &Holder, key: Box<str>, entry: Entry) {
         if key.len() > LONGEST {
             tracing::debug!("a handle that a server gave out is too long to be remembered");
             return;
         }
         let mut state = self.state();
-        let held = state.holders.entry(holder.clone()).or_default();
-        let before = held.bytes;
-        held.insert(key, tool, expires);
-        let after = held.bytes;
-        state.bytes = (state.bytes + after).saturating_sub(before);
+        if entry.owned {
+            state.hand_over(&key, holder);
+        }
+        state.change(holder, |held| held.insert(key, entry));
         if state.bytes > TOTAL {
             state.shrink();
         }
@@ -140,33 +182,78 @@ impl HandedOut {
     }
 }
 
-impl Held {
-    fn insert(&mut self, key: Box<str>, tool: &str, expires: UnixTime) {
-        let entry = Entry {
+impl Entry {
+    fn lasting(expires: UnixTime, tool: &str) -> Self {
+        Self {
             expires,
             tool: tool.into(),
-        };
+            owned: false,
+        }
+    }
+}
+
+impl Held {
+    /// What had to go for it: keys that `owners` may have.
+    fn insert(&mut self, key: Box<str>, entry: Entry) -> Vec<Box<str>> {
         let size = size(&key, &entry);
         match self.entries.insert(key.clone(), entry) {
             Some(old) => self.bytes = self.bytes.saturating_sub(self::size(&key, &old)),
             None => self.order.push_back(key),
         }
         self.bytes += size;
+        let mut gone = Vec::new();
         while self.bytes > PER_HOLDER && self.order.len() > 1 {
-            self.forget_oldest();
+            gone.extend(self.forget_oldest());
         }
+        gone
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(key) = self.order.pop_front()
-            && let Some(entry) = self.entries.remove(&key)
-        {
-            self.bytes = self.bytes.saturating_sub(size(&key, &entry));
+    fn forget_oldest(&mut self) -> Option<Box<str>> {
+        let key = self.order.pop_front()?;
+        let entry = self.entries.remove(&key)?;
+        self.bytes = self.bytes.saturating_sub(size(&key, &entry));
+        entry.owned.then_some(key)
+    }
+
+    fn forget(&mut self, key: &str) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes = self.bytes.saturating_sub(size(key, &entry));
+            self.order.retain(|one| **one != *key);
         }
     }
 }
 
 impl State {
+    /// Changes what `holder` holds; what goes with that is nobody's then.
+    fn change(&mut self, holder: &Holder, change: impl FnOnce(&mut Held) -> Vec<Box<str>>) {
+        let held = self.holders.entry(holder.clone()).or_default();
+        let before = held.bytes;
+        let gone = change(held);
+        self.bytes = (self.bytes + held.bytes).saturating_sub(before);
+        for key in gone {
+            self.owners.remove(&key);
+        }
+    }
+
+    /// Makes a task `holder`'s, and nobody else's.
+    fn hand_over(&mut self, key: &str, holder: &Holder) {
+        let Some(before) = self.owners.insert(key.into(), holder.clone()) else {
+            return;
+        };
+        if before == *holder {
+            return;
+        }
+        let Some(held) = self.holders.get_mut(&before) else {
+            return;
+        };
+        let bytes = held.bytes;
+        held.forget(key);
+        self.bytes = self.bytes.saturating_sub(bytes - held.bytes);
+        if held.entries.is_empty() {
+            self.holders.remove(&before);
+        }
+    }
+
     /// Forgets an eighth: of those who hold most, the older half, so that nobody can push out what others hold
     /// before all of their own is gone.
     fn shrink(&mut self) {
@@ -179,7 +266,9 @@ impl State {
             }
             let before = held.bytes;
             for _ in 0..held.order.len().div_ceil(2) {
-                held.forget_oldest();
+                if let Some(key) = held.forget_oldest() {
+                    self.owners.remove(&key);
+                }
             }
             bytes = bytes.saturating_sub(before - held.bytes);
         }
@@ -198,9 +287,16 @@ fn key_of_task(task: &str) -> Box<str> {
     format!("task\n{task}").into()
 }
 
-/// The key stands in the map and in the order.
+fn key_of_call(session: &str, id: &str) -> Box<str> {
+    format!("call\n{session}\n{id}").into()
+}
+
+/// The key stands in the map and in the order, and that of a task may stand in `owners`.
 fn size(key: &str, entry: &Entry) -> usize {
-    2 * key.len() + entry.tool.len() + ENTRY
+    match entry.owned {
+        true => 3 * key.len() + entry.tool.len() + 2 * ENTRY,
+        false => 2 * key.len() + entry.tool.len() + ENTRY,
+    }
 }
 
 impl std::fmt::Debug for HandedOut {
@@ -215,6 +311,15 @@ mod tests {
 
     const NOW: UnixTime = UnixTime::from_seconds(1_000);
 
+    fn task<'a>(id: &'a str, tool: &'a str, lasts: Option<Duration>) -> Task<'a> {
+        Task {
+            id,
+            tool,
+            lasts,
+            shared: true,
+        }
+    }
+
     fn holder(user: u128, client: &str) -> Holder {
         Holder {
             user: UserId::from_uuid(uuid::Uuid::from_u128(user)),
@@ -226,7 +331,7 @@ mod tests {
     fn mb_14_a_task_is_its_caller_s_alone_and_for_its_time() {
         let handed = HandedOut::default();
         let (alice, bob, other) = (holder(1, "c1"), holder(2, "c1"), holder(1, "c2"));
-        handed.task(&alice, "t1", "slow", None, NOW);
+        handed.task(&alice, &task("t1", "slow", None), NOW);
         assert_eq!(handed.tool_of(&alice, "t1", NOW).as_deref(), Some("slow"));
         for (holder, task) in [(&bob, "t1"), (&other, "t1"), (&alice, "t2"), (&alice, "T1")] {
             assert_eq!(handed.tool_of(holder, task, NOW), None, "{holder:?} {task}");
@@ -238,9 +343,9 @@ mod tests {
                 .is_some()
         );
         assert!(handed.tool_of(&alice, "t1", NOW.plus(day)).is_none());
-        handed.task(&alice, "t1", "slow", Some(3 * day), NOW);
+        handed.task(&alice, &task("t1", "slow", Some(3 * day)), NOW);
         assert!(handed.tool_of(&alice, "t1", NOW.plus(2 * day)).is_some());
-        handed.task(&alice, "t3", "slow", Some(Duration::MAX), NOW);
+        handed.task(&alice, &task("t3", "slow", Some(Duration::MAX)), NOW);
         assert!(handed.tool_of(&alice, "t3", NOW.plus(31 * day)).is_none());
     }
 
@@ -271,14 +376,16 @@ mod tests {
     fn ds_a_caller_pushes_out_its_own_alone() {
         let handed = HandedOut::default();
         let (alice, bob) = (holder(1, "c1"), holder(2, "c1"));
-        handed.task(&bob, "bob's", "slow", None, NOW);
+        handed.task(&bob, &task("bob's", "slow", None), NOW);
         for number in 0..20_000 {
-            handed.task(&alice, &format!("task {number}"), "slow", None, NOW);
+            handed.task(&alice, &task(&format!("task {number}"), "slow", None), NOW);
         }
         assert!(handed.tool_of(&bob, "bob's", NOW).is_some());
         assert!(handed.tool_of(&alice, "task 19999", NOW).is_some());
         assert!(handed.tool_of(&alice, "task 0", NOW).is_none());
         let state = handed.state();
+        let entries = state.holders.values().map(|held| held.entries.len());
+        assert_eq!(state.owners.len(), entries.sum::<usize>());
         assert!(state.bytes <= 2 * PER_HOLDER);
         assert_eq!(
             state.bytes,
@@ -290,15 +397,16 @@ mod tests {
     fn ds_memory_is_bounded_and_who_holds_most_loses_first() {
         let handed = HandedOut::default();
         let bob = holder(1_000_000, "c1");
-        handed.task(&bob, "bob's", "slow", None, NOW);
+        handed.task(&bob, &task("bob's", "slow", None), NOW);
         let long = "x".repeat(LONGEST / 2);
         for user in 0..300 {
             for number in 0..4 {
-                handed.task(&holder(user, "c1"), &format!("{number}{long}"), "slow", None, NOW);
+                let id = format!("{number}{long}");
+                handed.task(&holder(user, "c1"), &task(&id, "slow", None), NOW);
             }
         }
         assert!(handed.tool_of(&bob, "bob's", NOW).is_some());
-        handed.task(&bob, &"x".repeat(LONGEST), "slow", None, NOW);
+        handed.task(&bob, &task(&"x".repeat(LONGEST), "slow", None), NOW);
         assert!(handed.tool_of(&bob, &"x".repeat(LONGEST), NOW).is_none());
         let state = handed.state();
         assert!(state.bytes <= TOTAL);
@@ -306,5 +414,60 @@ mod tests {
             state.bytes,
             state.holders.values().map(|held| held.bytes).sum::<usize>()
         );
+    }
+
+    #[test]
+    fn mb_14_an_id_that_is_given_out_again_is_no_longer_whose_it_was() {
+        let handed = HandedOut::default();
+        let (alice, bob) = (holder(1, "c1"), holder(2, "c1"));
+        handed.task(&alice, &task("1", "slow", None), NOW);
+        handed.task(&bob, &task("1", "fast", None), NOW);
+        assert_eq!(handed.tool_of(&alice, "1", NOW), None);
+        assert_eq!(handed.tool_of(&bob, "1", NOW).as_deref(), Some("fast"));
+        handed.task(&alice, &task("1", "slow", None), NOW);
+        assert_eq!(handed.tool_of(&bob, "1", NOW), None);
+        // Each user's own process counts from the beginning.
+        let (mine, theirs) = (task("2", "slow", None), task("2", "fast", None));
+        handed.task(
+            &alice,
+            &Task {
+                shared: false,
+                ..mine
+            },
+            NOW,
+        );
+        handed.task(
+            &bob,
+            &Task {
+                shared: false,
+                ..theirs
+            },
+            NOW,
+        );
+        assert_eq!(handed.tool_of(&alice, "2", NOW).as_deref(), Some("slow"));
+        assert_eq!(handed.tool_of(&bob, "2", NOW).as_deref(), Some("fast"));
+        let state = handed.state();
+        assert_eq!(
+            state.bytes,
+            state.holders.values().map(|held| held.bytes).sum::<usize>()
+        );
+        assert_eq!(state.owners.len(), 1);
+    }
+
+    #[test]
+    fn mb_14_of_two_calls_with_one_id_nobody_knows_which_became_the_task() {
+        let handed = HandedOut::default();
+        let (alice, bob) = (holder(1, "c1"), holder(2, "c1"));
+        handed.call(&alice, "s", "7", "slow", NOW);
+        handed.call(&alice, "s", "7", "slow", NOW);
+        let tool = |holder, session, id| handed.tool_of_call(holder, session, id, NOW);
+        assert_eq!(tool(&alice, "s", "7").as_deref(), Some("slow"));
+        for (holder, session, id) in [(&bob, "s", "7"), (&alice, "", "7"), (&alice, "s", "\"7\"")] {
+            assert_eq!(tool(holder, session, id), None);
+        }
+        handed.call(&alice, "s", "7", "fast", NOW);
+        assert_eq!(tool(&alice, "s", "7"), None);
+        handed.call(&alice, "s", "7", "slow", NOW);
+        assert_eq!(tool(&alice, "s", "7"), None);
     }
 }

@@ -30,7 +30,7 @@ mod trace;
 mod upstream;
 
 pub use body::{Body, BodyError};
-pub use decision::{Decision, Observer, Outcome, Transport};
+pub use decision::{Decision, Needed, Observer, Outcome, Transport};
 pub use gateway::{Gateway, Parts, Route};
 pub use limit::{Meters, RateLimits};
 pub use rules::Rules;

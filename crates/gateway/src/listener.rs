@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use http_body::Frame;
 
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, Pieces};
 use crate::learner::Learner;
 use crate::parameters::Parameters;
 use crate::receive::EVENT_STREAM;
@@ -33,7 +33,7 @@ pub(crate) enum Learns {
 
 enum Heard {
     Nothing,
-    Whole(Vec<Bytes>),
+    Whole(Pieces),
     Stream(Box<EventReader>),
 }
 
@@ -56,7 +56,7 @@ impl Listener {
         self.heard = if stream {
             Heard::Stream(Box::new(EventReader::new(ANSWER_LIMIT)))
         } else {
-            Heard::Whole(Vec::new())
+            Heard::Whole(Pieces::default())
         };
         answer.map(|body| body.heard_by(self))
     }
@@ -83,7 +83,7 @@ impl Listener {
             Heard::Nothing => {}
             Heard::Whole(pieces) => {
                 pieces.push(data.clone());
-                if pieces.iter().map(Bytes::len).sum::<usize>() > ANSWER_LIMIT {
+                if pieces.len() > ANSWER_LIMIT {
                     self.heard = Heard::Nothing;
                 }
             }
@@ -100,10 +100,7 @@ impl Listener {
 
     fn end(&mut self) {
         if let Heard::Whole(pieces) = std::mem::replace(&mut self.heard, Heard::Nothing) {
-            match &*pieces {
-                [only] => self.learns.learn(only),
-                _ => self.learns.learn(&pieces.concat()),
-            }
+            self.learns.learn(&pieces.whole());
         }
     }
 }

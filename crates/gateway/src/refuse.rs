@@ -8,7 +8,7 @@ use doorward_mcp::{
     EnvelopeError, NotAdmitted, NotAdmittedReason, Revision, Summary, TASKS_EXTENSION, headers,
 };
 use doorward_oauth::requirement::{self, Requirement};
-use doorward_policy::Refusal;
+use doorward_policy::{Grounds, Needs, Refusal};
 use doorward_resource_server::challenge::Challenges;
 use doorward_resource_server::{CredentialError, Principal, TokenRefusal};
 use doorward_types::id::{ServerName, TraceId};
@@ -24,10 +24,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::body::Body;
-use crate::decision::{Outcome, StreamWatch, Verdict, Watch};
-use crate::limit::Limited;
+use crate::decision::{Needed, Outcome, StreamWatch, Verdict, Watch};
+use crate::limit::{Gauge, Limited, Recurrence};
 use crate::receive::JSON;
-use crate::trace::{TRACE, Told};
+use crate::trace::{TRACE, Told, without_arguments};
 use crate::upstream::{BoxError, StdioFailure};
 
 /// Everything that can go wrong between a request and the head of its answer.
@@ -248,7 +248,7 @@ impl Failure {
     /// The policies that forbid it: for the record and the operator, not for the caller.
     pub(crate) fn policies(&self) -> &[String] {
         match self {
-            Self::Policy(Refusal::DeniedByPolicy { policies }) => policies,
+            Self::Policy(refusal) => refusal.policies(),
             _ => &[],
         }
     }
@@ -293,13 +293,16 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) legacy: bool,
     /// Whether the limits have counted it.
     pub(crate) counted: bool,
-    /// Whether the same was refused to the same caller within the last minute.
-    pub(crate) repeated: bool,
+    /// Whether the same was refused to the same caller before.
+    pub(crate) recurrence: Recurrence,
+    /// What permits it, and the scopes that it needs, once it is permitted.
+    pub(crate) grounds: Option<(Grounds, Needs<'a>)>,
+    pub(crate) gauge: &'a Gauge,
     pub(crate) watch: Watch<'a>,
 }
 
 impl<'a> Circumstances<'a> {
-    pub(crate) fn new(challenges: &'a Challenges, watch: Watch<'a>) -> Self {
+    pub(crate) fn new(challenges: &'a Challenges, gauge: &'a Gauge, watch: Watch<'a>) -> Self {
         let version = watch
             .head()
             .headers
@@ -313,16 +316,22 @@ impl<'a> Circumstances<'a> {
             summary: None,
             legacy,
             counted: false,
-            repeated: false,
+            recurrence: Recurrence::FIRST,
+            grounds: None,
+            gauge,
             watch,
         }
     }
 
     /// The upstream's answer goes back with `status`. If it `opens_stream`, the result is to be kept with the stream.
     pub(crate) fn permitted(&mut self, status: StatusCode, opens_stream: bool) -> Option<StreamWatch> {
+        let grounds = self.grounds.take();
+        let (grounds, needs) = grounds.map_or((None, None), |(grounds, needs)| (Some(grounds), Some(needs)));
         let verdict = Verdict {
             status: Some(status.as_u16()),
             opens_stream,
+            needed: needs.map(Needed::Object),
+            policies: grounds.as_ref().map_or(&[], Grounds::policies),
             ..Verdict::new(Outcome::Permitted)
         };
         let id = self.decide(&verdict)?;
@@ -338,7 +347,16 @@ impl<'a> Circumstances<'a> {
 
 impl Drop for Circumstances<'_> {
     fn drop(&mut self) {
-        self.decide(&Verdict::new(Outcome::Left));
+        let recurrence = if self.counted || self.watch.is_decided() {
+            Recurrence::FIRST
+        } else {
+            // No limit has seen it.
+            self.gauge.left(self)
+        };
+        self.decide(&Verdict {
+            recurrence,
+            ..Verdict::new(Outcome::Left)
+        });
     }
 }
 
@@ -413,7 +431,8 @@ pub(crate) fn refuse(
         id: Some(decision_id),
         reason: Some(failure.reason()),
         status: Some(status.as_u16()),
-        needed: failure.scopes(),
+        recurrence: about.recurrence,
+        needed: failure.scopes().map(Needed::Scopes),
         policies: failure.policies(),
         trace: Some(trace),
         ..Verdict::new(failure.outcome())
@@ -497,7 +516,8 @@ fn record(
         .as_ref()
         .map(|principal| Escaped(principal.client_id().as_str()));
     let method = summary.and_then(|summary| summary.method());
-    let name = summary.and_then(|summary| summary.name()).map(Escaped);
+    let name = summary.and_then(|summary| summary.name()).map(without_arguments);
+    let name = name.as_deref().map(Escaped);
     let reason = failure.reason();
     if status.is_server_error() {
         let cause = failure.cause();
@@ -507,7 +527,7 @@ fn record(
             name = name.map(tracing::field::display), cause = cause.as_deref().map(Escaped).map(tracing::field::display),
             "call not answered"
         );
-    } else if about.repeated {
+    } else if !about.recurrence.is_news() {
         tracing::debug!(
             %decision_id, %trace, outcome = "refused", status = status.as_u16(), reason, limit = failure.limit(),
             server = %about.server, user = user.map(tracing::field::display),

@@ -40,8 +40,11 @@ pub(crate) fn request(client: &HeaderMap, call: &Call, session: Option<HeaderVal
         // The mirrored headers are not copied: these revisions do not define them, nobody held them against
         // the body, and a server of both eras might believe them.
         copy(client, &mut upstream, PROTOCOL_VERSION);
-        copy(client, &mut upstream, LAST_EVENT_ID);
         if let Some(session) = session {
+            // An event's id is a handle of the upstream, and only a session says whose: without one it could be anybody's.
+            if call.action() == Action::OpenStream {
+                copy(client, &mut upstream, LAST_EVENT_ID);
+            }
             upstream.insert(SESSION_ID, session);
         }
         return upstream;

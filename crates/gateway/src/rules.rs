@@ -48,21 +48,16 @@ impl Rules {
         handed: &HandedOut,
         now: UnixTime,
     ) -> Option<&'static str> {
-        let (call, holder) = (&visit.call, Holder::of(&visit.principal));
-        let tool = call.task().and_then(|task| handed.tool_of(&holder, task, now));
-        let context = Context {
-            tool: tool.as_deref(),
-            ..visit.context(now)
-        };
-        // That a task is forgotten does not end the stream that tells of it.
-        let forgotten = call.task().is_some() && tool.is_none();
-        if !forgotten && let Err(refusal) = review(&self.server, subject, &context, call, &*self.policy) {
+        let (call, context) = (&visit.call, visit.context(now));
+        if let Err(refusal) = review(&self.server, subject, &context, call, &*self.policy) {
             return Some(refusal.reason());
         }
+        let holder = Holder::of(&visit.principal);
         call.subscribed().find_map(|subscribed| {
             let refused = match subscribed {
                 Subscribed::Resource(uri) => self.may_use(subject, &context, Object::Resource(uri)).err(),
                 Subscribed::Task(id) => {
+                    // Nothing is told of one that is forgotten.
                     let tool = handed.tool_of(&holder, id, now)?;
                     self.may_use(subject, &context, Object::Tool(&tool)).err()
                 }

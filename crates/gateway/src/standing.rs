@@ -9,9 +9,13 @@ use doorward_policy::{Context, ProtectedServer};
 use doorward_resource_server::Principal;
 use doorward_types::id::Tenant;
 use doorward_types::time::UnixTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::handed::HandedOut;
 use crate::rules::Rules;
+
+/// Most long lists of one server that are filtered at a time.
+const LONG_LISTS: usize = 2;
 
 /// What the configuration now says about the open streams of one server, and what that server handed out to its
 /// callers. Shared between the gateways of successive configurations: streams that one let in look at what the next
@@ -20,12 +24,15 @@ use crate::rules::Rules;
 pub struct Standing {
     state: ArcSwap<State>,
     handed: HandedOut,
+    long_lists: Arc<Semaphore>,
 }
 
 /// A call whose answer is a stream.
 pub(crate) struct Visit {
     pub(crate) principal: Arc<Principal>,
     pub(crate) call: Summary,
+    /// The tool whose task the call is about: known when it was let in, whatever is remembered of the task later.
+    pub(crate) tool: Option<Box<str>>,
     pub(crate) address: Option<IpAddr>,
     /// Those that let it in.
     pub(crate) rules: Rules,
@@ -42,6 +49,7 @@ impl Visit {
     pub(crate) fn context(&self, now: UnixTime) -> Context<'_> {
         Context {
             address: self.address,
+            tool: self.tool.as_deref(),
             ..Context::new(now, self.call.revision())
         }
     }
@@ -69,6 +77,7 @@ impl Standing {
         Arc::new(Self {
             state: ArcSwap::from_pointee(State::AsLetIn),
             handed: HandedOut::default(),
+            long_lists: Arc::new(Semaphore::new(LONG_LISTS)),
         })
     }
 
@@ -86,6 +95,11 @@ impl Standing {
     /// It is no more: all its streams end.
     pub fn remove(&self) {
         self.state.store(Arc::new(State::Removed));
+    }
+
+    /// A turn to filter a long list. There are few for each server, so that none takes all of the machine.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.long_lists).acquire_owned().await.ok()
     }
 
     pub(crate) const fn handed(&self) -> &HandedOut {
@@ -124,11 +138,12 @@ impl Standing {
     }
 }
 
-/// Callers of a server that asks nobody who they are: they may do there what its scopes open.
+/// Callers of a server that asks nobody who they are: they have there what every app gets that anybody connects. Who needs
+/// more logs in.
 pub(crate) fn nobody(server: &ProtectedServer) -> Principal {
     Principal::anonymous(
         server.resource.clone(),
-        server.scopes.known(),
+        server.scopes.defaults(),
         Tenant::default_tenant(),
     )
 }

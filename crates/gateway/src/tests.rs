@@ -25,7 +25,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::{Body, BoxError, Gateway, Observer, Parts, Server, Settings, Upstream};
+use crate::{Body, BoxError, Gateway, Observer, Parts, RateLimits, Server, Settings, Upstream};
 
 mod answers;
 mod decisions;
@@ -214,6 +214,26 @@ fn server(name: &str) -> ProtectedServer {
     }
 }
 
+/// A server without limits: the clock of these tests stands, so nothing ever comes back.
+fn unlimited(protected: Arc<ProtectedServer>, upstream: Upstream) -> Server {
+    Server {
+        limits: no_limits(),
+        ..Server::new(protected, upstream)
+    }
+}
+
+fn no_limits() -> RateLimits {
+    RateLimits {
+        calls: None,
+        discovery: None,
+        address: None,
+        tool: None,
+        tools: Vec::new(),
+        refused: None,
+        streams: None,
+    }
+}
+
 fn settings() -> Settings {
     let mut settings = Settings::new("https://gw.test", Issuer::parse("https://gw.test").unwrap());
     settings.allowed_origins = vec!["http://localhost:6274".into()];
@@ -241,7 +261,7 @@ impl Fixture {
     fn with(upstream: Arc<Script>, settings: &Settings, servers: &[(&str, &str)]) -> Self {
         let servers = servers
             .iter()
-            .map(|(name, url)| Server::new(Arc::new(server(name)), Upstream::http(url).unwrap()))
+            .map(|(name, url)| unlimited(Arc::new(server(name)), Upstream::http(url).unwrap()))
             .collect();
         Self::of(upstream, settings, servers)
     }
@@ -263,7 +283,7 @@ impl Fixture {
     async fn observed_by(observer: Arc<dyn Observer>) -> Self {
         let upstream = Arc::new(Script::default());
         let url = format!("http://{}/up", upstream.listen().await);
-        let server = Server::new(Arc::new(server("a")), Upstream::http(&url).unwrap());
+        let server = unlimited(Arc::new(server("a")), Upstream::http(&url).unwrap());
         Self::observed(
             Arc::new(NoFurtherPolicy),
             observer,

@@ -1,5 +1,7 @@
 //! What the recorder is told of a refusal.
 
+use std::borrow::Cow;
+
 use doorward_limits::PeerAddress;
 use doorward_policy::ProtectedServer;
 use doorward_recorder::{Arrival, Recorder, Refusal};
@@ -29,6 +31,24 @@ pub(crate) fn parent(headers: &HeaderMap) -> Option<TraceId> {
     doorward_recorder::trace_of_parent(headers.get(&TRACEPARENT)?.to_str().ok()?)
 }
 
+/// A name for records. That of a resource is a URI, which may hold arguments and passwords: those are left out, and `…`
+/// stands for them (LK-02).
+pub(crate) fn without_arguments(name: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = name.split_once("://") else {
+        return Cow::Borrowed(name);
+    };
+    let end = rest.find(['?', '#']);
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let user = rest.get(..authority).and_then(|authority| authority.rfind('@'));
+    if end.is_none() && user.is_none() {
+        return Cow::Borrowed(name);
+    }
+    let from = user.unwrap_or(0);
+    let kept = rest.get(from..end.unwrap_or(rest.len())).unwrap_or_default();
+    let (before, after) = (user.map_or("", |_| "…"), end.map_or("", |_| "…"));
+    Cow::Owned(format!("{scheme}://{before}{kept}{after}"))
+}
+
 /// Who is told of a refusal, and what is known of the request.
 pub(crate) struct Told<'a> {
     pub(crate) recorder: &'a Recorder,
@@ -54,13 +74,10 @@ impl Told<'_> {
             fields.push(("method", method.to_owned()));
         }
         if let Some(name) = about.summary.as_ref().and_then(|summary| summary.name()) {
-            fields.push(("name", name.to_owned()));
+            fields.push(("name", without_arguments(name).into_owned()));
         }
         if !failure.policies().is_empty() {
             fields.push(("policies", failure.policies().join(" ")));
-        }
-        if let Some(limit) = failure.limit() {
-            fields.push(("limit", limit.to_owned()));
         }
         if let Some(seconds) = failure.retry_after() {
             fields.push(("retry_after", seconds.to_string()));
@@ -86,7 +103,30 @@ impl Told<'_> {
             decision,
             rule: failure.requirement().map(|requirement| requirement.id),
             family: principal.map(issued),
+            // Whoever has no token is no flood to the recorder, which has a limit of its own for them.
+            is_kept: principal.is_none() || !about.recurrence.too_often,
             fields,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_arguments;
+
+    #[test]
+    fn lk_02_uris_are_recorded_without_what_may_be_secret() {
+        for (uri, shown) in [
+            ("read_file", "read_file"),
+            ("file:///home/alice/notes.txt", "file:///home/alice/notes.txt"),
+            ("db://host/query?sql=select", "db://host/query…"),
+            ("https://alice:secret@host/a#token=x", "https://…@host/a…"),
+            ("https://a@b:c@host", "https://…@host"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("https://host?next=https://a:b@c", "https://host…"),
+            ("://?", "://…"),
+        ] {
+            assert_eq!(without_arguments(uri), shown, "{uri}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use crate::reader::{Reader, resolve};
 /// What one message of a server hands out or tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// `id` of the message as JSON text, if it is a string or a number.
+    pub id: Option<String>,
     /// `result.resultType` (2026-07-28).
     pub result_type: Option<String>,
     /// The task that the request became: `result` itself with `resultType` `task` (SEP-2663), or `result.task`
@@ -64,10 +66,12 @@ pub fn facts(message: &[u8]) -> Result<Facts, FactsError> {
     if reader.peek() != Some(b'{') {
         return Err(EnvelopeError::NotAnObject.into());
     }
+    let mut id = None;
     let (mut method, mut params, mut result) = (Value::Absent, Members::default(), Members::default());
     reader.object(&mut |reader, key| {
-        exact(key, &["method", "params", "result"], reader.position())?;
+        exact(key, &["id", "method", "params", "result"], reader.position())?;
         match key {
+            "id" => id = identifier(text, reader)?,
             "method" => method = Value::read(text, reader)?,
             "params" => params.read(text, reader)?,
             "result" => result.read(text, reader)?,
@@ -77,6 +81,7 @@ pub fn facts(message: &[u8]) -> Result<Facts, FactsError> {
     })?;
     reader.end()?;
     let mut facts = result.handed_out()?;
+    facts.id = id.map(str::to_owned);
     if let Value::Text(method) = &method {
         match &**method {
             "notifications/resources/updated" => facts.updated = Some(params.uri.named()?),
@@ -87,6 +92,15 @@ pub fn facts(message: &[u8]) -> Result<Facts, FactsError> {
         }
     }
     Ok(facts)
+}
+
+/// The JSON text of a string or a number.
+fn identifier<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Option<&'a str>, EnvelopeError> {
+    let first = reader.peek();
+    let start = reader.position();
+    reader.value()?;
+    let raw = text.get(start..reader.position());
+    Ok(raw.filter(|_| matches!(first, Some(b'"' | b'-' | b'0'..=b'9'))))
 }
 
 /// A member as it is read.
@@ -196,6 +210,7 @@ impl<'a> Members<'a> {
             (modern, legacy) => modern.or(legacy),
         };
         Ok(Facts {
+            id: None,
             result_type: self.result_type.text().map(str::to_owned),
             task,
             request_state,

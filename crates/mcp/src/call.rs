@@ -1,5 +1,7 @@
 //! A message that may be judged: well-formed, of a known method, and in agreement with its headers.
 
+mod compact;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

@@ -87,6 +87,9 @@ pub enum ListError {
     /// It has a result, and what should be the list in it is none.
     #[error("the result holds no list of what was asked for")]
     NoList,
+    /// It has more items than [`MOST_ITEMS`], or would become longer than [`LONGEST`]. Lists have pages.
+    #[error("the list is too long")]
+    TooLong,
     /// An item that is to be marked has a `_meta` that is no object.
     #[error("an item's `_meta` is no object")]
     Meta,
@@ -96,6 +99,11 @@ pub enum ListError {
 pub const MARK: &str = "io.doorward/authorization";
 /// How long a filtered list may be kept, in milliseconds: what its reader may use can change.
 pub const LONGEST_TTL: u64 = 60_000;
+
+/// Most items of one list: each takes a decision.
+pub const MOST_ITEMS: usize = 20_000;
+/// Longest that the items of a list may become, in bytes, with what is written on them.
+pub const LONGEST: usize = 32 << 20;
 
 type Edit = (Range<usize>, String);
 
@@ -206,16 +214,26 @@ impl Found {
         let start = reader.position();
         let mut kept: Vec<Cow<'a, str>> = Vec::new();
         let mut changed = false;
+        let (mut count, mut length) = (0, 0);
         reader.array(&mut |reader| {
+            count += 1;
+            if count > MOST_ITEMS || length > LONGEST {
+                *failed = Some(ListError::TooLong);
+                return reader.value();
+            }
             let item = Item::read(text, reader, kind)?;
             let raw = text.get(item.range.clone()).unwrap_or_default();
             let verdict = item.name.as_deref().map_or(Keep::Drop, |name| keep(kind, name));
             match verdict {
-                Keep::Keep => kept.push(Cow::Borrowed(raw)),
+                Keep::Keep => {
+                    length += raw.len();
+                    kept.push(Cow::Borrowed(raw));
+                }
                 Keep::Drop => changed = true,
                 Keep::Mark(scopes) => match item.marked(text, &scopes) {
                     Ok(marked) => {
                         changed = true;
+                        length += marked.len();
                         kept.push(Cow::Owned(marked));
                     }
                     Err(error) => *failed = Some(error),

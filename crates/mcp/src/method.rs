@@ -190,9 +190,48 @@ pub fn is_tool_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
-/// Whether a prompt's name, a URI or a task's id can be judged at all.
+/// Longest name or URI, in bytes.
+const NAME_LIMIT: usize = 8 << 10;
+
+/// Whether a prompt's name or a task's id can be judged at all.
 pub(crate) fn acceptable_name(name: &str) -> bool {
-    !name.is_empty() && !name.chars().any(char::is_control)
+    (1..=NAME_LIMIT).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// Whether a URI can be judged at all. White space, backslashes and dot segments, escaped or not, are taken away by some of
+/// those who read it and not by others: what was judged would not be what is read (MB-12). No URI needs them (RFC 3986
+/// §3.3, §5.2.4).
+pub(crate) fn acceptable_uri(uri: &str) -> bool {
+    acceptable_name(uri)
+        && !uri.contains(|one: char| one.is_whitespace() || one == '\\')
+        && !has_dot_segment(uri.as_bytes())
+}
+
+/// Whether `.` or `..` stands between separators once every escape is decoded.
+fn has_dot_segment(uri: &[u8]) -> bool {
+    let (mut dots, mut others) = (0, false);
+    let mut rest = uri;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let byte = match (first, after) {
+            (b'%', [b'2', b'e' | b'E', after @ ..]) => {
+                rest = after;
+                b'.'
+            }
+            (b'%', [b'2', b'f' | b'F', after @ ..] | [b'5', b'c' | b'C', after @ ..]) => {
+                rest = after;
+                b'/'
+            }
+            _ => *first,
+        };
+        match byte {
+            b'/' | b'?' | b'#' | b':' if !others && matches!(dots, 1 | 2) => return true,
+            b'/' | b'?' | b'#' | b':' => (dots, others) = (0, false),
+            b'.' => dots += 1,
+            _ => others = true,
+        }
+    }
+    !others && matches!(dots, 1 | 2)
 }
 
 /// What `envelope` acts on when read as `method`: `None` if the method acts on nothing, `Err` if it must name
@@ -208,7 +247,8 @@ pub(crate) fn name_of<'a>(method: &Method, envelope: &'a Envelope) -> Result<Opt
     };
     let acceptable = |name: &&str| match named_by {
         NamedBy::Tool => is_tool_name(name),
-        _ => acceptable_name(name),
+        NamedBy::Uri => acceptable_uri(name),
+        NamedBy::Prompt | NamedBy::Task => acceptable_name(name),
     };
     name.filter(acceptable).map(Some).ok_or(())
 }

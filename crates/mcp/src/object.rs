@@ -8,8 +8,11 @@ use bytes::Bytes;
 
 use crate::call::{Call, MethodOf, Summary};
 use crate::envelope::{Envelope, EnvelopeError, Listed, Reference, SubscriptionFilter, Text, slice};
-use crate::method::{Method, NamedBy, Touches, acceptable_name};
+use crate::method::{Method, NamedBy, Touches, acceptable_name, acceptable_uri};
 use crate::rewrite::replace;
+
+/// Longest that the names in a `subscriptions/listen` may be in all, in bytes: they are remembered as long as it lasts.
+const SUBSCRIBED_LIMIT: usize = 64 << 10;
 
 /// One thing that scopes and policies can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,16 +82,51 @@ impl Touched {
         match method.touches {
             Touches::Nothing | Touches::Named | Touches::Itself => true,
             Touches::Reference => params.reference.as_ref().is_some_and(|reference| {
-                referenced(reference, &envelope.body)
-                    .is_some_and(|(_, name)| acceptable_name(name.of(&envelope.body)))
-            }),
-            Touches::Filter => params.filter.as_ref().is_some_and(|filter| {
-                let listed = [&filter.resources, &filter.tasks];
-                listed.into_iter().flatten().all(|listed| {
-                    let mut names = listed.items.iter().map(|(_, text)| text.of(&envelope.body));
-                    !listed.foreign && names.all(acceptable_name)
+                referenced(reference, &envelope.body).is_some_and(|(is_prompt, name)| {
+                    let name = name.of(&envelope.body);
+                    if is_prompt {
+                        acceptable_name(name)
+                    } else {
+                        acceptable_uri(name)
+                    }
                 })
             }),
+            Touches::Filter => params.filter.as_ref().is_some_and(|filter| {
+                let mut length = 0;
+                let mut are_named = |listed: &Option<Listed>, acceptable: fn(&str) -> bool| {
+                    let Some(listed) = listed else { return true };
+                    let mut names = listed.items.iter().map(|(_, text)| text.of(&envelope.body));
+                    !listed.foreign
+                        && names.all(|name| {
+                            length += name.len();
+                            acceptable(name)
+                        })
+                };
+                are_named(&filter.resources, acceptable_uri)
+                    && are_named(&filter.tasks, acceptable_name)
+                    && length <= SUBSCRIBED_LIMIT
+            }),
+        }
+    }
+
+    /// The same, apart from the body that it stands in.
+    pub(crate) fn copied(&self, body: &Bytes) -> Self {
+        let copy = |text: &Text| Text::Resolved(text.of(body).into());
+        let copies = |listed: &Listed| Listed {
+            range: 0..0,
+            items: listed.items.iter().map(|(_, text)| (0..0, copy(text))).collect(),
+            foreign: listed.foreign,
+        };
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Reference { is_prompt, name } => Self::Reference {
+                is_prompt: *is_prompt,
+                name: copy(name),
+            },
+            Self::Filter(filter) => Self::Filter(Arc::new(SubscriptionFilter {
+                resources: filter.resources.as_ref().map(copies),
+                tasks: filter.tasks.as_ref().map(copies),
+            })),
         }
     }
 

@@ -1,7 +1,11 @@
 //! `text/event-stream` of the WHATWG HTML standard, "Server-sent events": an incremental, bounded reader and
 //! a writer.
 
+mod events;
+
 use bytes::Bytes;
+
+pub use events::{Events, TooLong as EventTooLong, Verdict};
 
 /// A comment that readers skip: keeps a connection alive on which nothing happens.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";

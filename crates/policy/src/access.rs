@@ -25,6 +25,9 @@ pub enum AccessRuleError {
     /// Nothing stands after the prefix, or it has spaces around it.
     #[error("`{0}` names nobody: write the name right after the colon, without spaces")]
     EmptyName(String),
+    /// There are no patterns of people.
+    #[error("`{0}`: `*` means nothing here, so this names nobody. For everybody leave `allow` out")]
+    Star(String),
     /// `domain:` and `org:` speak of people who sign in with a provider.
     #[error(
         "`{0}` needs a sign-in provider, and none can be configured yet: use `user:NAME`, `group:NAME` or `client:ID`"
@@ -68,6 +71,9 @@ impl AccessRule {
             };
             if name.is_empty() || name.trim() != name {
                 return Err(AccessRuleError::EmptyName(entry.into()));
+            }
+            if name.contains('*') {
+                return Err(AccessRuleError::Star(entry.into()));
             }
             set.insert(name.to_owned());
         }

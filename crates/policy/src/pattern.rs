@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::uri::other_forms;
-
 /// A name with `*` for any run of bytes, also none and also `/`. Nothing else is special: names compare byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Box<str>);
@@ -37,11 +35,6 @@ impl Pattern {
     #[must_use]
     pub fn is_exact(&self) -> bool {
         !self.0.contains('*')
-    }
-
-    /// The same pattern for other forms of a URI than the one it is written in.
-    pub(crate) fn other_forms(&self) -> impl Iterator<Item = Self> + use<> {
-        other_forms(&self.0).filter_map(|form| form.parse().ok())
     }
 
     /// Whether it matches a name. It takes time in the order of both lengths multiplied, at worst, and no memory.
@@ -102,6 +95,13 @@ impl Pattern {
             reach = next;
         }
         reach.last() == Some(&true)
+    }
+}
+
+impl Pattern {
+    /// The pattern for names that are written like this.
+    pub(crate) fn of_form(form: String) -> Self {
+        Self(form.into())
     }
 }
 

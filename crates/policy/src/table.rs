@@ -13,7 +13,7 @@ mod build;
 mod names;
 
 pub use build::ScopeTableError;
-use names::Names;
+use names::{Names, Uris};
 
 /// Most scopes of one server: one bit each.
 pub const SCOPE_LIMIT: usize = 128;
@@ -87,7 +87,7 @@ struct Compiled {
     defaults: Bits,
     tools: Names,
     prompts: Names,
-    resources: Names,
+    resources: Uris,
     methods: HashMap<Box<str>, Bits>,
     extensions: Extensions,
 }
@@ -181,7 +181,7 @@ impl ScopeTable {
             _ if table.whole => self.all(),
             Object::Tool(name) => table.tools.needs(name),
             Object::Prompt(name) => table.prompts.needs(name),
-            Object::Resource(uri) => table.resources.needs_of_uri(uri),
+            Object::Resource(uri) => table.resources.needs(uri),
             Object::Method(name) => table.methods.get(name).copied().unwrap_or_default(),
         };
         Needs { table: self, bits }

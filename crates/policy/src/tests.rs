@@ -168,6 +168,7 @@ fn access_rules_say_what_is_wrong_with_them() {
             "domain:corp.com",
             AccessRuleError::NeedsProvider("domain:corp.com".into()),
         ),
+        ("user:*", AccessRuleError::Star("user:*".into())),
         (
             "org:github/acme",
             AccessRuleError::NeedsProvider("org:github/acme".into()),

@@ -1,45 +1,96 @@
 //! A URI as others may read it.
 //!
 //! A rule names a resource as it is written, but servers take a URI apart before they look for what it names: by the WHATWG
-//! URL standard in the SDKs for TypeScript (`new URL`) and Python (`AnyUrl`), and many file servers decode it further. So
-//! `file:///public/../private/x` is `file:///private/x` to them. What we judge is therefore every form that a reader may
-//! make of it: a right to one of them is no right to another.
+//! URL standard in the SDKs for TypeScript (`new URL`) and Python (`AnyUrl`), and file servers decode it and leave the rest
+//! to the file system. So `file:///public/../private/x` is `file:///private/x` to them. What is judged is therefore every
+//! form that a reader may make of it: a right to one of them is no right to another (MB-12).
 
 use url::Url;
 
-/// The forms of `uri` besides itself: that of the URL standard, and that one with every escape decoded that need not be
-/// one (RFC 3986 §6.2.2). None of what is no absolute URI: who reads such a thing at all reads it as it is.
-pub(crate) fn other_forms(uri: &str) -> impl Iterator<Item = String> + use<> {
-    let parsed = Url::parse(uri).ok().map(String::from);
-    let plain = parsed.as_deref().map(unescaped).filter(|plain| plain != uri);
-    let parsed = parsed.filter(|parsed| parsed != uri);
-    let plain = plain.filter(|plain| Some(plain) != parsed.as_ref());
-    parsed.into_iter().chain(plain)
+/// How many forms there are besides the one that is written.
+pub(crate) const FORMS: usize = 3;
+
+/// The other forms of a URI, or of a pattern for URIs, each made of the one before:
+///
+/// 1. that of the URL standard; of what is no absolute URI, the text itself: whoever reads such a thing reads it so;
+/// 2. with every escape decoded that need not be one (RFC 3986 §6.2.2);
+/// 3. with every escape decoded, and as a file system reads paths: empty segments and `.` name nothing.
+pub(crate) fn forms(uri: &str) -> [String; FORMS] {
+    let parsed = Url::parse(uri).map_or_else(|_| uri.to_owned(), String::from);
+    let plain = decoded(&parsed, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    });
+    // An asterisk would become one that stands for anything.
+    let flat = flattened(&decoded(&plain, |byte| !byte.is_ascii_control() && byte != b'*'));
+    [parsed, plain, flat]
 }
 
-/// Without escapes of unreserved characters (RFC 3986 §2.3), the others in upper case.
-fn unescaped(uri: &str) -> String {
-    let mut out = String::with_capacity(uri.len());
-    let mut rest = uri;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
-        let escape = after
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok().zip(Some(hex)));
-        let Some((byte, hex)) = escape.filter(|(_, hex)| !hex.starts_with('+')) else {
-            out.push('%');
-            rest = after;
+/// Those of them that are not `uri` itself, each once.
+pub(crate) fn other_forms(uri: &str) -> impl Iterator<Item = String> + use<> {
+    let [parsed, plain, flat] = forms(uri);
+    let is_news = [
+        parsed != uri,
+        plain != uri && plain != parsed,
+        flat != uri && flat != plain && flat != parsed,
+    ];
+    [parsed, plain, flat]
+        .into_iter()
+        .zip(is_news)
+        .filter_map(|(form, is_news)| is_news.then_some(form))
+}
+
+/// With the escapes decoded that stand for such bytes, the others in upper case.
+fn decoded(uri: &str, decodes: impl Fn(u8) -> bool) -> String {
+    let mut out = Vec::with_capacity(uri.len());
+    let mut rest = uri.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let escaped = match (first, after) {
+            (b'%', [high, low, after @ ..]) => digit(*high).zip(digit(*low)).map(|digits| (digits, after)),
+            _ => None,
+        };
+        let Some(((high, low), after)) = escaped else {
+            out.push(*first);
             continue;
         };
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
+        let byte = high << 4 | low;
+        if decodes(byte) {
+            out.push(byte);
         } else {
-            out.push('%');
-            out.push_str(&hex.to_ascii_uppercase());
+            out.extend(format!("%{byte:02X}").into_bytes());
         }
-        rest = after.get(2..).unwrap_or_default();
+        rest = after;
     }
-    out.push_str(rest);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The value of a hexadecimal digit.
+fn digit(byte: u8) -> Option<u8> {
+    let digit = char::from(byte).to_digit(16)?;
+    u8::try_from(digit).ok()
+}
+
+/// With a path as a file system reads it, behind scheme and authority.
+fn flattened(uri: &str) -> String {
+    let uri = uri.replace('\\', "/");
+    let start = uri.find("://").map_or(0, |at| at + 3);
+    let path = uri
+        .get(start..)
+        .and_then(|rest| rest.find('/'))
+        .map(|at| start + at);
+    let Some((before, path)) = path.and_then(|at| uri.split_at_checked(at)) else {
+        return uri;
+    };
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let named = path.split('/').filter(|segment| !matches!(*segment, "" | "."));
+    let mut out = before.to_owned();
+    for segment in named {
+        out.push('/');
+        out.push_str(segment);
+    }
+    if matches!(last, "" | ".") {
+        out.push('/');
+    }
     out
 }
 
@@ -61,13 +112,19 @@ mod tests {
             ("https://Host:443/a", &["https://host/a"]),
             ("https:/host/a", &["https://host/a"]),
             ("https://host", &["https://host/"]),
-            ("file:///%c3%a9", &["file:///%C3%A9"]),
+            ("notes://h//private//x/", &["notes://h/private/x/"]),
+            ("notes://h//a/%2E/b", &["notes://h//a/b", "notes://h/a/b"]),
+            ("file:///a%2fb", &["file:///a%2Fb", "file:///a/b"]),
+            ("file:///a%5Cb", &["file:///a/b"]),
+            ("file:///a%2Ab", &[]),
+            ("file:///a%00b", &[]),
+            ("file:///%c3%a9", &["file:///%C3%A9", "file:///é"]),
             ("file:///é", &["file:///%C3%A9"]),
-            ("file:///a b/%7E", &["file:///a%20b/%7E", "file:///a%20b/~"]),
+            ("file:///Reports%20%282024%29", &["file:///Reports (2024)"]),
             ("file:///100%", &[]),
             ("file:///%+7", &[]),
-            ("urn:x:a/../b", &[]),
-            ("relative/../x", &[]),
+            ("urn:x:a", &[]),
+            ("relative//x", &["relative/x"]),
             ("", &[]),
         ] {
             assert_eq!(other_forms(uri).collect::<Vec<_>>(), forms, "{uri}");
@@ -76,11 +133,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn forms_of_forms_are_no_news(uri in "(file|https|x):/{1,3}[a-cA-C%2eE./\\\\é ]{0,16}") {
-            for form in other_forms(&uri) {
-                let again: Vec<_> = other_forms(&form).collect();
-                proptest::prop_assert!(again.iter().all(|again| *again == unescaped(again)), "{} {:?}", form, again);
-            }
+        fn a_form_is_its_own_form(uri in "(file|https|x):/{1,3}[a-cA-C%2eE./é ]{0,16}") {
+            let [_, plain, flat] = forms(&uri);
+            proptest::prop_assert_eq!(flattened(&flat), flat);
+            proptest::prop_assert_eq!(decoded(&plain, |byte| byte == b'.'), plain);
         }
     }
 }

@@ -101,6 +101,11 @@ fn mb_13_mb_14_mb_18_answers_are_filtered_and_told_as_a_plain_reader_finds_them(
 }
 
 #[test]
+fn mb_13_streams_are_filtered_the_same_wherever_they_are_cut() {
+    replay("sieve", targets::sieve::check);
+}
+
+#[test]
 fn what_authorization_servers_say_is_taken_only_as_it_was_said() {
     replay("statements", targets::statements::check);
 }

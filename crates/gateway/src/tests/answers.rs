@@ -317,7 +317,7 @@ async fn an_in_process_server_gets_the_principal_and_the_same_headers() {
             .header("x-evil", "1");
         Ok::<_, std::convert::Infallible>(response.body(Full::new(Bytes::from(body))).unwrap())
     });
-    let servers = vec![Server::new(Arc::new(server("a")), Upstream::in_process(service))];
+    let servers = vec![unlimited(Arc::new(server("a")), Upstream::in_process(service))];
     let fixture = Fixture::of(Arc::default(), &settings(), servers);
     let response = fixture.post("bob", CALL, &[]).await;
     assert!(response.headers().get("x-evil").is_none());

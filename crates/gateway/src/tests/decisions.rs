@@ -24,13 +24,21 @@ struct Witness {
     ids: Mutex<Vec<uuid::Uuid>>,
     peers: Mutex<Vec<Option<IpAddr>>>,
     needed: Mutex<Vec<Option<String>>>,
+    /// Whether each was repeated, and told too often.
+    recurrences: Mutex<Vec<(bool, bool)>>,
 }
 
 impl Observer for Witness {
     fn observe(&self, decision: &Decision<'_>) {
         self.ids.lock().unwrap().push(decision.id);
         self.peers.lock().unwrap().push(decision.peer);
-        let needed = decision.needed.map(ToString::to_string);
+        let recurrence = (decision.repeated, decision.too_often);
+        self.recurrences.lock().unwrap().push(recurrence);
+        let needed = decision.needed.map(|needed| {
+            let mut names = Vec::new();
+            needed.each(|scope| names.push(scope.to_string()));
+            names.join(" ")
+        });
         self.needed.lock().unwrap().push(needed);
         assert_eq!(decision.server.resource.as_str(), "https://gw.test/a/mcp");
         assert_eq!(decision.issuer.as_str(), "https://gw.test");
@@ -100,6 +108,11 @@ async fn r38_every_end_of_a_request_is_observed_once() {
         alice(),
     );
     assert_eq!(witness.take(), [permitted]);
+    assert_eq!(
+        witness.needed.lock().unwrap().pop().flatten().as_deref(),
+        Some("a"),
+        "what it needed and had"
+    );
 
     assert_eq!(send(None, CALL).await.status(), 401);
     let nobody = (Outcome::Refused, Some("no_token"), Some(401), None, None, None);
@@ -150,6 +163,45 @@ async fn r38_every_end_of_a_request_is_observed_once() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), peers.len(), "each decision has its own id");
+}
+
+#[tokio::test]
+async fn r34_r38_the_same_refusal_is_news_once_and_written_down_ten_times() {
+    let (fixture, witness) = watched().await;
+    let route = fixture.gateway.route("/a/mcp").unwrap();
+    let send = |token, body| fixture.gateway.handle(route, request(token, body));
+    let seen = || std::mem::take(&mut *witness.recurrences.lock().unwrap());
+    let (news, again, enough) = ((false, false), (true, false), (true, true));
+    for _ in 0..12 {
+        assert_eq!(send(Some("alice-no-scope"), CALL).await.status(), 403);
+    }
+    let mut expected = vec![news];
+    expected.extend([again; 9]);
+    expected.extend([enough; 2]);
+    assert_eq!(seen(), expected);
+    // Another user, another object, another reason, a call that is permitted: each is another thing.
+    let other =
+        r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t_write","arguments":{}}}"#;
+    assert_eq!(send(Some("mallory"), CALL).await.status(), 403);
+    assert_eq!(send(Some("alice-no-scope"), other).await.status(), 403);
+    assert_eq!(send(Some("alice"), "{").await.status(), 400);
+    assert_eq!(send(Some("alice"), CALL).await.status(), 200);
+    assert_eq!(seen(), [news; 4]);
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(send(Some("alice-no-scope"), CALL).await.status(), 403);
+    assert_eq!(seen(), [news]);
+    // Whoever has no token is known by address, and by what they sent instead.
+    for _ in 0..2 {
+        assert_eq!(send(None, CALL).await.status(), 401);
+        assert_eq!(send(Some("forged"), CALL).await.status(), 401);
+    }
+    assert_eq!(seen(), [news, news, again, again]);
+    for _ in 0..56 {
+        send(None, CALL).await;
+    }
+    assert_eq!(seen().last(), Some(&again));
+    send(Some("forged too"), CALL).await;
+    assert_eq!(seen(), [(false, true)], "one address does not fill the record");
 }
 
 #[tokio::test]

@@ -201,3 +201,55 @@ async fn mb_18_a_request_state_goes_back_with_its_own_call_alone() {
         assert_eq!(late.status(), 400, "after an hour");
     }
 }
+
+const RESUMED: [(&str, &str); 3] = [
+    ("accept", "text/event-stream"),
+    ("mcp-protocol-version", "2025-11-25"),
+    ("last-event-id", "1"),
+];
+
+/// What a stream tells that is opened after a break.
+async fn resume(fixture: &Fixture, token: &str, said: &str) -> String {
+    let (sender, response) = events();
+    fixture.upstream.answer(response);
+    sender.send(Ok(format!("data: {said}\n\n").leak())).await.unwrap();
+    drop(sender);
+    let request = request("GET", "/a/mcp", token, "", &RESUMED);
+    text(fixture.send(request).await).await
+}
+
+#[tokio::test]
+async fn mb_14_a_task_is_learnt_from_a_stream_that_is_resumed() {
+    for fixture in [Fixture::new().await, with_table(ListMode::Grantable).await] {
+        let version = [("mcp-protocol-version", "2025-11-25")];
+        let asking = legacy("tools/call", r#""name":"t_read","task":{"ttl":1000}"#);
+        let (sender, response) = events();
+        fixture.upstream.answer(response);
+        drop(sender);
+        let broken = text(fixture.post("alice", &asking, &version).await).await;
+        assert_eq!(broken, "", "the answer did not come");
+        let about = |task: &str| legacy("tasks/get", &format!(r#""taskId":"{task}""#));
+        let made = |id: &str, task: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"task":{{"taskId":"{task}","status":"working"}}}}}}"#
+            )
+        };
+        // Neither for somebody else, nor of a call that was not made.
+        for (token, id, task) in [
+            ("bob", "7", "t-1"),
+            ("alice", "8", "t-2"),
+            ("alice", "\"7\"", "t-3"),
+        ] {
+            let said = made(id, task);
+            assert!(resume(&fixture, token, &said).await.contains(task));
+            let refused = fixture.post(token, &about(task), &version).await;
+            assert_eq!(refused.status(), 400, "{token} {id}");
+        }
+        let said = made("7", "t-4");
+        assert!(resume(&fixture, "alice", &said).await.contains("t-4"));
+        for (token, status) in [("alice", 200), ("bob", 400)] {
+            let response = fixture.post(token, &about("t-4"), &version).await;
+            assert_eq!(response.status(), status, "{token}");
+        }
+    }
+}

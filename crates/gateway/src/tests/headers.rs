@@ -113,7 +113,6 @@ async fn mb_05_legacy_requests_are_forwarded_without_mirrored_headers() {
             "content-length",
             "content-type",
             "host",
-            "last-event-id",
             "mcp-protocol-version"
         ]
     );

@@ -37,7 +37,7 @@ async fn fixture(protected: ProtectedServer, policy: Arc<dyn Policy>) -> Fixture
     let upstream = Arc::new(Script::default());
     let address = upstream.listen().await;
     let http = Upstream::http(&format!("http://{address}/up")).unwrap();
-    let servers = vec![Server::new(Arc::new(protected), http)];
+    let servers = vec![unlimited(Arc::new(protected), http)];
     Fixture::under(policy, upstream, &settings(), servers)
 }
 
@@ -151,6 +151,11 @@ async fn mb_13_a_list_that_cannot_be_read_does_not_pass() {
         r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"tools":[{"name":"t_admin"}]}}"#,
         r#"{"jsonrpc":"2.0","id":7,"result":{"tools":{"t_admin":{}}}}"#,
         r#"[{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"t_admin"}]}}]"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"TOOLS":[{"name":"t_admin"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":[{"name":"t_admin"}]}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
+        "t_admin",
+        "",
     ] {
         let fixture = with_table(ListMode::Grantable).await;
         fixture.upstream.answer(json(200, whole));
@@ -166,6 +171,77 @@ async fn mb_13_a_list_that_cannot_be_read_does_not_pass() {
         .post("alice", &legacy("tools/list", r#""cursor":"forged""#), &[])
         .await;
     assert_eq!(text(response).await, refused, "errors pass as they are");
+}
+
+#[tokio::test]
+async fn mb_13_a_list_in_another_encoding_does_not_pass() {
+    let big_endian = |text: &str| {
+        text.encode_utf16()
+            .flat_map(u16::to_be_bytes)
+            .collect::<Vec<u8>>()
+    };
+    let fixture = with_table(ListMode::Grantable).await;
+    for kind in ["application/json; charset=utf-16", "application/json"] {
+        let response = answer(200, &[("content-type", kind)], big_endian(TOOLS));
+        fixture.upstream.answer(response);
+        let response = fixture.post("alice", &legacy("tools/list", ""), &[]).await;
+        assert_eq!(response.status(), 502, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn mb_13_a_stream_that_answers_with_no_list_is_cut() {
+    for result in [
+        r#"{"tools":{"t_admin":{}}}"#,
+        r#"[{"name":"t_admin"}]"#,
+        r#"{"Tools":[{"name":"t_admin"}]}"#,
+    ] {
+        let fixture = with_table(ListMode::Grantable).await;
+        let (sender, response) = events();
+        fixture.upstream.answer(response);
+        let mut body = fixture
+            .post("alice", &legacy("tools/list", ""), &[])
+            .await
+            .into_body();
+        let said = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{result}}}\n\n");
+        sender.send(Ok(said.leak())).await.unwrap();
+        let heard = next(&mut body).await;
+        assert!(
+            matches!(heard, Some(Err(crate::BodyError::Unreadable))),
+            "{result}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn mb_12_a_uri_is_judged_in_every_form_that_readers_make_of_it() {
+    let fixture = with_table(ListMode::Granted).await;
+    for (uri, status) in [
+        ("file:///a/../b/1", 400),
+        ("file:///a/%2e%2E/b/1", 400),
+        ("file:///a/..%2Fb/1", 400),
+        (r"file:///a\\..\\b/1", 400),
+        ("file:///%62/1", 403),
+        ("file:////b/1", 403),
+    ] {
+        for method in ["resources/read", "resources/subscribe"] {
+            let params = format!(r#""uri":"{uri}""#);
+            let response = fixture.post("alice", &legacy(method, &params), &[]).await;
+            assert_eq!(response.status(), status, "{method} {uri}");
+        }
+    }
+    assert!(fixture.upstream.seen().is_empty());
+    for uri in ["file:///a/1", "file:///a/x//1", "file:///a/%41%20"] {
+        let params = format!(r#""uri":"{uri}""#);
+        let response = fixture
+            .post("alice", &legacy("resources/read", &params), &[])
+            .await;
+        assert_eq!(response.status(), 200, "{uri}");
+    }
+    let whole = r#"{"jsonrpc":"2.0","id":7,"result":{"resources":[{"uri":"file:///a/../b/1"},{"uri":"file:///a/1"}]}}"#;
+    fixture.upstream.answer(json(200, whole));
+    let answer = error(fixture.post("alice", &legacy("resources/list", ""), &[]).await).await;
+    assert_eq!(names(&answer, "resources", "uri"), ["file:///a/1"]);
 }
 
 #[tokio::test]
@@ -372,7 +448,7 @@ async fn mb_19_a_subscription_ends_within_5_s_of_a_table_that_denies_it() {
     let upstream = Arc::new(Script::default());
     let address = upstream.listen().await;
     let http = Upstream::http(&format!("http://{address}/up")).unwrap();
-    let server = Server::new(Arc::new(restricted(ListMode::Granted)), http);
+    let server = unlimited(Arc::new(restricted(ListMode::Granted)), http);
     let standing = Arc::clone(&server.standing);
     let fixture = Fixture::of(upstream, &settings(), vec![server]);
     let (sender, response) = events();

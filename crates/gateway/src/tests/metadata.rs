@@ -82,7 +82,7 @@ fn build(servers: &[(&str, &str)], settings: &Settings) -> Result<Gateway, Gatew
     let servers = servers.iter().map(|(name, path)| {
         let mut protected = server(name);
         protected.path = (*path).into();
-        Server::new(
+        unlimited(
             Arc::new(protected),
             Upstream::http("http://127.0.0.1:1/").unwrap(),
         )

@@ -19,7 +19,7 @@ impl Policy for NoAdmin {
 async fn a_call_that_policy_refuses_is_a_403_without_a_scope_challenge() {
     let upstream = Arc::new(Script::default());
     let address = upstream.listen().await;
-    let servers = vec![Server::new(
+    let servers = vec![unlimited(
         Arc::new(server("a")),
         Upstream::http(&format!("http://{address}/up")).unwrap(),
     )];

@@ -67,6 +67,30 @@ async fn a_session_id_is_sealed_towards_the_client_and_opened_towards_the_upstre
     assert!(seen[2].headers.get("content-type").is_none() && seen[2].body.is_empty());
 }
 
+/// An event's id says which stream to go on with: without a session that could be anybody's.
+#[tokio::test]
+async fn mb_17_a_place_in_a_stream_is_told_only_within_its_session() {
+    let fixture = Fixture::new().await;
+    let sealed = open(&fixture, "alice").await;
+    let place = [
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2025-11-25"),
+        ("last-event-id", "bobs-stream_1"),
+        ("mcp-session-id", &*sealed),
+    ];
+    fixture
+        .send(request("GET", "/a/mcp", "alice", "", &place[..3]))
+        .await;
+    fixture.post("alice", CALL, &place[..3]).await;
+    fixture.post("alice", CALL, &place).await;
+    let seen = fixture.upstream.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(
+        seen.iter()
+            .all(|seen| !seen.headers.contains_key("last-event-id"))
+    );
+}
+
 #[tokio::test]
 async fn mb_17_a_session_opens_only_for_its_user_client_and_server() {
     let fixture = Fixture::new().await;

@@ -31,6 +31,7 @@ fn visit(principal: &Principal, listening: bool) -> Visit {
         call: call.summary(),
         address: None,
         rules: rules(server("a")),
+        tool: None,
         sieved: false,
     }
 }
@@ -92,7 +93,7 @@ async fn an_open_stream_ends_within_5_s_of_a_configuration_without_its_reader() 
         let response = response.lock().unwrap().take().unwrap();
         async move { Ok::<_, std::convert::Infallible>(response) }
     });
-    let server = Server::new(Arc::new(server("a")), Upstream::in_process(service));
+    let server = unlimited(Arc::new(server("a")), Upstream::in_process(service));
     let standing = Arc::clone(&server.standing);
     let fixture = Fixture::of(Arc::default(), &settings(), vec![server]);
     let mut body = fixture.post("alice", CALL, &[]).await.into_body();
@@ -115,7 +116,7 @@ async fn anonymous(anonymous: bool) -> Fixture {
     let server = Server {
         anonymous,
         forward_headers: vec![HeaderName::from_static("x-tenant")],
-        ..Server::new(Arc::new(protected), http)
+        ..unlimited(Arc::new(protected), http)
     };
     Fixture::of(upstream, &settings(), vec![server])
 }
@@ -155,4 +156,37 @@ async fn a_named_header_passes_once_and_no_other() {
     assert_eq!(seen[0].headers.get("x-tenant").unwrap(), "blue");
     assert!(!seen[0].headers.contains_key("x_tenant") && !seen[0].headers.contains_key("x-other"));
     assert!(!seen[1].headers.contains_key("x-tenant"), "two values are none");
+}
+
+#[test]
+fn mb_14_a_stream_about_a_task_is_reviewed_when_the_task_is_forgotten() {
+    let alice = principal("alice").unwrap();
+    let message = r#"{"jsonrpc":"2.0","id":7,"method":"tasks/result","params":{"taskId":"t-1"}}"#;
+    let envelope = Envelope::read(Bytes::from_static(message.as_bytes())).unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
+    let call = Call::admit(envelope, &headers, &Extensions::none()).unwrap();
+    let visit = || Visit {
+        call: call.summary(),
+        tool: Some("t_read".into()),
+        ..visit(&alice, false)
+    };
+    let standing = Standing::new();
+    let judge = |rules: Rules| {
+        standing.admit(rules, false);
+        standing.objection(&visit(), UnixTime::EPOCH)
+    };
+    assert_eq!(judge(admitting(&["user:alice"])), None);
+    assert_eq!(judge(admitting(&["user:bob"])), Some("not_allowed"));
+    let table = |tool: &str| {
+        let mut entry = ScopeEntry::new("a".parse().unwrap(), "");
+        entry.tools = vec![tool.parse().unwrap()];
+        let scopes = ScopeTable::new(vec![entry]).unwrap();
+        rules(ProtectedServer {
+            scopes,
+            ..server("a")
+        })
+    };
+    assert_eq!(judge(table("t_read")), None);
+    assert_eq!(judge(table("t_other")), Some("no_scope_opens_it"));
 }

@@ -162,7 +162,7 @@ impl Stdio {
         let launcher = Arc::new(Handle(Arc::clone(&commands)));
         let random = Arc::new(CountingRandom::default());
         let upstream = Upstream::stdio(ServerName::new("a"), launcher, settings, random);
-        let mut server = Server::new(Arc::new(server("a")), upstream);
+        let mut server = unlimited(Arc::new(server("a")), upstream);
         // Thousands of calls at once are what some of these tests are about.
         server.limits.calls = None;
         server.limits.tool = None;

@@ -80,7 +80,7 @@ async fn p11_a_client_that_goes_away_before_the_answer_ends_the_call() {
             Ok::<_, std::convert::Infallible>(json(200, OK))
         }
     });
-    let servers = vec![Server::new(Arc::new(server("a")), Upstream::in_process(service))];
+    let servers = vec![unlimited(Arc::new(server("a")), Upstream::in_process(service))];
     let fixture = Fixture::of(Arc::default(), &settings(), servers);
     let route = fixture.gateway.route("/a/mcp").unwrap();
     let gateway = Arc::clone(&fixture.gateway);
@@ -118,7 +118,7 @@ fn in_process(response: Response<ScriptBody>) -> Fixture {
         let response = response.lock().unwrap().take().unwrap();
         async move { Ok::<_, std::convert::Infallible>(response) }
     });
-    let servers = vec![Server::new(Arc::new(server("a")), Upstream::in_process(service))];
+    let servers = vec![unlimited(Arc::new(server("a")), Upstream::in_process(service))];
     Fixture::of(Arc::default(), &settings(), servers)
 }
 

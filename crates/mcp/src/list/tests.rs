@@ -235,3 +235,25 @@ proptest! {
         let _ = filter(&bytes, None, &mut no_admin);
     }
 }
+
+#[test]
+fn ds_a_list_of_very_many_items_is_an_error() {
+    let list = |count: usize| {
+        format!(
+            r#"{{"result":{{"tools":[{}]}}}}"#,
+            vec![r#"{"name":"a"}"#; count].join(",")
+        )
+    };
+    let mut asked = 0;
+    let mut keep = |_: Kind, _: &str| {
+        asked += 1;
+        Keep::Keep
+    };
+    assert_eq!(filter(list(MOST_ITEMS).as_bytes(), None, &mut keep), Ok(None));
+    let too_many = filter(list(MOST_ITEMS + 1).as_bytes(), None, &mut keep);
+    assert_eq!(too_many, Err(ListError::TooLong));
+    assert_eq!(asked, 2 * MOST_ITEMS);
+    let long = Keep::Mark(vec!["x".repeat(1 << 20)]);
+    let marked = filter(list(40).as_bytes(), None, &mut |_, _| long.clone());
+    assert_eq!(marked, Err(ListError::TooLong));
+}

@@ -293,7 +293,7 @@ fn mb_19_a_subscription_goes_on_without_what_is_cut() {
 proptest! {
     /// Against the same done on a tree.
     #[test]
-    fn mb_19_only_what_is_cut_changes(uris in proptest::collection::vec("[a-c\"\\\\é]{1,3}", 0..6), id: u32) {
+    fn mb_19_only_what_is_cut_changes(uris in proptest::collection::vec("[a-c\"é]{1,3}", 0..6), id: u32) {
         let keep = |uri: &str| !uri.contains('a');
         let params = json!({ "notifications": { "resourceSubscriptions": uris, "x": 1 } });
         let call = modern("subscriptions/listen", params).unwrap();
@@ -305,5 +305,92 @@ proptest! {
             Subscribed::Task(_) => id == 0,
         }).unwrap();
         prop_assert_eq!(serde_json::from_slice::<Value>(cut.body()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn mb_12_a_uri_that_readers_resolve_differently_is_none() {
+    for (uri, accepted) in [
+        ("file:///public/x", true),
+        ("file:///public/x.y/..z/...", true),
+        ("file:///public/%20/%2525/%c3%a9?q=a&b#c", true),
+        ("https://host", true),
+        ("x://{+path}", true),
+        ("note:é", true),
+        ("file:///public/../private", false),
+        ("file:///public/%2e%2E/private", false),
+        ("file:///public/.%2e", false),
+        ("file:///public/..%2Fprivate", false),
+        ("file:///public/x/%2e%2e%5cprivate", false),
+        ("file:///public//../private", false),
+        ("file:///./private", false),
+        ("file:///public/..?x", false),
+        ("urn:x:..", false),
+        ("..", false),
+        (r"file:///public\private", false),
+        ("file:///public/a b", false),
+        (" file:///public", false),
+        ("file:///public/a\u{a0}b", false),
+        ("file:///public/\u{2028}", false),
+    ] {
+        let calls = [
+            ("resources/read", json!({ "uri": uri })),
+            ("resources/subscribe", json!({ "uri": uri })),
+            (
+                "completion/complete",
+                json!({ "ref": { "type": "ref/resource", "uri": uri } }),
+            ),
+        ];
+        for (method, params) in calls {
+            assert_eq!(legacy(method, &params).is_ok(), accepted, "{method} {uri}");
+        }
+    }
+    for (length, accepted) in [(8 << 10, true), ((8 << 10) + 1, false)] {
+        let name = "x".repeat(length);
+        assert_eq!(legacy("prompts/get", &json!({ "name": name })).is_ok(), accepted);
+        assert_eq!(
+            legacy("resources/read", &json!({ "uri": name })).is_ok(),
+            accepted
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_call_says_the_same_in_less_space() {
+    let padding = "x".repeat(100_000);
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "padding": padding });
+    for (method, params) in [
+        (
+            "tools/call",
+            json!({ "name": "t\u{5f}1", "arguments": { "é": "\u{1}" } }),
+        ),
+        ("prompts/get", json!({ "name": "\"p\"" })),
+        ("tasks/get", json!({ "taskId": "t-1" })),
+        (
+            "completion/complete",
+            json!({ "ref": { "type": "ref/prompt", "name": "é" } }),
+        ),
+        (
+            "subscriptions/listen",
+            json!({ "notifications": { "resourceSubscriptions": ["file:///a"], "taskIds": ["\"", "b"] } }),
+        ),
+        ("x/y", json!({})),
+    ] {
+        let mut params = params;
+        params["_meta"] = meta.clone();
+        let body = json!({ "jsonrpc": "2.0", "id": "é", "method": method, "params": params });
+        let envelope = Envelope::read(Bytes::from(body.to_string())).unwrap();
+        let extensions: Extensions = ["x/y"].into_iter().collect();
+        let call = Call::admit(envelope, &headers(&body), &extensions).unwrap();
+        let compact = call.compact();
+        assert_eq!(compact.object(), call.object(), "{method}");
+        assert_eq!((compact.task(), compact.name()), (call.task(), call.name()));
+        assert_eq!((compact.id(), compact.arguments()), (call.id(), call.arguments()));
+        assert_eq!(
+            (compact.method(), compact.action(), compact.revision()),
+            (call.method(), call.action(), call.revision())
+        );
+        assert!(compact.subscribed().eq(call.subscribed()));
+        assert!(compact.body_bytes().len() < 100);
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn tags(arguments: Option<&str>, reads: &Reads) -> Result<Tags, Unrep
         if !raw.get().starts_with('{') {
             return Err(Unrepresentable::NoObject);
         }
-        walk.inside(raw, None, 0)?;
+        walk.inside(raw, None, 0, false)?;
     }
     Ok(walk.tags)
 }
@@ -64,70 +64,74 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    /// The members of what stands at `path`; of everything if there is none.
-    fn inside(&mut self, raw: &RawValue, path: Option<&str>, depth: usize) -> Result<(), Unrepresentable> {
+    /// The members of what stands at `path`; of everything if there is none. `shown`: policies see it as a whole.
+    fn inside(
+        &mut self,
+        raw: &RawValue,
+        path: Option<&str>,
+        depth: usize,
+        shown: bool,
+    ) -> Result<(), Unrepresentable> {
         if depth >= DEEPEST {
             return Err(Unrepresentable::TooDeep);
         }
         if raw.get().starts_with('{') {
             let members: BTreeMap<Name<'_>, &RawValue> = read(raw)?;
-            self.check_names(members.keys().map(|Name(name)| &**name))?;
+            check_names(members.keys().map(|Name(name)| &**name), shown || self.all())?;
             for (Name(name), value) in members {
-                self.member(join(path, &name), value, depth)?;
+                self.member(join(path, &name), value, depth, shown)?;
             }
         } else {
             let members: Vec<&RawValue> = read(raw)?;
             for (index, value) in members.into_iter().enumerate() {
-                self.member(join(path, &index.to_string()), value, depth)?;
+                self.member(join(path, &index.to_string()), value, depth, shown)?;
             }
         }
         Ok(())
     }
 
-    /// Many programs read members without regard to case, the last one wins (Go's `encoding/json`): two that only such a
-    /// program takes for one would be judged by one value and done with the other.
-    fn check_names<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<(), Unrepresentable> {
-        if !self.reads.arguments.is_all() && !self.reads.numbers.is_all() {
-            return Ok(());
-        }
-        let mut seen = BTreeSet::new();
-        for name in names {
-            if !seen.insert(folded(name).collect::<String>()) {
-                return Err(Unrepresentable::Ambiguous);
-            }
-        }
-        Ok(())
+    fn all(&self) -> bool {
+        self.reads.arguments.is_all() || self.reads.numbers.is_all()
     }
 
-    /// The same where policies look at some arguments only: what could be taken for one of them is one of them.
+    /// What could be taken for an argument that policies look at, or for what holds it, is that one.
     fn check_path(&self, path: &str) -> Result<(), Unrepresentable> {
         let (arguments, numbers) = (&self.reads.arguments, &self.reads.numbers);
-        if arguments.contains(path) || numbers.contains(path) {
-            return Ok(());
-        }
-        let mut keys = arguments.named().chain(numbers.named());
-        if keys.any(|key| folded(key).eq(folded(path))) {
+        let mistaken = arguments.named().chain(numbers.named()).any(|key| {
+            let looks_like = |part: &str| part != path && folded(part).eq(folded(path));
+            let holders = key.match_indices('.').filter_map(|(dot, _)| key.get(..dot));
+            looks_like(key) || holders.into_iter().any(looks_like)
+        });
+        let is_read = arguments.contains(path) || numbers.contains(path);
+        if mistaken && !is_read {
             return Err(Unrepresentable::Ambiguous);
         }
         Ok(())
     }
 
-    fn member(&mut self, path: String, value: &RawValue, depth: usize) -> Result<(), Unrepresentable> {
+    fn member(
+        &mut self,
+        path: String,
+        value: &RawValue,
+        depth: usize,
+        shown: bool,
+    ) -> Result<(), Unrepresentable> {
         self.members += 1;
         if self.members > MOST {
             return Err(Unrepresentable::TooMany);
         }
         self.check_path(&path)?;
+        let is_read = self.reads.arguments.contains(&path);
         let text = value.get();
         match text.as_bytes().first() {
-            Some(b'{' | b'[') => self.inside(value, Some(&path), depth + 1)?,
+            Some(b'{' | b'[') => self.inside(value, Some(&path), depth + 1, shown || is_read)?,
             Some(b'-' | b'0'..=b'9') if self.reads.numbers.contains(&path) => {
                 let number = whole(text).ok_or(Unrepresentable::Number)?;
                 self.tags.numbers.push((path.clone(), number));
             }
             _ => {}
         }
-        if self.reads.arguments.contains(&path) {
+        if is_read {
             let text = match text.as_bytes().first() {
                 Some(b'"') => read(value)?,
                 // Without the blanks and escapes that could hide what is in there.
@@ -142,6 +146,19 @@ impl Walk<'_> {
 
 fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Unrepresentable> {
     serde_json::from_str(raw.get()).map_err(|_| Unrepresentable::NoObject)
+}
+
+/// Many programs read members without regard to case, the last one wins (Go's `encoding/json`): two that only such a
+/// program takes for one would be judged by one value and done with the other. And one that JavaScript copies into what an
+/// object inherits has members that are seen as those of the object itself.
+fn check_names<'n>(names: impl Iterator<Item = &'n str>, shown: bool) -> Result<(), Unrepresentable> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if name == "__proto__" || (shown && !seen.insert(folded(name).collect::<String>())) {
+            return Err(Unrepresentable::Ambiguous);
+        }
+    }
+    Ok(())
 }
 
 /// A text without its case: letters that only a program which ignores case takes for the same. Both ways, so that `ſ` is

@@ -273,6 +273,13 @@ fn server_of(uid: &EntityUid) -> Option<String> {
     }
 }
 
+/// How an id of an account is written, if this is one in other words.
+fn respelled(id: &str) -> Option<String> {
+    let user: UserId = id.parse().ok()?;
+    let written = user.to_string();
+    (written != id).then_some(written)
+}
+
 /// Names that cannot be anybody's: such a policy would never hold, and nobody would notice.
 fn mistaken_names(file: &PolicyFile, offset: usize, policy: &Loaded, problems: &mut Vec<PolicyProblem>) {
     for uid in policy.exact.policy.entity_literals() {
@@ -283,6 +290,14 @@ fn mistaken_names(file: &PolicyFile, offset: usize, policy: &Loaded, problems: &
                 format!(
                     "write `Doorward::{}::\"SERVER/{id}\"`",
                     uid.type_name().basename()
+                ),
+            ),
+            // Compared as texts: in another spelling it is nobody.
+            "User" if respelled(id).is_some() => (
+                format!("`{uid}` is nobody: ids of accounts are written in one way only"),
+                format!(
+                    "write `Doorward::User::\"{}\"`",
+                    respelled(id).unwrap_or_default()
                 ),
             ),
             "User" if id.parse::<UserId>().is_err() => (

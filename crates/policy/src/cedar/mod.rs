@@ -88,6 +88,13 @@ impl CedarPolicy {
         &self.everything.warnings
     }
 
+    /// The policies that look at where a call comes from.
+    pub fn about_addresses(&self) -> impl Iterator<Item = &PolicyPlace> {
+        let all = self.everything.policies.iter();
+        all.filter(|policy| policy.exact.reads.address)
+            .map(|policy| &policy.place)
+    }
+
     /// The servers that policies name, each with the policy that does.
     pub fn servers(&self) -> impl Iterator<Item = (&str, &PolicyPlace)> {
         self.everything.policies.iter().flat_map(|policy| {

@@ -26,6 +26,9 @@ pub(super) struct Facts<'a> {
     pub(super) arguments: Option<&'a str>,
 }
 
+/// How far clocks may be apart, in seconds.
+const SKEW: i64 = 60;
+
 /// The question cannot be asked; the answer is no.
 #[derive(Debug, thiserror::Error)]
 #[error("the call cannot be shown to the policies")]
@@ -203,11 +206,12 @@ impl Facts<'_> {
             pairs.push(("address".to_owned(), RestrictedExpression::new_ip(address)));
         }
         if let Some(signed_in) = self.subject.authenticated {
-            let seconds = self.now.seconds().saturating_sub(signed_in.seconds()).max(0);
-            pairs.push((
-                "authenticated".to_owned(),
-                RestrictedExpression::new_long(seconds),
-            ));
+            let seconds = self.now.seconds().saturating_sub(signed_in.seconds());
+            // Whoever signed in later than now did it by a clock that was wrong: nobody knows how long ago it was.
+            if seconds >= -SKEW {
+                let seconds = RestrictedExpression::new_long(seconds.max(0));
+                pairs.push(("authenticated".to_owned(), seconds));
+            }
         }
         Context::from_pairs(pairs).map_err(|_| NotAskable)
     }

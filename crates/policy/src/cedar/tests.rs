@@ -224,7 +224,8 @@ when { context has authenticated && context.authenticated < 600 };
     ] {
         assert_eq!(judged(&alice, &from(address)).is_none(), permitted, "{address}");
     }
-    for (ago, permitted) in [(599, true), (600, false), (-5, true)] {
+    // One from the future is none, but for clocks that differ a little.
+    for (ago, permitted) in [(599, true), (600, false), (-5, true), (-3600, false)] {
         let signed_in = Subject {
             authenticated: Some(UnixTime::from_seconds(night.seconds() - ago)),
             ..alice.clone()
@@ -494,6 +495,13 @@ fn mistakes_are_told_with_their_place_and_what_to_do() {
             "permit(principal == Doorward::User::\"alice\", action, resource);",
         )]),
         &["a.cedar:1:37: ", "principal.name == \"alice\""],
+    );
+    told(
+        &problems(&[(
+            "a.cedar",
+            "forbid(principal == Doorward::User::\"0198C0DE-0000-7000-8000-00000000ABCD\", action, resource);",
+        )]),
+        &["a.cedar:1:", "0198c0de-0000-7000-8000-00000000abcd"],
     );
     told(
         &problems(&[("a.cedar", "permit(principal == ?principal, action, resource);")]),

@@ -7,7 +7,7 @@ use doorward_mcp::Extensions;
 use doorward_mcp::method::is_extension;
 use doorward_types::scope::Scope;
 
-use super::names::Names;
+use super::names::{Names, Uris};
 use super::{Bits, Compiled, SCOPE_LIMIT, ScopeEntry, ScopeTable, bit, ones};
 use crate::Pattern;
 
@@ -229,7 +229,7 @@ fn compile(
         defaults: those(|entry| !entry.step_up),
         tools: Names::new(patterns(|entry| &entry.tools)),
         prompts: Names::new(patterns(|entry| &entry.prompts)),
-        resources: Names::of_uris(patterns(|entry| &entry.resources)),
+        resources: Uris::new(patterns(|entry| &entry.resources)),
         extensions: methods.keys().map(|name| &**name).collect::<Extensions>(),
         methods,
         entries,

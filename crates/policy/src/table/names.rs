@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Bits, bit};
 use crate::Pattern;
-use crate::uri::other_forms;
+use crate::uri::{FORMS, forms};
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -33,36 +33,52 @@ impl Names {
         names
     }
 
-    /// The same for URIs. A pattern also stands for the other forms of itself, so that it opens what it names for whoever
-    /// reads it in one of them.
-    pub(super) fn of_uris<'a>(patterns: impl Iterator<Item = (usize, &'a Pattern)>) -> Self {
-        let all: Vec<(usize, Pattern)> = patterns
-            .flat_map(|(place, pattern)| {
-                let forms = std::iter::once(pattern.clone()).chain(pattern.other_forms());
-                forms.map(move |form| (place, form))
-            })
-            .collect();
-        Self::new(all.iter().map(|(place, pattern)| (*place, pattern)))
-    }
-
-    /// Every scope that names a URI in one of the forms that a reader may make of it (MB-12); none if no scope names it in
-    /// one of them.
-    pub(super) fn needs_of_uri(&self, uri: &str) -> Bits {
-        let written = self.needs(uri);
-        if written == 0 {
-            return 0;
-        }
-        let forms = other_forms(uri).map(|form| self.needs(&form));
-        let all = forms.fold(Some(written), |all, needs| {
-            Some(all? | Some(needs).filter(|needs| *needs != 0)?)
-        });
-        all.unwrap_or_default()
-    }
-
     /// Every scope that names `name`.
     pub(super) fn needs(&self, name: &str) -> Bits {
         let exact = self.exact.get(name).copied().unwrap_or_default();
         let matching = self.patterns.iter().filter(|(pattern, _)| pattern.matches(name));
         matching.fold(exact, |bits, (_, also)| bits | also)
+    }
+}
+
+/// The same for URIs, which have several forms ([`forms`]): each is compared with the patterns in the same form.
+#[derive(Default)]
+pub(super) struct Uris {
+    written: Names,
+    others: [Names; FORMS],
+}
+
+impl Uris {
+    /// The patterns of each scope, by its place.
+    pub(super) fn new<'a>(patterns: impl Iterator<Item = (usize, &'a Pattern)> + Clone) -> Self {
+        let mut others: [Vec<(usize, Pattern)>; FORMS] = Default::default();
+        for (place, pattern) in patterns.clone() {
+            for (patterns, form) in others.iter_mut().zip(forms(pattern.as_str())) {
+                patterns.push((place, Pattern::of_form(form)));
+            }
+        }
+        let names = |patterns: Vec<(usize, Pattern)>| {
+            Names::new(patterns.iter().map(|(place, pattern)| (*place, pattern)))
+        };
+        Self {
+            written: Names::new(patterns),
+            others: others.map(names),
+        }
+    }
+
+    /// Every scope that names `uri` in one of its forms; none if no scope names it in one of them.
+    pub(super) fn needs(&self, uri: &str) -> Bits {
+        let mut bits = self.written.needs(uri);
+        if bits == 0 {
+            return 0;
+        }
+        for (names, form) in self.others.iter().zip(forms(uri)) {
+            let needs = names.needs(&form);
+            if needs == 0 {
+                return 0;
+            }
+            bits |= needs;
+        }
+        bits
     }
 }

@@ -142,21 +142,6 @@ fn mb_13_prompts_resources_and_completions_are_judged_alike() {
         ("prompts/get", json!({ "name": "p_admin" }), false),
         ("resources/read", json!({ "uri": "file:///public/a" }), true),
         ("resources/read", json!({ "uri": "file:///private" }), false),
-        (
-            "resources/read",
-            json!({ "uri": "file:///public/../private" }),
-            false,
-        ),
-        (
-            "resources/subscribe",
-            json!({ "uri": "file:///public/%2E%2e/private" }),
-            false,
-        ),
-        (
-            "completion/complete",
-            json!({ "ref": { "type": "ref/resource", "uri": "file:///public/../{x}" } }),
-            false,
-        ),
         ("resources/subscribe", json!({ "uri": "file:///private" }), false),
         (
             "completion/complete",
@@ -371,5 +356,91 @@ proptest! {
                 prop_assert!(ask(&with(&all)).is_err());
             }
         }
+    }
+}
+
+/// Lets nobody near `file:///private/x`, by its very name.
+#[derive(Debug)]
+struct NotPrivate;
+
+impl Policy for NotPrivate {
+    fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
+        let name = question.object.map(crate::Object::name);
+        (name == Some("file:///private/x")).then_some(Refusal::DeniedByPolicy { policies: vec![] })
+    }
+}
+
+#[test]
+fn mb_12_a_resource_is_open_if_all_forms_of_its_uri_are() {
+    let entry = |scope: &str, patterns: &[&str]| ScopeEntry {
+        resources: patterns.iter().map(|text| text.parse().unwrap()).collect(),
+        ..ScopeEntry::new(scope.parse().unwrap(), scope)
+    };
+    let narrow = [
+        "file:///public/*",
+        "https://host",
+        "file:///é/{x}",
+        "file:///a%20b/*",
+    ];
+    let scopes = ScopeTable::new(vec![
+        entry("narrow", &narrow),
+        entry("broad", &["data:///*"]),
+        entry("secret", &["data:///Reports (2024)/*"]),
+    ])
+    .unwrap();
+    let server = ProtectedServer {
+        scopes,
+        ..with_table()
+    };
+    let needs = |uri: &str| {
+        server
+            .scopes
+            .needs(crate::Object::Resource(uri))
+            .scopes()
+            .to_string()
+    };
+    for (uri, needed) in [
+        ("file:///public/x", "narrow"),
+        ("file:///public/a%2Fb%20c/é", "narrow"),
+        ("https://host", "narrow"),
+        ("file:///é/{x}", "narrow"),
+        ("file:///a%20b/1", "narrow"),
+        ("data:///x", "broad"),
+        ("data:///Reports%20(2024)/x", "broad secret"),
+        ("data:///Reports%20%282024%29/x", "broad secret"),
+        ("data:////Reports (2024)//x", "broad secret"),
+        ("file:///public/../private/x", ""),
+        ("file:///public/%2e%2E/private/x", ""),
+        (r"file:///public\..\private/x", ""),
+        ("FILE:///public/x", ""),
+        ("https://HOST", ""),
+        ("file:///a b/1", ""),
+    ] {
+        assert_eq!(needs(uri), needed, "{uri}");
+    }
+    let whole = ProtectedServer {
+        scopes: ScopeTable::whole("one".parse().unwrap(), ""),
+        ..with_table()
+    };
+    let context = Context::new(UnixTime::EPOCH, Revision::V2025_11_25);
+    for (uri, open) in [
+        ("file:///private/y", true),
+        ("file:///private/x", false),
+        ("file:///private/./x", false),
+        ("FILE:///private/x", false),
+        ("file:///%70rivate/x", false),
+        ("file:////private//x", false),
+    ] {
+        let object = crate::Object::Resource(uri);
+        assert_eq!(
+            may_use(&whole, &alice("one"), &context, object, &NotPrivate).is_ok(),
+            open,
+            "{uri}"
+        );
+        assert_eq!(
+            may_list(&whole, &alice("one"), &context, object, &NotPrivate),
+            open,
+            "{uri}"
+        );
     }
 }

@@ -158,7 +158,7 @@ async fn a_launcher_that_panics_takes_no_seat_and_no_later_call_with_it() {
         settings,
         random,
     );
-    let servers = vec![Server::new(Arc::new(server("a")), upstream)];
+    let servers = vec![unlimited(Arc::new(server("a")), upstream)];
     let fixture = Fixture::of(Arc::default(), &super::super::settings(), servers);
     for count in 1..=3 {
         let route = fixture.gateway.route("/a/mcp").unwrap();

@@ -1,4 +1,4 @@
-use doorward_mcp::sse::EventReader;
+use crate::sse::EventReader;
 
 use super::*;
 

@@ -1,14 +1,15 @@
-//! A stream of events cut into events as it passes, byte for byte (HTML Standard, "Interpreting an event stream").
+//! A stream of events cut into events as it passes, byte for byte, so that some of them can be changed or held back
+//! (HTML Standard, "Interpreting an event stream").
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// What becomes of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It passes as it is.
     Pass,
     /// It passes with other data.
@@ -20,12 +21,12 @@ pub(crate) enum Verdict {
 /// An event is longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream is too long")]
-pub(crate) struct TooLong;
+pub struct TooLong;
 
 /// Cuts a stream. It holds back what has come of an event until that is whole; comments and whatever else is no
 /// event's pass at once.
 #[derive(Debug)]
-pub(crate) struct Events {
+pub struct Events {
     limit: usize,
     /// What has come of the event that is coming.
     block: Vec<u8>,
@@ -39,7 +40,7 @@ pub(crate) struct Events {
 
 impl Events {
     /// Holds back `limit` bytes of one event at most.
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub const fn new(limit: usize) -> Self {
         Self {
             limit,
             block: Vec::new(),
@@ -51,7 +52,7 @@ impl Events {
 
     /// Takes a piece and appends to `out` what passes. `judge` is asked about the data of each whole event. What
     /// is left of an event when the stream ends is none, and is never given out.
-    pub(crate) fn push<E: From<TooLong>>(
+    pub fn push<E: From<TooLong>>(
         &mut self,
         piece: &[u8],
         out: &mut Vec<u8>,
@@ -195,7 +196,7 @@ fn lines(block: &[u8], first: bool) -> impl Iterator<Item = Line> {
 }
 
 fn field(line: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b':', line) {
+    match memchr(b':', line) {
         Some(at) => {
             let (name, value) = line.split_at(at);
             let value = value.get(1..).unwrap_or_default();
