@@ -78,32 +78,35 @@ impl Ledger {
     pub fn take(&self, key: Key, pace: Pace, now: Duration) -> Result<(), Retry> {
         let now = nanos(now);
         self.with_set(key, |set| {
-            let (keys, free) = set.split_at_mut(WAYS);
-            let known = keys.iter().position(|known| *known == key.0.get());
-            let owed = known.and_then(|at| free.get(at)).copied().unwrap_or(0).max(now);
+            let owed = owed(set, key).max(now);
             pace.admit(owed, now)?;
-            let least = || free.iter().enumerate().min_by_key(|(_, free)| **free);
-            let Some(at) = known.or_else(|| least().map(|(at, _)| at)) else {
-                return Ok(());
-            };
-            if let (Some(name), Some(free)) = (keys.get_mut(at), free.get_mut(at)) {
-                (*name, *free) = (key.0.get(), owed.saturating_add(pace.cost));
-            }
+            owes(set, key, owed.saturating_add(pace.cost));
             Ok(())
         })
         .unwrap_or(Ok(()))
     }
 
+    /// From `now` on, `key` is held for at least `span`; a longer hold stays. For keys that nothing is taken of.
+    pub fn hold(&self, key: Key, span: Duration, now: Duration) {
+        let until = nanos(now).saturating_add(nanos(span));
+        self.with_set(key, |set| owes(set, key, owed(set, key).max(until)));
+    }
+
+    /// How much longer `key` is held.
+    pub fn held(&self, key: Key, now: Duration) -> Result<(), Retry> {
+        let now = nanos(now);
+        let wait = self.with_set(key, |set| owed(set, key).saturating_sub(now));
+        match wait {
+            Some(wait) if wait > 0 => Err(Retry(Duration::from_nanos(wait))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether [`Ledger::take`] would be refused now; takes nothing.
     pub fn peek(&self, key: Key, pace: Pace, now: Duration) -> Result<(), Retry> {
         let now = nanos(now);
-        self.with_set(key, |set| {
-            let (keys, free) = set.split_at_mut(WAYS);
-            let known = keys.iter().position(|known| *known == key.0.get());
-            let owed = known.and_then(|at| free.get(at)).copied().unwrap_or(0);
-            pace.admit(owed.max(now), now)
-        })
-        .unwrap_or(Ok(()))
+        self.with_set(key, |set| pace.admit(owed(set, key).max(now), now))
+            .unwrap_or(Ok(()))
     }
 
     /// Gives one use back: another limit was in the way.
@@ -153,6 +156,28 @@ impl Ledger {
             *places = vec![0; sets.saturating_mul(SET)];
         }
         places.chunks_exact_mut(SET).nth(set).map(use_it)
+    }
+}
+
+/// When a key owes nothing any more; zero of one that is not remembered.
+fn owed(set: &[u64], key: Key) -> u64 {
+    let (keys, free) = set.split_at_checked(WAYS).unwrap_or_default();
+    let known = keys.iter().position(|known| *known == key.0.get());
+    known.and_then(|at| free.get(at)).copied().unwrap_or(0)
+}
+
+/// Remembers when a key owes nothing any more, and forgets another one for it if it must: the one that owes least.
+fn owes(set: &mut [u64], key: Key, until: u64) {
+    let Some((keys, free)) = set.split_at_mut_checked(WAYS) else {
+        return;
+    };
+    let known = keys.iter().position(|known| *known == key.0.get());
+    let least = || free.iter().enumerate().min_by_key(|(_, free)| **free);
+    let Some(at) = known.or_else(|| least().map(|(at, _)| at)) else {
+        return;
+    };
+    if let (Some(name), Some(free)) = (keys.get_mut(at), free.get_mut(at)) {
+        (*name, *free) = (key.0.get(), until);
     }
 }
 

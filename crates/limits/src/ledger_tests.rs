@@ -45,6 +45,20 @@ fn a_burst_passes_and_comes_back_evenly() {
 }
 
 #[test]
+fn what_is_held_is_held_for_the_longest_time_that_was_asked_for() {
+    let ledger = Ledger::new(100);
+    let (one, other) = (ledger.key(1), ledger.key(2));
+    assert_eq!(ledger.held(one, at(0)), Ok(()));
+    ledger.hold(one, at(1000), at(0));
+    ledger.hold(one, at(200), at(500));
+    assert_eq!(ledger.held(one, at(700)), Err(Retry(at(300))));
+    assert_eq!(ledger.held(other, at(700)), Ok(()));
+    assert_eq!(ledger.held(one, at(1000)), Ok(()));
+    ledger.hold(one, at(1000), at(1500));
+    assert_eq!(ledger.held(one, at(2000)), Err(Retry(at(500))));
+}
+
+#[test]
 fn a_clock_that_goes_back_gives_nothing() {
     let ledger = Ledger::new(100);
     let (key, pace) = (ledger.key(1), pace("1/m"));

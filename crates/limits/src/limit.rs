@@ -76,19 +76,38 @@ impl NetworkLimit {
 
     /// Takes one use of `network`, or says when the next one is possible.
     pub fn take(&self, ledger: &Ledger, network: Network, now: Duration) -> Result<(), Retry> {
-        self.network.take(ledger, network, now)?;
+        self.take_for(ledger, network, (), now)
+    }
+
+    /// Takes one use of what `network` may do with `thing`.
+    pub fn take_for(
+        &self,
+        ledger: &Ledger,
+        network: Network,
+        thing: impl Hash + Copy,
+        now: Duration,
+    ) -> Result<(), Retry> {
+        self.network.take(ledger, (network, thing), now)?;
         let Some(site) = network.site() else {
             return Ok(());
         };
         self.site
-            .take(ledger, site, now)
-            .inspect_err(|_| self.network.give_back(ledger, network))
+            .take(ledger, (site, thing), now)
+            .inspect_err(|_| self.network.give_back(ledger, (network, thing)))
+    }
+
+    /// Gives one use back.
+    pub fn give_back_for(&self, ledger: &Ledger, network: Network, thing: impl Hash + Copy) {
+        self.network.give_back(ledger, (network, thing));
+        if let Some(site) = network.site() {
+            self.site.give_back(ledger, (site, thing));
+        }
     }
 
     /// Whether [`NetworkLimit::take`] would be refused now.
     pub fn peek(&self, ledger: &Ledger, network: Network, now: Duration) -> Result<(), Retry> {
-        self.network.peek(ledger, network, now)?;
+        self.network.peek(ledger, (network, ()), now)?;
         let site = network.site();
-        site.map_or(Ok(()), |site| self.site.peek(ledger, site, now))
+        site.map_or(Ok(()), |site| self.site.peek(ledger, (site, ()), now))
     }
 }

@@ -129,14 +129,20 @@ impl TrustedProxies {
     }
 
     /// The same where it is certain: over a connection of a trusted proxy, the one address that it and the trusted ones
-    /// before it wrote down, of somebody who is none of them. Who makes the headers disagree, or disappear, is unknown.
+    /// before it wrote down in `X-Forwarded-For`, of somebody who is none of them. Who makes the headers disagree, or
+    /// disappear, is unknown.
     #[must_use]
     pub fn known(&self, connection: IpAddr, headers: &HeaderMap) -> KnownAddress {
         let connection = connection.to_canonical();
         if !self.trusts(connection) {
             return KnownAddress(Some(connection));
         }
-        let said = self.said(connection, headers);
+        // Proxies that write `Forwarded` alone are rare; those that can be made to drop `X-Forwarded-For` and let the caller's
+        // `Forwarded` pass are not.
+        let said = headers
+            .contains_key(&X_FORWARDED_FOR)
+            .then(|| self.said(connection, headers))
+            .flatten();
         KnownAddress(said.filter(|said| !self.trusts(*said) && !is_exempt(*said)))
     }
 

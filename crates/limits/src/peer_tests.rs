@@ -173,9 +173,10 @@ fn hd_03_r30_rules_see_an_address_only_if_no_stranger_had_a_say_in_it() {
         ),
         (
             "10.0.0.1",
-            vec![("forwarded", "for=198.51.100.7")],
+            vec![(XFF, "198.51.100.7"), ("forwarded", "for=198.51.100.7")],
             Some("198.51.100.7"),
         ),
+        ("10.0.0.1", vec![("forwarded", "for=10.9.9.9")], None),
         // It lets a second header of the caller pass, or was made to drop its own.
         (
             "10.0.0.1",

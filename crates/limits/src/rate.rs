@@ -54,7 +54,7 @@ impl Rate {
 
     /// The same with more of it: `factor` times as many uses, and at once.
     #[must_use]
-    pub(crate) fn times(self, factor: u32) -> Self {
+    pub const fn times(self, factor: u32) -> Self {
         Self {
             uses: self.uses.saturating_mul(factor),
             per: self.per,

@@ -76,6 +76,8 @@ pub struct Refusal<'a> {
     pub rule: Option<&'a str>,
     /// Token family of the caller, or the token's id if it has none.
     pub family: Option<Uuid>,
+    /// Whether a step is kept of it. Without one it has its trace all the same.
+    pub is_kept: bool,
     /// What else is known: `reason`, `server`, `user`, `client`, `scopes`.
     pub fields: Vec<(&'static str, String)>,
 }
@@ -141,6 +143,9 @@ impl Recorder {
                 (joined.unwrap_or_else(|| self.generate()), Joined::ByAddress)
             }
         };
+        if !refusal.is_kept {
+            return trace;
+        }
         let mut note = Note {
             message: "call refused".into(),
             rule: refusal.rule.map(bounded),

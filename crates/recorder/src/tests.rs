@@ -56,6 +56,7 @@ fn token_request(arrival: Arrival) -> Followed {
 
 fn refusal(arrival: Arrival, decision: Uuid) -> Refusal<'static> {
     Refusal {
+        is_kept: true,
         arrival,
         method: "POST",
         path: "/mcp",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorward_testkit::http::{Reply, Request};
 use doorward_testkit::measure::Memory;
 use doorward_testkit::oauth::OAuthClient;
-use doorward_testkit::upstream::Upstream;
+use doorward_testkit::upstream::{Answer, Part, Upstream, friendly};
 use doorward_testkit::{Doorward, PASSWORD, eventually, mcp};
 use serde_json::json;
 
@@ -32,8 +32,22 @@ async fn start(up: &Upstream, limits: &str) -> Doorward {
 }
 
 async fn token(doorward: &Doorward, user: &str) -> String {
-    let client = OAuthClient::register(doorward, "limited", "http://127.0.0.1/cb").await;
+    token_of(doorward, user, "limited").await
+}
+
+/// A token of this user for a client of this name.
+async fn token_of(doorward: &Doorward, user: &str, client: &str) -> String {
+    let client = OAuthClient::register(doorward, client, "http://127.0.0.1/cb").await;
     client.login(user, PASSWORD, &doorward.url(RA)).await.access
+}
+
+/// The same token with another signature, each time another one.
+fn forged(token: &str, number: u32) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut changed = signature.to_owned();
+    changed.replace_range(4..12, &format!("{number:08}"));
+    assert_ne!(changed, signature);
+    format!("{signed}.{changed}")
 }
 
 fn call(doorward: &Doorward, token: &str, tool: &str, address: &str) -> Request {
@@ -52,6 +66,12 @@ fn assert_limited(reply: &Reply, limit: &str) {
     assert_eq!(error["data"]["limit"], limit);
     assert_eq!(error["data"]["retry_after"], seconds);
     assert!(error["data"]["decision_id"].is_string());
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains(&format!("Try again in {seconds} s")),
+        "{message}"
+    );
+    assert_eq!(reply.json()["jsonrpc"], "2.0");
     assert_eq!(reply.header("WWW-Authenticate"), None);
 }
 
@@ -107,16 +127,21 @@ async fn r34_addresses_and_a_good_client_beside_a_flood() {
     let rounds = if std::env::var_os("DOORWARD_FULL").is_some() {
         100_000
     } else {
-        3_000
+        5_000
     };
     let up = Upstream::start();
-    let limits = "address = \"20/h\"\nrefused = \"30/h\"\ncalls = \"off\"\ntool = \"1000000/m\"";
+    let limits = "address = \"20/h\"\nrefused = \"3/h\"\ncalls = \"off\"\ntool = \"1000000/m\"";
     let doorward = start(&up, limits).await;
     let (alice, home) = (token(&doorward, "alice").await, "203.0.113.7");
     assert_eq!(call(&doorward, &alice, "t_read", home).send().await.status, 200);
+    // What is no token of ours at all costs nothing, and takes nothing from anybody.
+    for number in 0..100 {
+        let invented = call(&doorward, &format!("invented-{number}"), "t_read", home);
+        assert_eq!(invented.send().await.status, 401);
+    }
     let (mut refused, mut limited) = (0, 0);
     for number in 0..100 {
-        let reply = call(&doorward, &format!("invented-{number}"), "t_read", home)
+        let reply = call(&doorward, &forged(&alice, number), "t_read", home)
             .send()
             .await;
         match reply.status {
@@ -127,7 +152,11 @@ async fn r34_addresses_and_a_good_client_beside_a_flood() {
             }
         }
     }
-    assert_eq!((refused, limited), (30, 70));
+    assert_eq!(
+        (refused, limited),
+        (30, 70),
+        "ten times as many as other refusals"
+    );
     let good = call(&doorward, &alice, "t_read", home).send().await;
     assert_eq!(good.status, 200, "a token that is known goes on beside the flood");
     for _ in 0..18 {
@@ -146,4 +175,150 @@ async fn r34_addresses_and_a_good_client_beside_a_flood() {
     assert!(memory.growth() <= 16 * MIB, "{} bytes more", memory.growth());
     assert_limited(&call(&doorward, &alice, "t_read", home).send().await, "address");
     assert!(doorward.is_alive());
+}
+
+#[tokio::test]
+async fn r34_two_clients_of_a_user_have_their_own_calls_and_share_tools() {
+    let up = Upstream::start();
+    let doorward = start(&up, "calls = \"4/h\"\ntools = { \"send_*\" = \"2/h\" }").await;
+    let one = token_of(&doorward, "alice", "one").await;
+    let two = token_of(&doorward, "alice", "two").await;
+    let bob = token_of(&doorward, "bob", "two").await;
+    let home = "203.0.113.7";
+    let status = async |token: &str, tool: &str| call(&doorward, token, tool, home).send().await.status;
+    for token in [&one, &two] {
+        assert_eq!(status(token, "send_mail").await, 200);
+    }
+    assert_limited(&call(&doorward, &two, "send_mail", home).send().await, "tool");
+    assert_eq!(status(&bob, "send_mail").await, 200, "of another user");
+    assert_eq!(status(&two, "send_post").await, 200, "another tool");
+    for _ in 0..3 {
+        assert_eq!(status(&one, "t_read").await, 200);
+    }
+    let refused = call(&doorward, &one, "t_read", home).send().await;
+    assert_limited(&refused, "calls");
+    assert_eq!(status(&two, "t_read").await, 200, "the other client has its own");
+    // In the revisions with sessions, too, and with the id that was sent.
+    let message = json!({ "jsonrpc": "2.0", "id": "seven", "method": "tools/call",
+        "params": { "name": "t_read", "arguments": {} } });
+    let legacy = mcp::legacy(&doorward, RA, None, &message)
+        .bearer(&one)
+        .send()
+        .await;
+    assert_limited(&legacy, "calls");
+    assert_eq!(legacy.json()["id"], "seven");
+}
+
+#[tokio::test]
+async fn r34_streams_of_a_user_are_counted_over_all_clients() {
+    let up = Upstream::scripted(|request| {
+        if request.method() == "GET" {
+            Answer::events(vec![Part::Repeat(b": *\n\n".to_vec(), Duration::from_secs(1))])
+        } else {
+            friendly(request)
+        }
+    });
+    let doorward = start(&up, "streams = 2").await;
+    let one = token_of(&doorward, "alice", "one").await;
+    let two = token_of(&doorward, "alice", "two").await;
+    let bob = token_of(&doorward, "bob", "two").await;
+    let listen = |token: &str| {
+        let get = doorward
+            .get(RA)
+            .bearer(token)
+            .header("Accept", "text/event-stream");
+        get.header("MCP-Protocol-Version", "2025-11-25")
+    };
+    let mut held = Vec::new();
+    for token in [&one, &two] {
+        let stream = listen(token).stream().await;
+        assert_eq!(stream.status, 200);
+        held.push(stream);
+    }
+    assert_limited(&listen(&one).send().await, "streams");
+    assert_eq!(listen(&bob).stream().await.status, 200, "of another user");
+    let reply = call(&doorward, &one, "t_read", "203.0.113.7").send().await;
+    assert_eq!(reply.status, 200, "calls go on");
+    held.pop();
+    let again = eventually("a place is free again", Duration::from_secs(60), || async {
+        let stream = listen(&two).stream().await;
+        (stream.status == 200).then_some(stream)
+    });
+    held.push(again.await);
+    assert_limited(&listen(&one).send().await, "streams");
+}
+
+#[tokio::test]
+async fn r34_retry_after_suffices() {
+    let up = Upstream::start();
+    let doorward = start(&up, "calls = \"20/m burst 1\"").await;
+    let (alice, home) = (token(&doorward, "alice").await, "203.0.113.7");
+    let send = || call(&doorward, &alice, "t_read", home).send();
+    // On a machine that is so slow that three seconds pass between two calls, the second one is none too many.
+    let refused = eventually(
+        "two calls within three seconds",
+        Duration::from_secs(60),
+        || async {
+            let reply = send().await;
+            (reply.status == 429).then_some(reply)
+        },
+    )
+    .await;
+    assert_limited(&refused, "calls");
+    let seconds = refused.json()["error"]["data"]["retry_after"].as_u64().unwrap();
+    // The very time is what is to be shown.
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    assert_eq!(send().await.status, 200);
+}
+
+/// Clients that look for the newer revision take an error there for an older server, and begin anew with `initialize`.
+#[tokio::test]
+async fn r34_a_client_that_is_over_the_limit_of_discovery_does_not_get_through_with_an_older_revision() {
+    let up = Upstream::start();
+    let doorward = start(&up, "discovery = \"60/m burst 2\"").await;
+    let alice = token(&doorward, "alice").await;
+    let discover = || mcp::modern(&doorward, RA, "server/discover", json!({})).bearer(&alice);
+    let refused = eventually("too many in a second", Duration::from_secs(60), || async {
+        let replies = [
+            discover().send().await,
+            discover().send().await,
+            discover().send().await,
+        ];
+        replies.into_iter().find(|reply| reply.status == 429)
+    })
+    .await;
+    assert_limited(&refused, "discovery");
+    let initialize = || mcp::legacy(&doorward, RA, None, &mcp::initialize()).bearer(&alice);
+    let fallback = initialize().send().await;
+    assert_limited(&fallback, "discovery");
+    let up_saw = up.requests().len();
+    assert_limited(&initialize().send().await, "discovery");
+    assert_eq!(up.requests().len(), up_saw);
+    // The newer revision is there again when its time has come.
+    eventually("it is let in again", Duration::from_secs(30), || async {
+        (discover().send().await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r34_a_loop_that_is_refused_again_and_again_ends_at_the_limit_of_calls() {
+    let up = Upstream::start();
+    let table = "[servers.scopes.\"t:read\"]\ndescription = \"Read\"\ntools = [\"t_read\"]\n";
+    let limits = "calls = \"30/h\"\nrefused = \"3/h\"";
+    let doorward = Doorward::builder()
+        .config(&format!("{}{table}", config(&up, limits)))
+        .user("alice", PASSWORD)
+        .start()
+        .await;
+    let alice = token(&doorward, "alice").await;
+    let send = |tool: &'static str| call(&doorward, &alice, tool, "203.0.113.7").send();
+    for _ in 0..31 {
+        assert_eq!(
+            send("t_none").await.status,
+            403,
+            "the first is a refusal, the others are calls"
+        );
+    }
+    assert_limited(&send("t_none").await, "calls");
 }

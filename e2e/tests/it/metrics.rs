@@ -11,7 +11,7 @@ use crate::support::{Catalogue, RA};
 const SOON: Duration = Duration::from_secs(20);
 
 /// The admin listener, whose port the log tells.
-async fn admin(doorward: &Doorward) -> Site {
+pub(crate) async fn admin(doorward: &Doorward) -> Site {
     let address = eventually("the address in the log", SOON, || async {
         let log = doorward.logs();
         let line = log.lines().find(|line| line.contains("metrics are served"))?;
@@ -22,7 +22,7 @@ async fn admin(doorward: &Doorward) -> Site {
     Site::at(&format!("http://{address}"), Destination { address, tls: None })
 }
 
-async fn metrics(admin: &Site) -> String {
+pub(crate) async fn metrics(admin: &Site) -> String {
     let reply = admin.get("/metrics").send().await;
     assert_eq!(reply.status, 200);
     let kind = reply.header("Content-Type").unwrap_or_default();
@@ -31,7 +31,7 @@ async fn metrics(admin: &Site) -> String {
     reply.text().to_owned()
 }
 
-fn value(text: &str, begins: &str) -> f64 {
+pub(crate) fn value(text: &str, begins: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(begins));
     let line = line.unwrap_or_else(|| panic!("{begins} in\n{text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()

@@ -33,7 +33,7 @@ pub(crate) struct LimitsFile {
     /// Instead of `tool` for tools whose names match: `{ "send_*" = "10/m" }`, each of them on its own. Of several
     /// that match the one with the most characters counts. Default: none.
     pub(crate) tools: BTreeMap<String, RateFile>,
-    /// Different refusals of one client for one user, and different invented tokens from one address. Default: `300/m`.
+    /// Different refusals of one client for one user, and ten times as many forged tokens from one address. Default: `300/m`.
     pub(crate) refused: Option<RateFile>,
     /// Streams of one user on which a client listens for what the server sends unasked, at once; a number or `"off"`.
     /// Default: `256`.
@@ -147,13 +147,19 @@ pub(super) fn check(parsed: &Parsed, problems: &mut Vec<Problem>) {
     let of_servers = servers.map(|(index, server)| (format!("servers[{index}].limits"), &server.limits));
     for (key, limits) in of_servers.chain([("limits".to_owned(), &parsed.file.limits)]) {
         for pattern in limits.tools.keys() {
-            if let Err(error) = pattern.parse::<Pattern>() {
-                let place = parsed.place(&format!("{key}.tools.{pattern}"));
-                problems.push(
-                    Problem::new(place, error.to_string())
-                        .help("write a tool's name, `*` for any characters in it"),
-                );
-            }
+            let in_alphabet =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'*');
+            let message = match pattern.parse::<Pattern>() {
+                Err(error) => error.to_string(),
+                Ok(_) if !pattern.bytes().all(in_alphabet) => format!(
+                    "`{}` can match no tool: their names hold only `A-Z a-z 0-9 _ - .`",
+                    pattern.escape_debug()
+                ),
+                Ok(_) => continue,
+            };
+            let place = parsed.place(&format!("{key}.tools.{pattern}"));
+            let problem = Problem::new(place, message);
+            problems.push(problem.help("write a tool's name, `*` for any characters in it"));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What the gateway decides, written down and counted.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use doorward_gateway::{Decision, Observer};
-use doorward_recorder::decisions::{Caller, DecisionLog, Entry, ServerFacts};
+use doorward_gateway::{Decision, Needed, Observer};
+use doorward_recorder::decisions::{Caller, DecisionLog, Entry, ScopeNames, ServerFacts};
 use doorward_types::id::ServerName;
+use doorward_types::scope::Scope;
 use doorward_web::Challenged;
 
 use super::metrics::ServerMetrics;
@@ -35,6 +37,13 @@ impl Observer for Observed {
         {
             self.challenged.note(family, principal.expires());
         }
+        if decision.too_often {
+            let reason = decision.reason.unwrap_or("left");
+            self.log
+                .count(decision.at, decision.outcome.as_str(), reason, &server.facts);
+            return;
+        }
+        let needed = decision.needed.map(Scopes);
         let caller = decision.principal.filter(|principal| !principal.is_anonymous());
         self.log.record(&Entry {
             at: decision.at,
@@ -55,7 +64,8 @@ impl Observer for Observed {
             method: decision.method,
             name: decision.name,
             revision: decision.revision.map(|revision| revision.as_str()),
-            needed: decision.needed,
+            needed: needed.as_ref().map(|needed| needed as &dyn ScopeNames),
+            repeated: decision.repeated,
             policies: decision.policies,
             trace: decision.trace,
             traceparent: decision.traceparent,
@@ -65,5 +75,24 @@ impl Observer for Observed {
             upstream_status: decision.upstream_status,
             opens_stream: decision.opens_stream,
         });
+    }
+}
+
+/// The scopes of a decision, for its line.
+struct Scopes<'a>(Needed<'a>);
+
+impl ScopeNames for Scopes<'_> {
+    fn each(&self, tell: &mut dyn FnMut(&Scope)) {
+        self.0.each(tell);
+    }
+}
+
+impl fmt::Debug for Scopes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        self.0.each(|scope| {
+            list.entry(scope);
+        });
+        list.finish()
     }
 }

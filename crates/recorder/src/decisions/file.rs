@@ -1,8 +1,8 @@
 //! The file of decisions: whole lines, of bounded size, readable by its owner alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Older files that are kept beside the one that is written.
@@ -21,8 +21,12 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Opens it to go on at its end, or makes it (0600). The beginning of a line that a killed process could not
-    /// finish is cut off.
+    /// finish is cut off. What somebody else may have put there is not touched: a link, a file that another process
+    /// writes. One that others may read becomes private, if it is ours.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+            return Err(io::Error::other("it is a link"));
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -32,6 +36,13 @@ impl LogFile {
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(io::Error::other("it is no regular file"));
+        }
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another process writes it"),
+            TryLockError::Error(error) => error,
+        })?;
+        if found.mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
         }
         let size = last_whole_line(&mut file, found.len())?;
         if size < found.len() {

@@ -4,21 +4,39 @@
 //! ASCII are escaped, so no text of anybody's ends a line, begins another, or moves a terminal's cursor (LK-01).
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_types::id::TraceId;
-use doorward_types::scope::ScopeSet;
+use doorward_types::scope::{Scope, ScopeSet};
 use doorward_types::time::UnixTime;
 use uuid::Uuid;
 
+/// Most policies that one line names.
+const POLICIES: usize = 16;
 /// Longest text of a caller's that is kept, in characters; what is longer ends in `…`.
 const LONGEST: usize = 512;
 
+/// `,"name":` as one text.
+macro_rules! member {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
+/// `,"name":"`, for texts.
+macro_rules! quoted {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":\"")
+    };
+}
+
 /// What is the same for all decisions about one server, rendered once.
-#[derive(Clone, Debug)]
-pub struct ServerFacts(Box<[u8]>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts(Arc<[u8]>);
 
 impl ServerFacts {
     /// The server's name, its resource identifier, how it is reached, who issues its tokens, and where that issuer's
@@ -26,14 +44,14 @@ impl ServerFacts {
     #[must_use]
     pub fn new(name: &str, resource: &str, transport: &str, issuer: &str, metadata: &str) -> Self {
         let mut out = Vec::new();
-        for (member, value) in [
-            ("server", name),
-            ("resource", resource),
-            ("transport", transport),
-            ("issuer", issuer),
-            ("issuer_metadata", metadata),
+        for (begin, value) in [
+            (quoted!("server"), name),
+            (quoted!("resource"), resource),
+            (quoted!("transport"), transport),
+            (quoted!("issuer"), issuer),
+            (quoted!("issuer_metadata"), metadata),
         ] {
-            text(&mut out, member, value);
+            text(&mut out, begin, value);
         }
         Self(out.into())
     }
@@ -54,6 +72,18 @@ pub struct Caller<'a> {
     pub audience: &'a str,
     /// Its scopes.
     pub scopes: &'a ScopeSet,
+}
+
+/// Scopes that can be told one by one, from wherever they are kept.
+pub trait ScopeNames: fmt::Debug {
+    /// Tells each of them, in order.
+    fn each(&self, tell: &mut dyn FnMut(&Scope));
+}
+
+impl ScopeNames for ScopeSet {
+    fn each(&self, tell: &mut dyn FnMut(&Scope)) {
+        self.iter().for_each(tell);
+    }
 }
 
 /// One decision. None of these holds a secret or an argument of a call.
@@ -81,8 +111,10 @@ pub struct Entry<'a> {
     pub name: Option<&'a str>,
     /// Its revision.
     pub revision: Option<&'a str>,
-    /// The scopes that were needed and missing.
-    pub needed: Option<&'a ScopeSet>,
+    /// The scopes that were needed.
+    pub needed: Option<&'a dyn ScopeNames>,
+    /// Whether the same was refused to the same caller a moment ago.
+    pub repeated: bool,
     /// Policies that decided.
     pub policies: &'a [String],
     /// The login it belongs to.
@@ -125,6 +157,23 @@ pub(super) fn rendered<T>(entry: &Entry<'_>, take: impl FnOnce(&[u8]) -> T) -> T
     })
 }
 
+/// A line for refusals that were only counted.
+pub(super) fn counted(
+    at: UnixTime,
+    outcome: &str,
+    reason: &str,
+    server: &ServerFacts,
+    times: u64,
+) -> Vec<u8> {
+    let mut out = format!("{{\"time\":\"{at}\"").into_bytes();
+    text(&mut out, quoted!("outcome"), outcome);
+    text(&mut out, quoted!("reason"), reason);
+    number(&mut out, member!("times"), times);
+    out.extend_from_slice(&server.0);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
 fn time(scratch: &mut Scratch, at: UnixTime) {
     let millis = at.millis();
     let second = millis.div_euclid(1000);
@@ -145,63 +194,63 @@ fn time(scratch: &mut Scratch, at: UnixTime) {
 }
 
 fn render(out: &mut Vec<u8>, entry: &Entry<'_>) {
-    id(out, "decision_id", entry.id);
-    plain(out, "outcome", entry.outcome);
+    id(out, quoted!("decision_id"), entry.id);
+    text(out, quoted!("outcome"), entry.outcome);
     if let Some(reason) = entry.reason {
-        plain(out, "reason", reason);
+        text(out, quoted!("reason"), reason);
     }
     if let Some(status) = entry.status {
-        number(out, "status", status.into());
+        number(out, member!("status"), status.into());
     }
     out.extend_from_slice(&entry.server.0);
-    plain(out, "http_method", entry.http_method);
-    for (member, value) in [
-        ("method", entry.method),
-        ("name", entry.name),
-        ("revision", entry.revision),
+    text(out, quoted!("http_method"), entry.http_method);
+    for (begin, value) in [
+        (quoted!("method"), entry.method),
+        (quoted!("name"), entry.name),
+        (quoted!("revision"), entry.revision),
     ] {
         if let Some(value) = value {
-            text(out, member, value);
+            text(out, begin, value);
         }
     }
     if let Some(caller) = &entry.caller {
-        id(out, "user", caller.user);
-        text(out, "client", caller.client);
-        id(out, "token", caller.token);
+        id(out, quoted!("user"), caller.user);
+        text(out, quoted!("client"), caller.client);
+        id(out, quoted!("token"), caller.token);
         if let Some(family) = caller.family {
-            id(out, "family", family);
+            id(out, quoted!("family"), family);
         }
-        text(out, "audience", caller.audience);
-        scopes(out, "scopes", caller.scopes);
+        text(out, quoted!("audience"), caller.audience);
+        scopes(out, quoted!("scopes"), caller.scopes);
     }
     if let Some(needed) = entry.needed {
-        scopes(out, "scopes_needed", needed);
+        scopes(out, quoted!("scopes_needed"), needed);
     }
     policies(out, entry.policies);
+    if entry.repeated {
+        put(out, ",\"repeated\":true");
+    }
     origin(out, entry);
-    number(out, "took_us", micros(entry.took));
+    number(out, member!("took_us"), micros(entry.took));
     if let Some(took) = entry.upstream_took {
-        number(out, "upstream_us", micros(took));
+        number(out, member!("upstream_us"), micros(took));
     }
     if let Some(status) = entry.upstream_status {
-        number(out, "upstream_status", status.into());
+        number(out, member!("upstream_status"), status.into());
     }
     if entry.opens_stream {
-        out.extend_from_slice(b",\"stream\":true");
+        put(out, ",\"stream\":true");
     }
-    out.extend_from_slice(b"}\n");
+    put(out, "}\n");
 }
 
 fn policies(out: &mut Vec<u8>, policies: &[String]) {
     if policies.is_empty() {
         return;
     }
-    out.extend_from_slice(b",\"policies\":[");
-    for (index, policy) in policies.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.push(b'"');
+    put(out, ",\"policies\":[");
+    for (index, policy) in policies.iter().take(POLICIES).enumerate() {
+        put(out, if index > 0 { ",\"" } else { "\"" });
         escape(out, policy);
         out.push(b'"');
     }
@@ -209,10 +258,12 @@ fn policies(out: &mut Vec<u8>, policies: &[String]) {
 }
 
 fn origin(out: &mut Vec<u8>, entry: &Entry<'_>) {
-    for (member, value) in [("trace", entry.trace), ("traceparent", entry.traceparent)] {
+    for (begin, value) in [
+        (quoted!("trace"), entry.trace),
+        (quoted!("traceparent"), entry.traceparent),
+    ] {
         if let Some(trace) = value {
-            name(out, member);
-            out.push(b'"');
+            put(out, begin);
             for byte in trace.as_bytes() {
                 out.extend_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
             }
@@ -220,8 +271,7 @@ fn origin(out: &mut Vec<u8>, entry: &Entry<'_>) {
         }
     }
     let Some(peer) = entry.peer else { return };
-    name(out, "peer");
-    out.push(b'"');
+    put(out, quoted!("peer"));
     match peer {
         IpAddr::V4(address) => {
             for (index, part) in address.octets().into_iter().enumerate() {
@@ -237,46 +287,38 @@ fn origin(out: &mut Vec<u8>, entry: &Entry<'_>) {
     out.push(b'"');
 }
 
-fn name(out: &mut Vec<u8>, member: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(member.as_bytes());
-    out.extend_from_slice(b"\":");
+fn put(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
 }
 
-/// A word of ours, which needs no escaping.
-fn plain(out: &mut Vec<u8>, member: &str, value: &str) {
-    text(out, member, value);
-}
-
-fn text(out: &mut Vec<u8>, member: &str, value: &str) {
-    name(out, member);
-    out.push(b'"');
+/// `begin` is the name of the member, and the quote that the text begins with.
+fn text(out: &mut Vec<u8>, begin: &str, value: &str) {
+    put(out, begin);
     escape(out, value);
     out.push(b'"');
 }
 
-fn id(out: &mut Vec<u8>, member: &str, id: Uuid) {
-    name(out, member);
-    out.push(b'"');
+fn id(out: &mut Vec<u8>, begin: &str, id: Uuid) {
+    put(out, begin);
     let mut buffer = Uuid::encode_buffer();
-    out.extend_from_slice(id.hyphenated().encode_lower(&mut buffer).as_bytes());
+    put(out, id.hyphenated().encode_lower(&mut buffer));
     out.push(b'"');
 }
 
-fn scopes(out: &mut Vec<u8>, member: &str, scopes: &ScopeSet) {
-    name(out, member);
-    out.push(b'"');
-    for (index, scope) in scopes.iter().enumerate() {
-        if index > 0 {
+fn scopes(out: &mut Vec<u8>, begin: &str, scopes: &dyn ScopeNames) {
+    put(out, begin);
+    let begun = out.len();
+    scopes.each(&mut |scope| {
+        if out.len() > begun {
             out.push(b' ');
         }
         escape(out, scope.as_str());
-    }
+    });
     out.push(b'"');
 }
 
-fn number(out: &mut Vec<u8>, member: &str, value: u64) {
-    name(out, member);
+fn number(out: &mut Vec<u8>, begin: &str, value: u64) {
+    put(out, begin);
     decimal(out, value);
 }
 
@@ -312,8 +354,10 @@ fn micros(duration: Duration) -> u64 {
 
 /// Somebody else's text between two quotes. Nearly always it is printable ASCII and is copied as it is.
 fn escape(out: &mut Vec<u8>, value: &str) {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    if value.len() <= LONGEST && value.as_bytes().iter().all(is_plain) {
+    // Without a way out of the loop, so that it is done for many bytes at once.
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
+    let all_plain = value.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+    if value.len() <= LONGEST && all_plain {
         return out.extend_from_slice(value.as_bytes());
     }
     for (count, character) in value.chars().enumerate() {

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use doorward_types::time::Clock;
+use doorward_types::time::{Clock, UnixTime};
 
 use file::LogFile;
-pub use line::{Caller, Entry, ServerFacts};
+pub use line::{Caller, Entry, ScopeNames, ServerFacts};
 
 /// How long lines gather before they are written.
 const PACE: Duration = Duration::from_millis(50);
@@ -31,6 +31,10 @@ const MOST: usize = 8 << 20;
 const MANY: usize = 1 << 20;
 /// How long a file that cannot be used is left alone.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long refusals that are only counted gather before they are told in one line.
+const GATHER: Duration = Duration::from_secs(60);
+/// Most kinds of them that are told apart; further ones are told at once.
+const KINDS: usize = 256;
 /// How long the end of the process waits for the last lines.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -73,6 +77,8 @@ struct Pending {
     lines: Vec<u8>,
     /// Dropped since the last batch was taken.
     dropped: u64,
+    /// Refusals that were only counted.
+    counted: Vec<Counted>,
     /// What to write to, from this place in `lines` on.
     settings: Option<(usize, Option<Settings>)>,
     flushes_asked: u64,
@@ -80,7 +86,44 @@ struct Pending {
     over: bool,
 }
 
+/// Refusals of one kind that were only counted, since the first of them.
+struct Counted {
+    since: UnixTime,
+    outcome: &'static str,
+    reason: &'static str,
+    server: ServerFacts,
+    times: u64,
+}
+
 impl Pending {
+    /// Writes a line for each kind of refusals that have gathered for long enough at `now`, or, without a time, for all.
+    /// Hands back how many did not fit.
+    fn tell_counted(&mut self, now: Option<UnixTime>) -> u64 {
+        if self.counted.is_empty() {
+            return 0;
+        }
+        let is_due = |counted: &mut Counted| now.is_none_or(|now| now.since(counted.since) >= GATHER);
+        let due: Vec<Counted> = self.counted.extract_if(.., is_due).collect();
+        let mut lost = 0;
+        for Counted {
+            since,
+            outcome,
+            reason,
+            server,
+            times,
+        } in due
+        {
+            let line = line::counted(since, outcome, reason, &server, times);
+            if self.lines.len() + line.len() > MOST {
+                lost += times;
+            } else {
+                self.lines.extend_from_slice(&line);
+            }
+        }
+        self.dropped += lost;
+        lost
+    }
+
     fn is_idle(&self) -> bool {
         self.lines.is_empty()
             && self.settings.is_none()
@@ -142,6 +185,8 @@ impl DecisionLog {
         let wakes = line::rendered(entry, |line| {
             let mut pending = shared.pending();
             let before = pending.lines.len();
+            let lost = pending.tell_counted(Some(entry.at));
+            shared.lost.fetch_add(lost, Ordering::Relaxed);
             if before + line.len() > MOST {
                 pending.dropped += 1;
                 shared.lost.fetch_add(1, Ordering::Relaxed);
@@ -156,10 +201,43 @@ impl DecisionLog {
         }
     }
 
+    /// Counts a refusal of which there were many: a line tells once a minute how many there were.
+    pub fn count(&self, at: UnixTime, outcome: &'static str, reason: &'static str, server: &ServerFacts) {
+        let shared = self.shared();
+        if !shared.enabled.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut pending = shared.pending();
+        let was_empty = pending.lines.is_empty();
+        let known = pending.counted.iter_mut().find(|counted| {
+            (counted.outcome, counted.reason) == (outcome, reason) && counted.server == *server
+        });
+        match known {
+            Some(counted) => counted.times += 1,
+            None => pending.counted.push(Counted {
+                since: at,
+                outcome,
+                reason,
+                server: server.clone(),
+                times: 1,
+            }),
+        }
+        let now = (pending.counted.len() <= KINDS).then_some(at);
+        let lost = pending.tell_counted(now);
+        let wakes = was_empty && !pending.lines.is_empty();
+        drop(pending);
+        shared.lost.fetch_add(lost, Ordering::Relaxed);
+        if wakes {
+            shared.something.notify_one();
+        }
+    }
+
     /// Waits, not for long, until everything is on the disk that was recorded before. Blocks.
     pub fn flush(&self) {
         let shared = self.shared();
         let mut pending = shared.pending();
+        let lost = pending.tell_counted(None);
+        shared.lost.fetch_add(lost, Ordering::Relaxed);
         pending.flushes_asked += 1;
         let asked = pending.flushes_asked;
         shared.something.notify_one();
@@ -254,8 +332,10 @@ impl Writer {
     /// Waits until there is something, lets it gather, and takes it.
     fn take(&self, lines: &mut Vec<u8>) -> Batch {
         lines.clear();
-        // After a burst its memory goes back.
-        lines.shrink_to(2 * MANY);
+        // After a burst its memory goes back; not after each batch, which would have to get it anew.
+        if lines.capacity() > 4 * MANY {
+            lines.shrink_to(MANY);
+        }
         let shared = &self.shared;
         let pending = shared.pending();
         let idle = shared

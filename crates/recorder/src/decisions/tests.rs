@@ -1,6 +1,5 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Instant;
 
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::{FixedClock, UnixTime};
@@ -39,6 +38,7 @@ fn entry<'a>(server: &'a ServerFacts, scopes: &'a ScopeSet, name: &'a str) -> En
         name: Some(name),
         revision: Some("2026-07-28"),
         needed: Some(scopes),
+        repeated: false,
         policies: &[],
         trace: "4bf92f3577b34da6a3ce929d0e0e4736".parse().ok(),
         traceparent: None,
@@ -234,40 +234,68 @@ fn a_reload_turns_it_off_and_moves_it() {
     assert_eq!(lines(&second)[0]["name"], "three");
 }
 
-/// `cargo test --release -p doorward-recorder -- --ignored --nocapture cost_of`
 #[test]
-#[ignore = "a measurement: it says what a record costs, and asserts nothing about this machine"]
-fn cost_of_a_record() {
+fn only_a_file_of_our_own_is_written_and_nobody_else_reads_it() {
     let folder = tempfile::tempdir().unwrap();
-    let log = started(&folder.path().join("decisions.jsonl"), 1 << 30);
-    let (facts, scopes) = (facts(), "files:read files:write".parse().unwrap());
-    let entry = entry(&facts, &scopes, "t_read");
-    let (rounds, each) = (100, 2000_u32);
-    let mut caller = Duration::ZERO;
-    let cpu = || {
-        // utime and stime of the process, in clock ticks of 10 ms.
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
-    };
-    let before = cpu();
-    for _ in 0..rounds {
-        let begun = Instant::now();
-        for _ in 0..each {
-            log.record(&entry);
-        }
-        caller += begun.elapsed();
-        // As on a server: batches of 50 ms.
-        std::thread::sleep(Duration::from_millis(55));
-    }
-    log.flush();
-    let total = cpu() - before;
-    let records = rounds * each;
-    println!(
-        "on the caller: {:?}; in total: {:?} of CPU; lost {}",
-        caller / records,
-        total / records,
+    let (facts, scopes) = (facts(), ScopeSet::default());
+    let write = |path: &Path| {
+        let log = started(path, 1 << 20);
+        log.record(&entry(&facts, &scopes, "one"));
+        log.flush();
         log.lost()
+    };
+    let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+    std::fs::write(&target, "no line break").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    assert_eq!(write(&link), 1);
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "no line break");
+
+    let open = folder.path().join("open");
+    std::fs::write(&open, "").unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(write(&open), 0);
+    let mode = std::fs::metadata(&open).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let busy = folder.path().join("busy");
+    let other = started(&busy, 1 << 20);
+    other.record(&entry(&facts, &scopes, "theirs"));
+    other.flush();
+    assert_eq!(write(&busy), 1);
+    assert_eq!(lines(&busy).len(), 1);
+}
+
+#[test]
+fn r38_refusals_that_are_only_counted_are_told_in_one_line_for_each_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("decisions.jsonl");
+    let log = started(&path, 1 << 20);
+    let facts = facts();
+    let at = |seconds: i64| UnixTime::from_seconds(1_795_264_480 + seconds);
+    for second in 0..59 {
+        log.count(at(second), "refused", "no_token", &facts);
+    }
+    log.count(at(59), "refused", "rate_limited", &facts);
+    log.count(at(60), "refused", "no_token", &facts);
+    log.flush();
+    let found = lines(&path);
+    let told: Vec<_> = found
+        .iter()
+        .map(|line| (line["reason"].as_str().unwrap(), line["times"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(told, [("no_token", 60), ("rate_limited", 1)]);
+    assert_eq!(found[0]["server"], "files");
+    assert_eq!(found[0]["decision_id"], Value::Null);
+    // The next decision tells what has gathered for a minute.
+    log.count(at(100), "refused", "no_token", &facts);
+    let scopes = ScopeSet::default();
+    let mut later = entry(&facts, &scopes, "later");
+    later.at = at(161);
+    log.record(&later);
+    log.flush();
+    let found = lines(&path);
+    assert_eq!(
+        (&found[2]["times"], &found[3]["name"]),
+        (&1.into(), &"later".into())
     );
 }

@@ -98,13 +98,14 @@ pub(in super::super) async fn bind(config: &Config) -> Result<Bound, CommandErro
 /// Answers until the task is ended.
 pub(in super::super) async fn serve(listener: TcpListener, admin: Admin) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    let local = listener.local_addr().ok();
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
         let admin = admin.clone();
+        // Not what it listens on: `0.0.0.0` is reached over loopback, too.
+        let local = stream.local_addr().ok();
         tokio::spawn(async move {
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let answer = admin.answer(request.method(), request.uri().path(), request.headers(), local);

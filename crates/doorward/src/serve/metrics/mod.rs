@@ -46,6 +46,17 @@ const CLASSES: [&str; 10] = [
     "session",
     "other",
 ];
+/// Reasons of refusals that are counted from the start on, so that a rate can be taken of the first one.
+const DENIALS: [&str; 8] = [
+    "not_allowed",
+    "insufficient_scope",
+    "no_scope_opens_it",
+    "scope_not_for_user",
+    "scope_not_for_client",
+    "denied_by_policy",
+    "policy_failed",
+    "rate_limited",
+];
 /// Tools of one server that are counted by name.
 const TOOLS: usize = 100;
 /// Every other tool.
@@ -75,6 +86,12 @@ struct OfDecision {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfDenial {
+    server: Name,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfTool {
     server: Name,
     tool: Name,
@@ -86,6 +103,7 @@ struct OfTool {
 pub(crate) struct Metrics {
     registry: Registry,
     decisions: Family<OfDecision, Counter>,
+    denials: Family<OfDenial, Counter>,
     tools: Family<OfTool, Counter>,
     overhead: Family<OfServer, Histogram>,
     upstream: Family<OfServer, Histogram>,
@@ -111,6 +129,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("doorward");
         let decisions = Family::default();
+        let denials = Family::default();
         let tools = Family::default();
         let overhead = Family::new_with_constructor(histogram::<0> as fn() -> Histogram);
         let upstream = Family::new_with_constructor(histogram::<1> as fn() -> Histogram);
@@ -125,6 +144,11 @@ impl Metrics {
             "decisions",
             "Decisions about requests to servers",
             Family::clone(&decisions),
+        );
+        registry.register(
+            "denials",
+            "Refusals; the same one to the same caller counts once a minute",
+            Family::clone(&denials),
         );
         registry.register(
             "tool_calls",
@@ -153,6 +177,7 @@ impl Metrics {
         Self {
             registry,
             decisions,
+            denials,
             tools,
             overhead,
             upstream,
@@ -179,6 +204,10 @@ impl Metrics {
             };
             self.decisions.get_or_create(&labels).clone()
         });
+        for reason in DENIALS {
+            let server = server.clone();
+            drop(self.denials.get_or_create(&OfDenial { server, reason }));
+        }
         let counters = |tool: &str| {
             Outcome::ALL.map(|outcome| {
                 let labels = OfTool {
@@ -192,6 +221,7 @@ impl Metrics {
         ServerMetrics {
             permitted,
             decisions: self.decisions.clone(),
+            denials: self.denials.clone(),
             tools: tools
                 .take(TOOLS)
                 .map(|tool| (tool.into(), counters(tool)))
@@ -232,6 +262,7 @@ pub(super) struct ServerMetrics {
     server: Name,
     permitted: [Counter; CLASSES.len()],
     decisions: Family<OfDecision, Counter>,
+    denials: Family<OfDenial, Counter>,
     tools: HashMap<Box<str>, [Counter; Outcome::ALL.len()]>,
     other_tools: [Counter; Outcome::ALL.len()],
     overhead: Histogram,
@@ -257,6 +288,13 @@ impl ServerMetrics {
                 reason: decision.reason.unwrap_or(""),
             };
             self.decisions.get_or_create(&labels).inc();
+        }
+        if decision.outcome == Outcome::Refused && !decision.repeated {
+            let labels = OfDenial {
+                server: self.server.clone(),
+                reason: decision.reason.unwrap_or(""),
+            };
+            self.denials.get_or_create(&labels).inc();
         }
         if decision.outcome == Outcome::Ended {
             self.streams.dec();
