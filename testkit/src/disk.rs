@@ -78,11 +78,14 @@ impl Disk {
         std::fs::remove_file(self.ballast()).expect("it was filled");
     }
 
-    /// From outside the namespace.
     fn ballast(&self) -> PathBuf {
+        self.seen(&self.folder.join("ballast"))
+    }
+
+    /// A path on the disk, from outside the namespace.
+    pub(crate) fn seen(&self, path: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
-        let folder = self.folder.strip_prefix("/").expect("an absolute path");
-        root.join(folder).join("ballast")
+        root.join(path.strip_prefix("/").expect("an absolute path"))
     }
 }
 

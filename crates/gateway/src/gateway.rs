@@ -161,7 +161,8 @@ impl Gateway {
         let watch = Watch::begin(self.observing(entry), &head, &*self.clock);
         let mut about = Circumstances::new(&entry.challenges, &entry.gauge, watch);
         let Some(origin) = self.origins.judge(&head.headers) else {
-            return self.refuse(&Failure::Origin, &mut about, entry, &head);
+            let failure = entry.gauge.count(Failure::Origin, &mut about);
+            return self.refuse(&failure, &mut about, entry, &head);
         };
         if let Some(answer) = origin.preflight(&head.method, &head.headers, &entry.forward_headers) {
             about.watch.dismiss();

@@ -15,7 +15,7 @@ use crate::support::{Catalogue, RA, RB};
 const SOON: Duration = Duration::from_secs(20);
 
 fn file(doorward: &Doorward) -> PathBuf {
-    doorward.data.join("decisions.jsonl")
+    doorward.data_file("decisions.jsonl")
 }
 
 /// Every line so far, each strict JSON.
@@ -310,8 +310,7 @@ async fn r38_lk_02_the_lines_in_the_documentation_are_what_is_written() {
             .lines()
             .find(of_call)
             .unwrap_or_else(|| panic!("{name}: {real}"));
-        let origin = files.doorward.url("");
-        let origin = origin.trim_end_matches('/');
+        let origin = &files.doorward.public_url;
         assert_eq!(
             form(documented, "https://mcp.example.com"),
             form(real, origin),

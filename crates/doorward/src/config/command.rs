@@ -287,8 +287,17 @@ impl Config {
         let log = self.decision_log.file.as_path();
         // In the data folder it is hidden with that.
         let log = (self.decision_log.enabled && !log.starts_with(&self.data.value)).then_some(log);
+        // Those that were put aside hold the same.
+        let logs: Vec<PathBuf> = log
+            .into_iter()
+            .flat_map(|log| ["", ".1", ".2"].map(|end| {
+                let mut name = log.as_os_str().to_owned();
+                name.push(end);
+                name.into()
+            }))
+            .collect();
         std::iter::once(self.data.value.as_path())
-            .chain(log)
+            .chain(logs.iter().map(PathBuf::as_path))
             .chain(files)
             // A key that is renewed lies elsewhere, and its link leads there; the one in use is still a secret.
             .flat_map(|path| [real(path), absolute(path)])
