@@ -253,10 +253,13 @@ impl Builder {
             std::fs::write(&file, "+0").expect("a clock file");
             file
         });
-        // Servers run side by side here, and only one could have the default port.
         let mut env = self.env;
-        env.entry("DOORWARD_ADMIN_LISTEN".into())
-            .or_insert_with(|| "off".into());
+        if self.binary.is_none() {
+            // Servers run side by side here, and only one could have the default port. Another build may not know
+            // the variable.
+            env.entry("DOORWARD_ADMIN_LISTEN".into())
+                .or_insert_with(|| "off".into());
+        }
         let doorward = Doorward {
             site: Site::at(
                 &public_url,
@@ -542,6 +545,15 @@ impl Doorward {
         let next = clock.with_extension("next");
         std::fs::write(&next, format!("{seconds:+}")).expect("the clock file");
         std::fs::rename(next, clock).expect("the clock file");
+    }
+
+    /// A file of the data folder, as this process finds it: also on a disk that only the server sees.
+    #[must_use]
+    pub fn data_file(&self, name: &str) -> PathBuf {
+        let path = self.data.join(name);
+        self.disk
+            .as_ref()
+            .map_or_else(|| path.clone(), |disk| disk.seen(&path))
     }
 
     /// Leaves no room on the data folder's disk. Needs [`Builder::disk`].

@@ -4,6 +4,7 @@
 
 mod client;
 mod documents;
+mod limited;
 mod page;
 mod servers;
 mod services;
