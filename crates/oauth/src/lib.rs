@@ -17,5 +17,4 @@ pub mod pushed;
 pub mod redirect;
 pub mod register;
 pub mod requirement;
-pub mod resource;
 pub mod token;

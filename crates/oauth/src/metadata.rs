@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::client_auth::Method;
 use crate::pkce;
-use crate::resource::as_list;
 
 /// What clients learn about our authorization server (RFC 8414 §2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -147,6 +146,11 @@ impl AuthorizationServerMetadata {
 #[must_use]
 pub fn endpoint(issuer: &Issuer, path: &str) -> String {
     format!("{}{path}", issuer.as_str().trim_end_matches('/'))
+}
+
+/// Scopes as a JSON array of strings, which is how metadata documents list them.
+fn as_list<S: serde::Serializer>(scopes: &ScopeSet, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(scopes.iter())
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod isolation;
 mod journeys;
 mod keys;
 mod leaks;
+mod library;
 mod limits;
 mod locked_database;
 mod machine;
