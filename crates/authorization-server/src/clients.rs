@@ -422,8 +422,14 @@ fn loses(before: &Client, after: &Client) -> bool {
         (None, Some(_)) => true,
         (Some(before), Some(after)) => before.iter().any(|server| !after.contains(server)),
     };
+    // A credential that is replaced may be replaced because somebody else has it.
+    let credential = |client: &Client| {
+        let metadata = &client.metadata;
+        (client.secret, metadata.jwks.clone(), metadata.jwks_uri.clone())
+    };
+    let replaced = credential(before) != (None, None, None) && credential(before) != credential(after);
     let (before, after) = (&before.metadata.grant_types, &after.metadata.grant_types);
-    scopes || servers || before.iter().any(|grant| !after.contains(grant))
+    scopes || servers || replaced || before.iter().any(|grant| !after.contains(grant))
 }
 
 fn withdraw(client: &Client, lifetimes: &Lifetimes, now: UnixTime) -> Unit {

@@ -6,8 +6,8 @@ use doorward_types::id::ClientId;
 
 use crate::decide::Subject;
 
-/// Which people, and which clients that act for themselves, may use a server. The default admits every local account,
-/// and every client that the authorization server gives a token of its own.
+/// Which people, and which clients that act for themselves, may use a server. There is no default: whoever means everybody
+/// says so ([`AccessRule::everyone`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessRule {
     users: BTreeSet<String>,
@@ -19,6 +19,9 @@ pub struct AccessRule {
 /// Why an `allow` entry was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessRuleError {
+    /// There is none: a list that was to name somebody, and came out empty.
+    #[error("the access rule names nobody: write at least one `user:NAME`, `group:NAME` or `client:ID`")]
+    Empty,
     /// It has no prefix that we know.
     #[error("`{0}` is not an access rule: write `user:NAME`, `group:NAME` or `client:ID`")]
     UnknownKind(String),
@@ -35,14 +38,8 @@ pub enum AccessRuleError {
     NeedsProvider(String),
 }
 
-impl Default for AccessRule {
-    fn default() -> Self {
-        Self::everyone()
-    }
-}
-
 impl AccessRule {
-    /// Every local account.
+    /// Every local account, and every client that the authorization server gives a token of its own.
     #[must_use]
     pub fn everyone() -> Self {
         Self {
@@ -51,10 +48,10 @@ impl AccessRule {
         }
     }
 
-    /// Reads the entries of `allow`. No entry at all admits every local account.
+    /// Reads the entries of `allow`, of which there is at least one.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, AccessRuleError> {
         if entries.is_empty() {
-            return Ok(Self::everyone());
+            return Err(AccessRuleError::Empty);
         }
         let mut rule = Self::nobody();
         for entry in entries {

@@ -38,7 +38,10 @@ pub(crate) fn server(allow: &[&str]) -> ProtectedServer {
         path: "/files/mcp".into(),
         resource: ResourceUri::parse("https://mcp.example.com/files/mcp").unwrap(),
         scopes: ScopeTable::whole("files".parse().unwrap(), "Files"),
-        allow: AccessRule::parse(allow).unwrap(),
+        allow: match allow {
+            [] => AccessRule::everyone(),
+            allow => AccessRule::parse(allow).unwrap(),
+        },
         lists: ListMode::default(),
     }
 }
@@ -176,9 +179,12 @@ fn access_rules_say_what_is_wrong_with_them() {
     ] {
         assert_eq!(AccessRule::parse(&[entry]), Err(why), "{entry}");
     }
-    assert_eq!(AccessRule::default(), AccessRule::everyone());
     let nobody: [&str; 0] = [];
-    assert_eq!(AccessRule::parse(&nobody), Ok(AccessRule::everyone()));
+    assert_eq!(
+        AccessRule::parse(&nobody),
+        Err(AccessRuleError::Empty),
+        "a list that came out empty opens nothing"
+    );
 }
 
 fn denied() -> Refusal {

@@ -333,6 +333,20 @@ fn r35_b27_what_the_file_takes_from_a_client_its_tokens_lose_too() {
             true,
         ),
         (app("ide"), false),
+        (
+            Definition {
+                credential: secret(),
+                ..app("ide")
+            },
+            false,
+        ),
+        (
+            Definition {
+                credential: Credential::Secret(Digest::of(b"another")),
+                ..app("ide")
+            },
+            true,
+        ),
     ] {
         assert_eq!(narrower(&mut tables, &definition), loses, "{definition:?}");
     }

@@ -46,6 +46,26 @@ pub struct CedarPolicy {
     decisions: Cache<Box<[u8]>, Verdict>,
 }
 
+/// What a policy names of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedObject {
+    /// A tool.
+    Tool(String),
+    /// A prompt.
+    Prompt(String),
+}
+
+impl NamedObject {
+    /// As what calls are about.
+    #[must_use]
+    pub fn as_object(&self) -> Object<'_> {
+        match self {
+            Self::Tool(name) => Object::Tool(name),
+            Self::Prompt(name) => Object::Prompt(name),
+        }
+    }
+}
+
 /// What the policies say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -93,6 +113,25 @@ impl CedarPolicy {
         let all = self.everything.policies.iter();
         all.filter(|policy| policy.exact.reads.address)
             .map(|policy| &policy.place)
+    }
+
+    /// The tools and prompts of `server` that policies name one by one, each with the policy that does.
+    pub fn objects(&self, server: &str) -> impl Iterator<Item = (NamedObject, &PolicyPlace)> {
+        let prefix = format!("{server}/");
+        self.everything.policies.iter().flat_map(move |policy| {
+            let literals = policy.exact.policy.entity_literals().into_iter();
+            let prefix = prefix.clone();
+            literals.filter_map(move |uid| {
+                let id: &str = uid.id().as_ref();
+                let name = id.strip_prefix(&prefix)?.to_owned();
+                let object = match uid.type_name().basename() {
+                    "Tool" => NamedObject::Tool(name),
+                    "Prompt" => NamedObject::Prompt(name),
+                    _ => return None,
+                };
+                Some((object, &policy.place))
+            })
+        })
     }
 
     /// The servers that policies name, each with the policy that does.
