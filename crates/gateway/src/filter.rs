@@ -246,7 +246,12 @@ impl StreamSieve {
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<Bytes, Unreadable> {
         let Self { sieve, events } = self;
         let mut out = Vec::with_capacity(piece.len());
-        events.push(piece, &mut out, &mut |data| sieve.message(data))?;
+        // The first event of a stream that can be resumed holds an id and no message (2025-11-25, "Sending Messages").
+        let mut judge = |data: &[u8]| match data {
+            [] => Ok(Verdict::Pass),
+            message => sieve.message(message),
+        };
+        events.push(piece, &mut out, &mut judge)?;
         Ok(out.into())
     }
 }

@@ -214,6 +214,25 @@ async fn mb_13_a_stream_that_answers_with_no_list_is_cut() {
 }
 
 #[tokio::test]
+async fn mb_13_the_first_event_of_a_stream_that_can_be_resumed_holds_no_message() {
+    let fixture = with_table(ListMode::Grantable).await;
+    let (sender, response) = events();
+    fixture.upstream.answer(response);
+    let mut body = fixture
+        .post("alice", &legacy("tools/list", ""), &[])
+        .await
+        .into_body();
+    let first = "id: 0/1\nretry: 3000\ndata:\n\n";
+    sender.send(Ok(first)).await.unwrap();
+    assert_eq!(next(&mut body).await.unwrap().unwrap(), first);
+    let list = r#"data: {"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"t_admin"}]}}"#;
+    sender.send(Ok(format!("{list}\n\n").leak())).await.unwrap();
+    let heard = next(&mut body).await.unwrap().unwrap();
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard.contains(r#""tools":[]"#), "{heard}");
+}
+
+#[tokio::test]
 async fn mb_12_a_uri_is_judged_in_every_form_that_readers_make_of_it() {
     let fixture = with_table(ListMode::Granted).await;
     for (uri, status) in [
