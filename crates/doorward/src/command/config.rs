@@ -43,7 +43,8 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
     crate::serve::outbound::roots(&config)?;
     crate::serve::children::check(&config)?;
     if output.format == Format::Json {
-        let notes: Vec<_> = config.servers.iter().flat_map(notes).collect();
+        let of_servers = config.servers.iter().flat_map(notes);
+        let notes: Vec<_> = of_servers.chain(config.policy_notes()).collect();
         return Ok(output.json(&json!({ "valid": true, "problems": [], "notes": notes }))?);
     }
     let name = config
@@ -70,6 +71,9 @@ fn check(common: &CommonArgs, output: &mut Output) -> Result<(), CommandError> {
         for note in notes(server) {
             output.line(format!("    note: {note}"))?;
         }
+    }
+    for note in config.policy_notes() {
+        output.line(format!("  note: {note}"))?;
     }
     Ok(())
 }

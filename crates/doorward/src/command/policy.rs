@@ -46,6 +46,7 @@ A case:
   groups = [\"eng\"]
   client = \"desktop\"
   scopes = \"files:read\"      # default: what a first login grants
+  client_scopes = \"files:read\" # all that the client may have; default: no limit
   server = \"files\"           # default: the only one
   method = \"tools/call\"      # the default
   name = \"read_file\"         # a tool, a prompt, or the URI of a resource
@@ -53,8 +54,9 @@ A case:
   time = 2026-01-07T12:00:00Z # the default
   address = \"10.0.0.7\"
   authenticated = \"5m\"       # since the person signed in
-  expect = \"permit\"          # or \"deny\", or a reason such as \"insufficient_scope\"
-  policies = [\"no-admin\"]    # those that deny it, if that matters";
+  expect = \"permit\"          # or \"deny\", or a reason such as \"insufficient_scope\";
+                             # or \"shown\" or \"hidden\" in lists
+  policies = [\"no-admin\"]    # those that permit or deny it, if that matters";
 
 /// Runs it.
 pub(crate) async fn run(command: PolicyCommand, common: &CommonArgs) -> Result<(), CommandError> {

@@ -67,6 +67,10 @@ pub(super) fn trusted_proxies(parsed: &Parsed, problems: &mut Vec<Problem>) -> T
             let place = parsed.place(&format!("trusted_proxies[{index}]"));
             let message = format!("`{}` is neither an address nor a network", text.escape_debug());
             problems.push(Problem::new(place, message).help("write it as `10.0.0.1` or `10.0.0.0/8`"));
+        } else if text.ends_with("/0") {
+            let place = parsed.place(&format!("trusted_proxies[{index}]"));
+            let message = format!("`{text}` is everybody: who calls could say any address");
+            problems.push(Problem::new(place, message).help("name the proxies alone, such as `10.0.0.1`"));
         }
     }
     TrustedProxies::parse(texts()).unwrap_or_default()

@@ -46,7 +46,7 @@ impl Parsed {
 }
 
 /// Keys that a later release knows, and what to do until then. A value that asks for nothing passes.
-const LATER: [(&str, &str, &str); 9] = [
+const LATER: [(&str, &str, &str); 8] = [
     (
         "database",
         "",
@@ -57,7 +57,6 @@ const LATER: [(&str, &str, &str); 9] = [
         "false",
         "give certificate files in `[tls]`, or end TLS in front of Doorward",
     ),
-    ("admin_listen", "", "leave it out"),
     (
         "issuer_url",
         "",

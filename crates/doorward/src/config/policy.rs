@@ -80,6 +80,13 @@ impl Policies {
         self.loaded.as_ref()
     }
 
+    /// How many policies permit, and how many forbid: a file that was cut off has fewer.
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        let all = || self.loaded.iter().flat_map(|loaded| loaded.policies());
+        let forbids = all().filter(|policy| policy.forbids).count();
+        (all().count() - forbids, forbids)
+    }
+
     /// What calls are judged by.
     pub(crate) fn policy(&self) -> Arc<dyn Policy> {
         match &self.loaded {
@@ -108,6 +115,13 @@ pub(super) fn from_file(
     problems: &mut Vec<Problem>,
 ) -> Policies {
     let Some(FilesFile(written)) = &parsed.file.policy.file else {
+        if parsed.span("policy").is_some() {
+            let problem = Problem::new(
+                parsed.place("policy"),
+                "`[policy]` names no file, so it denies nothing",
+            );
+            problems.push(problem.help("name one with `file`, or leave the table out"));
+        }
         return Policies::default();
     };
     let files: Vec<PathBuf> = written.iter().map(|path| folder.join(path)).collect();
@@ -160,6 +174,13 @@ fn load(
     };
     match CedarPolicy::load(&texts) {
         Ok(loaded) => {
+            if problems.len() == before && loaded.policies().next().is_none() {
+                let message = "there is no policy in the files, so nobody could do anything";
+                let problem = Problem::new(parsed.place("policy.file"), message);
+                problems.push(problem.help(
+                    "write one, such as `permit(principal, action, resource);`, or leave `[policy]` out. Was a file cut off?",
+                ));
+            }
             for (server, policy) in Policies::strangers(&loaded, servers) {
                 let message = format!(
                     "policy `{}` speaks of the server `{server}`, which is not there",
@@ -198,6 +219,24 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 impl Config {
+    /// What is odd about the policies, although they can be used.
+    pub(crate) fn policy_notes(&self) -> Vec<String> {
+        let Some(loaded) = self.policies.loaded() else {
+            return Vec::new();
+        };
+        let warnings = loaded.warnings().iter().map(ToString::to_string);
+        let mut notes: Vec<String> = warnings.collect();
+        let hidden =
+            !self.public_url.value.is_loopback() && self.tls.is_none() && self.trusted_proxies.is_empty();
+        if let Some(policy) = loaded.about_addresses().next().filter(|_| hidden) {
+            notes.push(format!(
+                "policy `{}` looks at `context.address`, which is never known here: calls come through a proxy that `trusted_proxies` does not name",
+                policy.id
+            ));
+        }
+        notes
+    }
+
     /// `[policy]`, as `config show` tells it.
     pub(super) fn show_policy(&self, lines: &mut Vec<Shown>) {
         let files: Vec<_> = self

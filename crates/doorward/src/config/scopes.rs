@@ -313,6 +313,13 @@ pub(crate) fn notes(scopes: &[ConfiguredScope]) -> Vec<String> {
     let mut notes = Vec::new();
     for (number, one) in scopes.iter().enumerate() {
         let file = &one.file;
+        let brings = implied(one, scopes);
+        if let Some(extra) = brings.iter().find(|other| other.file.step_up && !file.step_up) {
+            notes.push(format!(
+                "scope `{}` has `step_up`, but `{}` implies it and is asked for at the first login",
+                extra.name, one.name
+            ));
+        }
         let opens = [&file.tools, &file.prompts, &file.resources, &file.methods];
         if opens.iter().all(|names| names.is_empty()) && file.implies.is_empty() {
             notes.push(format!(
@@ -321,14 +328,38 @@ pub(crate) fn notes(scopes: &[ConfiguredScope]) -> Vec<String> {
             ));
         }
         for other in scopes.iter().skip(number + 1) {
-            both_name(one, other, &mut notes);
+            let so = if brings.contains(&other) {
+                format!("so `{}` alone does not open it", other.name)
+            } else if implied(other, scopes).contains(&one) {
+                format!("so `{}` alone does not open it", one.name)
+            } else {
+                "so a call needs both scopes".to_owned()
+            };
+            both_name(one, other, &so, &mut notes);
         }
     }
     notes
 }
 
-/// What two scopes name needs both of them.
-fn both_name(one: &ConfiguredScope, other: &ConfiguredScope, notes: &mut Vec<String>) {
+/// The scopes that come with one, directly or not.
+fn implied<'s>(one: &'s ConfiguredScope, scopes: &'s [ConfiguredScope]) -> Vec<&'s ConfiguredScope> {
+    let (mut found, mut open) = (Vec::new(), vec![one]);
+    while let Some(here) = open.pop() {
+        let next = scopes
+            .iter()
+            .filter(|other| here.file.implies.iter().any(|name| name == other.name.as_str()));
+        for other in next {
+            if !found.contains(&other) {
+                found.push(other);
+                open.push(other);
+            }
+        }
+    }
+    found
+}
+
+/// What two scopes name needs both of them; `so` says what that means for these two.
+fn both_name(one: &ConfiguredScope, other: &ConfiguredScope, so: &str, notes: &mut Vec<String>) {
     for (kind, left, right) in [
         ("tools", &one.file.tools, &other.file.tools),
         ("prompts", &one.file.prompts, &other.file.prompts),
@@ -338,7 +369,7 @@ fn both_name(one: &ConfiguredScope, other: &ConfiguredScope, notes: &mut Vec<Str
         let pairs = left
             .iter()
             .flat_map(|left| right.iter().map(move |right| (left, right)));
-        let shared = pairs.filter(|(left, right)| can_match_the_same(left.as_bytes(), right.as_bytes()));
+        let shared = pairs.filter(|(left, right)| meet(left, right));
         let shared: Vec<String> = shared
             .map(|(left, right)| match left == right {
                 true => format!("`{left}`"),
@@ -353,37 +384,19 @@ fn both_name(one: &ConfiguredScope, other: &ConfiguredScope, notes: &mut Vec<Str
                 format!(" (and {more} more)")
             };
             notes.push(format!(
-                "{kind}: `{}` and `{}` both name {first}{more}, so a call needs both scopes",
+                "{kind}: `{}` and `{}` both name {first}{more}, {so}",
                 one.name, other.name
             ));
         }
     }
 }
 
-/// Whether some text matches both patterns.
-fn can_match_the_same(left: &[u8], right: &[u8]) -> bool {
-    // reach[r]: whether the first l of `left` and the first r of `right` can match the same text.
-    let mut reach: Vec<bool> = std::iter::once(true)
-        .chain(right.iter().scan(true, |all, b| {
-            *all &= *b == b'*';
-            Some(*all)
-        }))
-        .collect();
-    for l in left {
-        let mut next = Vec::with_capacity(reach.len());
-        next.push(*l == b'*' && reach.first() == Some(&true));
-        for (r, b) in right.iter().enumerate() {
-            let at = |line: &[bool], index: usize| line.get(index).copied().unwrap_or(false);
-            let step = if *l == b'*' || *b == b'*' {
-                at(&reach, r + 1) || at(&next, r) || at(&reach, r)
-            } else {
-                *l == *b && at(&reach, r)
-            };
-            next.push(step);
-        }
-        reach = next;
+/// Whether some name matches both patterns.
+fn meet(left: &str, right: &str) -> bool {
+    match (left.parse::<Pattern>(), right.parse()) {
+        (Ok(left), Ok(right)) => left.meets(&right),
+        _ => false,
     }
-    reach.last() == Some(&true)
 }
 
 impl Config {

@@ -242,9 +242,24 @@ fn proxies_are_addresses_or_networks() {
       |                                  ^^^^^^^^^^^^^^^^
       = help: write it as `10.0.0.1` or `10.0.0.0/8`
     "#);
+    for everybody in ["0.0.0.0/0", "::/0"] {
+        let told = problems(&format!("trusted_proxies = [\"{everybody}\"]\n"));
+        assert!(told.contains("is everybody"), "{told}");
+    }
     let good = "trusted_proxies = [\"127.0.0.1\", \"fd00::/8\"]\n";
     let config = load_with(good, &[], ServeArgs::default()).unwrap();
     assert!(!config.trusted_proxies.is_empty());
+}
+
+#[test]
+fn r32_where_metrics_are_served_can_be_said_in_the_file() {
+    for written in ["off", "127.0.0.1:19464", "localhost:9465"] {
+        let text = format!("admin_listen = \"{written}\"\n");
+        let config = load_with(&text, &[], ServeArgs::default()).unwrap();
+        let shown = config.shown();
+        let line = shown.iter().find(|line| line.key == "admin_listen").unwrap();
+        assert_eq!(line.origin, "file, line 1", "{written}");
+    }
 }
 
 #[test]

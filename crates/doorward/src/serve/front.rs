@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use doorward_gateway::Gateway;
-use doorward_limits::{PeerAddress, TrustedProxies};
+use doorward_limits::{KnownAddress, PeerAddress, TrustedProxies};
 use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -68,6 +68,17 @@ impl Front {
         self.serving.store(Arc::new(serving));
     }
 
+    /// Whose address policies see. Where people come from elsewhere, what connects from this machine is a proxy, and one
+    /// that nobody named tells nothing.
+    fn known(&self, serving: &Serving, connection: IpAddr, headers: &HeaderMap) -> KnownAddress {
+        let known = serving.trusted_proxies.known(connection, headers);
+        let is_local = known.0.is_some_and(|known| known.to_canonical().is_loopback());
+        if is_local && !self.public_url.is_loopback() {
+            return KnownAddress(None);
+        }
+        known
+    }
+
     /// Answers one request that came over a connection from `connection`.
     pub(crate) async fn handle(
         self: Arc<Self>,
@@ -76,7 +87,7 @@ impl Front {
     ) -> Response<FrontBody> {
         let serving = self.serving.load_full();
         let peer: PeerAddress = serving.trusted_proxies.peer(connection, request.headers());
-        let known = serving.trusted_proxies.known(connection, request.headers());
+        let known = self.known(&serving, connection, request.headers());
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(known);
         let path = request.uri().path();
@@ -101,7 +112,6 @@ impl Front {
             tracing::debug!(?why, "request for another host");
             return text(why.status(), why.message(&self.public_url));
         }
-        let serving = self.serving.load_full();
         let Some(route) = serving.gateway.route(path) else {
             return web(&serving, request).await;
         };

@@ -75,7 +75,9 @@ impl Reloader {
         match self.take_over() {
             Ok(()) => {
                 self.last_reload.0.store(None);
-                tracing::info!(servers = self.config.servers.len(), "configuration reloaded");
+                let (permits, forbids) = self.config.policies.counted();
+                let servers = self.config.servers.len();
+                tracing::info!(servers, permits, forbids, "configuration reloaded");
             }
             Err(error) => {
                 let now = self.sources.clock.now().to_string();

@@ -47,6 +47,8 @@ struct ConsentPage<'a> {
 struct NotAdmittedPage<'a> {
     chrome: &'a Chrome,
     page: ConsentPage<'a>,
+    /// They may use the server, and not give what is asked for.
+    admitted: bool,
 }
 
 struct ShownClient {
@@ -101,7 +103,11 @@ pub(crate) async fn show(
     let chrome = page.chrome;
     Ok(form_page(
         StatusCode::FORBIDDEN,
-        &NotAdmittedPage { chrome, page },
+        &NotAdmittedPage {
+            chrome,
+            page,
+            admitted: view.admitted,
+        },
     ))
 }
 

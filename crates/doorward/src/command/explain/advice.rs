@@ -134,6 +134,9 @@ fn by_call(word: &str) -> Option<&'static str> {
         "denied_by_policy" => {
             "The policy forbids this call to this account. No other token would help. If no policy is named, none permits it: `doorward policy test` tells what would."
         }
+        "policy_failed" => {
+            "A policy could not be evaluated for this call (a sum that overflows, say), so nothing was let through. Mend the policies that are named; `doorward policy test` shows the same."
+        }
         "wrong_audience" => "The token is for another server. A client needs a login for each server.",
         "expired" => {
             "The token has expired. Clients refresh it at this point; this one did not, or could not."

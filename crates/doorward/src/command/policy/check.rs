@@ -1,11 +1,12 @@
 //! `doorward policy check`: what scopes and policies say together, and what they leave out.
 
 use doorward_policy::cedar::CedarPolicy;
-use doorward_policy::{Object, Pattern, ProtectedServer, ScopeEntry};
+use doorward_policy::{Object, ProtectedServer};
 use serde_json::{Value, json};
 
 use super::ask::{Asking, Inventory};
 use crate::config::Config;
+use crate::config::scopes::notes;
 use crate::error::CommandError;
 use crate::output::{Format, Output};
 use crate::serve::compose::protected;
@@ -13,8 +14,8 @@ use crate::serve::compose::protected;
 /// What is found out about one server.
 struct Finding {
     server: ProtectedServer,
-    /// Two scopes and a pattern of each that some name matches.
-    overlaps: Vec<String>,
+    /// What its table rarely means, as `config check` has it.
+    notes: Vec<String>,
     /// What no scope names, or why the server did not say what it offers.
     unnamed: Option<Result<Vec<String>, String>>,
 }
@@ -22,26 +23,37 @@ struct Finding {
 /// Looks at everything. What cannot be used was refused when the configuration was read.
 pub(super) async fn run(config: Config, offline: bool, output: &mut Output) -> Result<(), CommandError> {
     let public_url = config.public_url.value.to_string();
-    let servers = config.servers.iter().map(|server| protected(&public_url, server));
-    let servers = servers.collect::<Result<Vec<_>, _>>()?;
+    let mut servers = Vec::new();
+    for server in &config.servers {
+        servers.push((protected(&public_url, server)?, notes(&server.scopes)));
+    }
     let policies = config.policies.loaded().cloned();
-    let asking = if offline || servers.iter().all(|server| server.scopes.is_whole()) {
+    // Where one scope opens everything and no policy names anything there is nothing to compare.
+    let compares = |server: &ProtectedServer| {
+        let mut policies = policies.iter();
+        !server.scopes.is_whole() || policies.any(|all| all.objects(server.name.as_str()).next().is_some())
+    };
+    let asking = if offline || !servers.iter().any(|(server, _)| compares(server)) {
         None
     } else {
         Some(Asking::start(config).await?)
     };
     let mut findings = Vec::new();
-    for server in servers {
-        let unnamed = match &asking {
-            Some(asking) if !server.scopes.is_whole() => Some(match asking.inventory(&server.path).await {
-                Ok(inventory) => Ok(unnamed(&server, &inventory)),
-                Err(error) => Err(error.to_string()),
-            }),
+    for (server, mut notes) in servers {
+        let inventory = match &asking {
+            Some(asking) if compares(&server) => Some(asking.inventory(&server.path).await),
             _ => None,
         };
+        if let (Some(Ok(inventory)), Some(policies)) = (&inventory, &policies) {
+            notes.extend(named_for_nothing(&server, inventory, policies));
+        }
+        let unnamed = inventory.map(|told| match told {
+            Ok(inventory) => Ok(unnamed(&server, &inventory)),
+            Err(error) => Err(error.to_string()),
+        });
         findings.push(Finding {
-            overlaps: overlaps(server.scopes.entries()),
             server,
+            notes,
             unnamed,
         });
     }
@@ -66,15 +78,19 @@ impl Finding {
     fn tell(&self, output: &mut Output) -> Result<(), CommandError> {
         let (name, table) = (&self.server.name, &self.server.scopes);
         if table.is_whole() {
-            return Ok(output.line(format!("server {name}: one scope, `{name}`, opens everything"))?);
+            output.line(format!("server {name}: one scope, `{name}`, opens everything"))?;
+            for note in &self.notes {
+                output.line(format!("  note: {note}"))?;
+            }
+            return Ok(());
         }
         output.line(format!("server {name}: {} scopes", table.entries().len()))?;
         for entry in table.entries() {
             let step_up = if entry.step_up { " (step-up)" } else { "" };
             output.line(format!("  {}{step_up}: {}", entry.scope, entry.description))?;
         }
-        for overlap in &self.overlaps {
-            output.line(format!("  note: {overlap}"))?;
+        for note in &self.notes {
+            output.line(format!("  note: {note}"))?;
         }
         match &self.unnamed {
             None => output.line("  not asked what it offers")?,
@@ -101,7 +117,7 @@ impl Finding {
         json!({
             "server": self.server.name.as_str(),
             "scopes": self.server.scopes.entries().iter().map(|entry| entry.scope.as_str()).collect::<Vec<_>>(),
-            "overlaps": self.overlaps,
+            "notes": self.notes,
             "unnamed": unnamed,
             "not_told": unasked,
         })
@@ -138,6 +154,21 @@ fn tell_policies(policies: Option<&CedarPolicy>, output: &mut Output) -> Result<
     Ok(())
 }
 
+/// What policies name one by one and the server does not offer: a typing mistake, most of the time.
+fn named_for_nothing(server: &ProtectedServer, inventory: &Inventory, policies: &CedarPolicy) -> Vec<String> {
+    let offers = |object: Object<'_>| match object {
+        Object::Tool(name) => inventory.tools.iter().any(|tool| tool.name == name),
+        _ => inventory.prompts.iter().any(|prompt| prompt == object.name()),
+    };
+    let named = policies.objects(server.name.as_str());
+    let for_nothing = named.filter(|(object, _)| !offers(object.as_object()));
+    let told = for_nothing.map(|(object, policy)| {
+        let (id, object) = (&policy.id, object.as_object());
+        format!("policy `{id}` names the {object}, which the server does not offer")
+    });
+    told.collect()
+}
+
 /// What the server offers under names that no scope has.
 fn unnamed(server: &ProtectedServer, inventory: &Inventory) -> Vec<String> {
     let tools = inventory.tools.iter().map(|tool| Object::Tool(&tool.name));
@@ -150,107 +181,4 @@ fn unnamed(server: &ProtectedServer, inventory: &Inventory) -> Vec<String> {
         .filter(|object| server.scopes.needs(*object).is_unnamed())
         .map(|object| object.to_string())
         .collect()
-}
-
-/// Pairs of scopes that some name would need both of. Where one implies the other that is meant.
-fn overlaps(entries: &[ScopeEntry]) -> Vec<String> {
-    let mut found = Vec::new();
-    for (index, one) in entries.iter().enumerate() {
-        for other in entries.iter().skip(index + 1) {
-            if one.implies.contains(&other.scope) || other.implies.contains(&one.scope) {
-                continue;
-            }
-            for (kind, ours, theirs) in [
-                ("tools", &one.tools, &other.tools),
-                ("prompts", &one.prompts, &other.prompts),
-                ("resources", &one.resources, &other.resources),
-            ] {
-                let pairs = ours
-                    .iter()
-                    .flat_map(|left| theirs.iter().map(move |right| (left, right)));
-                let meet = |(left, right): &(&Pattern, &Pattern)| meet(left.as_str(), right.as_str());
-                found.extend(pairs.filter(meet).map(|(left, right)| {
-                    format!(
-                        "{} (`{left}`) and {} (`{right}`) name the same {kind}, which need both",
-                        one.scope, other.scope
-                    )
-                }));
-            }
-        }
-    }
-    found
-}
-
-/// Whether there is a name that both patterns match.
-fn meet(left: &str, right: &str) -> bool {
-    let right: Vec<char> = right.chars().collect();
-    // Which ends of the right pattern can be reached with what was read of the left one.
-    let mut reached = close(vec![true; 1], &right);
-    for character in left.chars() {
-        let at = |row: &[bool], index: usize| row.get(index).copied().unwrap_or(false);
-        let next: Vec<bool> = (0..=right.len())
-            .map(|index| {
-                let before = index.checked_sub(1);
-                let theirs = before.and_then(|before| right.get(before)).copied();
-                if character == '*' {
-                    // Our star takes nothing, or any one of theirs.
-                    return (0..=index).any(|from| at(&reached, from));
-                }
-                let both = before.is_some_and(|before| at(&reached, before));
-                (theirs == Some(character) && both) || (theirs == Some('*') && (both || at(&reached, index)))
-            })
-            .collect();
-        reached = close(next, &right);
-    }
-    reached.get(right.len()).copied().unwrap_or(false)
-}
-
-/// A star of the right pattern may take nothing.
-fn close(mut reached: Vec<bool>, right: &[char]) -> Vec<bool> {
-    reached.resize(right.len() + 1, false);
-    for index in 0..right.len() {
-        let here = reached.get(index).copied().unwrap_or(false);
-        if here
-            && right.get(index) == Some(&'*')
-            && let Some(next) = reached.get_mut(index + 1)
-        {
-            *next = true;
-        }
-    }
-    reached
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_meet_where_some_name_matches_both() {
-        for (left, right, expected) in [
-            ("read", "read", true),
-            ("read", "write", false),
-            ("*", "anything", true),
-            ("read_*", "*_file", true),
-            ("read_*", "write_*", false),
-            ("a*c", "abc", true),
-            ("a*c", "ab", false),
-            ("*a*", "*b*", true),
-            ("a*", "b*", false),
-            ("a*b", "a*c", false),
-            ("ab*", "a*", true),
-        ] {
-            assert_eq!(meet(left, right), expected, "{left} {right}");
-            assert_eq!(meet(right, left), expected, "{right} {left}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn they_meet_if_a_name_is_found(left in "[ab*]{1,5}", right in "[ab*]{1,5}", name in "[ab]{0,6}") {
-            let (one, other): (Pattern, Pattern) = (left.parse().unwrap(), right.parse().unwrap());
-            if one.matches(&name) && other.matches(&name) {
-                proptest::prop_assert!(meet(&left, &right), "{left} {right} {name}");
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! `doorward policy suggest`: a first table of scopes, from what a server says about itself.
 
+use doorward_policy::Pattern;
 use serde_json::json;
 
 use super::ask::{Asking, Inventory};
@@ -17,12 +18,12 @@ pub(super) async fn run(config: Config, server: &str, output: &mut Output) -> Re
     let asking = Asking::start(config).await?;
     let told = asking.inventory(&path.unwrap_or_default()).await;
     asking.stop().await;
-    let inventory = told.map_err(|error| {
+    let mut inventory = told.map_err(|error| {
         CommandError::failed(format!("server `{server}` does not say what it offers"))
             .because(&error)
             .hint("does it run? a command must work with the `env` of its configuration")
     })?;
-    let table = Table::of(server, &inventory);
+    let table = Table::suggest(server, &mut inventory);
     if table.scopes.is_empty() {
         return Err(CommandError::no(format!(
             "server `{server}` offers nothing that a scope could name"
@@ -34,6 +35,7 @@ pub(super) async fn run(config: Config, server: &str, output: &mut Output) -> Re
             "server": server,
             "revision": inventory.revision,
             "scopes": scopes.collect::<serde_json::Map<_, _>>(),
+            "left_out": table.left_out,
         }))?);
     }
     Ok(output.text(&table.to_toml(server, &inventory))?)
@@ -43,6 +45,8 @@ pub(super) async fn run(config: Config, server: &str, output: &mut Output) -> Re
 #[derive(Debug, Default)]
 struct Table {
     scopes: Vec<Suggested>,
+    /// What the server offers under names that a table cannot hold.
+    left_out: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,24 @@ struct Suggested {
 
 impl Table {
     /// What says of itself that it only reads, in one scope; whatever else there is, in a stricter one.
+    fn suggest(server: &str, inventory: &mut Inventory) -> Self {
+        let left_out = Self::nameable(inventory);
+        inventory.tools.sort_by(|one, other| one.name.cmp(&other.name));
+        inventory.tools.dedup_by(|one, other| one.name == other.name);
+        for names in [
+            &mut inventory.prompts,
+            &mut inventory.resources,
+            &mut inventory.templates,
+        ] {
+            names.sort();
+            names.dedup();
+        }
+        Self {
+            left_out,
+            ..Self::of(server, inventory)
+        }
+    }
+
     fn of(server: &str, inventory: &Inventory) -> Self {
         let (reading, others): (Vec<_>, Vec<_>) = inventory
             .tools
@@ -86,16 +108,35 @@ impl Table {
             ..Suggested::default()
         };
         let write = (!write.tools.is_empty()).then_some(write);
-        let mut scopes: Vec<_> = read.into_iter().chain(write).collect();
-        for scope in &mut scopes {
-            for names in [&mut scope.tools, &mut scope.prompts, &mut scope.resources] {
-                names.retain(|name| is_nameable(name));
-                names.sort();
-                names.dedup();
-            }
+        Self {
+            scopes: read.into_iter().chain(write).collect(),
+            left_out: Vec::new(),
         }
-        scopes.retain(|scope| !scope.is_empty());
-        Self { scopes }
+    }
+
+    /// Without what cannot be named: a name that the configuration refuses, and one with a `*`, which would open more
+    /// than itself.
+    fn nameable(inventory: &mut Inventory) -> Vec<String> {
+        let mut left_out = Vec::new();
+        let mut keep = |kind: &str, name: &str, is: bool| {
+            if !is {
+                left_out.push(format!("{kind} {name:?}"));
+            }
+            is
+        };
+        inventory
+            .tools
+            .retain(|tool| keep("tool", &tool.name, is_tool_name(&tool.name)));
+        inventory
+            .prompts
+            .retain(|name| keep("prompt", name, is_exact(name)));
+        inventory
+            .resources
+            .retain(|uri| keep("resource", uri, is_exact(uri)));
+        inventory
+            .templates
+            .retain(|template| keep("template", template, is_bounded(template)));
+        left_out
     }
 
     fn to_toml(&self, server: &str, inventory: &Inventory) -> String {
@@ -109,6 +150,12 @@ impl Table {
             inventory.revision,
             unannotated.count(),
         );
+        if !self.left_out.is_empty() {
+            text.push_str("# Left out, and so closed, because no table can name it and it alone:\n");
+        }
+        for name in &self.left_out {
+            text.push_str(&format!("#   {name}\n"));
+        }
         for scope in &self.scopes {
             text.push_str(&format!(
                 "\n[servers.scopes.{}]\ndescription = {}\n",
@@ -151,9 +198,26 @@ impl Suggested {
     }
 }
 
-/// A name that the configuration takes; others are never let through either.
-fn is_nameable(name: &str) -> bool {
-    name.parse::<doorward_policy::Pattern>().is_ok() && !name.chars().any(char::is_control)
+/// A name that means itself in the configuration.
+fn is_exact(name: &str) -> bool {
+    name.parse::<Pattern>().is_ok_and(|pattern| pattern.is_exact())
+}
+
+/// Others are never let through either.
+fn is_tool_name(name: &str) -> bool {
+    let in_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    is_exact(name) && name.bytes().all(in_alphabet)
+}
+
+/// A template that says itself where its URIs lie: `{+uri}` would open everything.
+fn is_bounded(template: &str) -> bool {
+    let literal = template.split_once('{').map_or(template, |(before, _)| before);
+    let begins = |(scheme, rest): (&str, &str)| !scheme.is_empty() && !rest.is_empty();
+    let closed = template.matches('{').count() == template.matches('}').count();
+    closed
+        && !template.contains('*')
+        && as_pattern(template).parse::<Pattern>().is_ok()
+        && literal.split_once(':').is_some_and(begins)
 }
 
 /// The URIs that a template (RFC 6570) may lead to: its expressions stand for anything.
@@ -198,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_does_not_claim_to_read_is_in_the_strictest_scope() {
-        let inventory = Inventory {
+        let mut inventory = Inventory {
             tools: vec![
                 tool("get", Some(true), None),
                 tool("drop", Some(false), Some(true)),
@@ -209,7 +273,7 @@ mod tests {
             templates: vec!["file:///{+path}".into(), "db://{table}/{row}".into()],
             ..Inventory::default()
         };
-        let table = Table::of("s", &inventory);
+        let table = Table::suggest("s", &mut inventory);
         let [read, write] = table.scopes.as_slice() else {
             panic!("{table:?}")
         };
@@ -222,22 +286,62 @@ mod tests {
         );
         assert!(!read.step_up && read.implies.is_empty());
         // Where nothing reads, the strict scope is what a first login asks for.
-        let inventory = Inventory {
+        let mut inventory = Inventory {
             tools: vec![tool("silent", None, None)],
             ..Inventory::default()
         };
-        let table = Table::of("s", &inventory);
+        let table = Table::suggest("s", &mut inventory);
         assert!(table.scopes.len() == 1 && !table.scopes[0].step_up && table.scopes[0].implies.is_empty());
+    }
+
+    /// A server could name a prompt `*`, and have itself opened by whoever copies the table.
+    #[test]
+    fn names_that_would_open_more_than_themselves_are_left_out_and_told() {
+        let mut inventory = Inventory {
+            tools: vec![
+                tool("get", Some(true), None),
+                tool("*", Some(true), None),
+                tool("näme", Some(true), None),
+                tool("x y", None, None),
+            ],
+            prompts: vec!["*".into(), "ask".into(), "a\n[servers.scopes.evil]".into()],
+            resources: vec!["file:///*".into(), "file:///a".into()],
+            templates: [
+                "*{x}",
+                "db://{table}",
+                "{+uri}",
+                "{scheme}://{rest}",
+                "file:///{",
+                "a:{b}",
+            ]
+            .map(str::to_owned)
+            .into(),
+            ..Inventory::default()
+        };
+        let table = Table::suggest("s", &mut inventory);
+        let [read] = table.scopes.as_slice() else {
+            panic!("{table:?}")
+        };
+        assert_eq!((read.tools.len(), read.prompts.len()), (1, 1));
+        assert_eq!(read.resources, ["file:///a", "db://*"]);
+        assert_eq!(table.left_out.len(), 11, "{:?}", table.left_out);
+        let text = table.to_toml("s", &inventory);
+        let parsed: toml::Table = text.parse().unwrap();
+        assert_eq!(parsed["servers"]["scopes"].as_table().unwrap().len(), 1, "{text}");
+        assert!(
+            text.contains(r#"#   prompt "a\n[servers.scopes.evil]""#),
+            "{text}"
+        );
     }
 
     #[test]
     fn names_of_any_kind_are_written_so_that_they_can_be_read_again() {
         let names = ["a\"b\\c", "näme", "x y"].map(ToOwned::to_owned);
-        let inventory = Inventory {
+        let mut inventory = Inventory {
             prompts: names.to_vec(),
             ..Inventory::default()
         };
-        let text = Table::of("s", &inventory).to_toml("s", &inventory);
+        let text = Table::suggest("s", &mut inventory).to_toml("s", &inventory);
         let parsed: toml::Table = text.parse().unwrap();
         let prompts = parsed["servers"]["scopes"]["s:read"]["prompts"]
             .as_array()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use doorward_mcp::{Call, Envelope, Revision};
-use doorward_policy::{Context, ProtectedServer, Subject, judge};
+use doorward_policy::{Context, ProtectedServer, Subject, judge, may_list};
 use doorward_types::id::{ClientId, Tenant, UserId};
 use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
@@ -34,6 +34,8 @@ const REASONS: [&str; 7] = [
     "denied_by_policy",
     "policy_failed",
 ];
+/// What `expect` is where a case is about a list.
+const LISTED: [&str; 2] = ["shown", "hidden"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +53,7 @@ struct Case {
     groups: Vec<String>,
     client: Option<String>,
     scopes: Option<String>,
+    client_scopes: Option<String>,
     server: Option<String>,
     method: Option<String>,
     name: Option<String>,
@@ -69,7 +72,7 @@ struct Outcome {
     line: usize,
     expected: String,
     got: String,
-    /// What was expected and what came, where those who deny it matter.
+    /// What was expected and what came, where those who permit or deny it matter.
     policies: (Option<Vec<String>>, Vec<String>),
 }
 
@@ -153,15 +156,7 @@ fn tell(outcome: &Outcome, file: &str, output: &mut Output) -> Result<(), Comman
 
 impl Case {
     fn outcome(self, config: &Config, line: usize) -> Result<Outcome, String> {
-        let known =
-            self.expect == "permit" || self.expect == "deny" || REASONS.contains(&self.expect.as_str());
-        if !known {
-            return Err(format!(
-                "`expect = {:?}`: it can be `permit`, `deny`, or one of {}",
-                self.expect,
-                REASONS.join(", ")
-            ));
-        }
+        self.check_expectation()?;
         let server = the_server(config, self.server.as_deref()).map_err(|error| error.in_one_line())?;
         let protected = self.protected(config, server)?;
         let now = self.time.map_or(Ok(NOON), instant)?;
@@ -174,21 +169,41 @@ impl Case {
             address: self.address,
             ..Context::new(now, revision)
         };
-        let judged = judge(&protected, &subject, &context, call, &*config.policies.policy());
-        let (got, policies) = match judged {
-            Ok(_) => ("permit".to_owned(), Vec::new()),
-            Err(refusal) => {
-                let reason = refusal.reason().to_owned();
-                (reason, refusal.policies().to_vec())
+        let policy = config.policies.policy();
+        let (got, policies) = if LISTED.contains(&self.expect.as_str()) {
+            let object = call
+                .object()
+                .ok_or("lists show tools, prompts and resources: name one with `name`")?;
+            let shown = may_list(&protected, &subject, &context, object, &*policy);
+            (if shown { "shown" } else { "hidden" }, Vec::new())
+        } else {
+            match judge(&protected, &subject, &context, call, &*policy) {
+                Ok(permit) => ("permit", permit.grounds().policies().to_vec()),
+                Err(refusal) => (refusal.reason(), refusal.policies().to_vec()),
             }
         };
         Ok(Outcome {
             title: self.title(&protected),
             line,
             expected: self.expect,
-            got,
+            got: got.to_owned(),
             policies: (self.policies, policies),
         })
+    }
+
+    fn check_expectation(&self) -> Result<(), String> {
+        let words = [&["permit", "deny"][..], &LISTED, &REASONS].concat();
+        if !words.contains(&self.expect.as_str()) {
+            return Err(format!(
+                "`expect = {:?}`: it can be one of {}",
+                self.expect,
+                words.join(", ")
+            ));
+        }
+        if self.policies.is_some() && LISTED.contains(&self.expect.as_str()) {
+            return Err("`policies` are those that permit or deny a call: what a list shows has none".into());
+        }
+        Ok(())
     }
 
     fn protected(&self, config: &Config, server: &Server) -> Result<ProtectedServer, String> {
@@ -218,10 +233,11 @@ impl Case {
         let nobody = "00000000-0000-7000-8000-000000000000";
         let id = self.id.as_deref().unwrap_or(nobody);
         let user = id.parse().map_err(|_| format!("`{id}` is no id of an account"))?;
-        let scopes: Option<ScopeSet> = match &self.scopes {
-            Some(scopes) => Some(scopes.parse().map_err(|error| format!("`scopes`: {error}"))?),
-            None => None,
+        let set = |key: &str, written: &Option<String>| -> Result<Option<ScopeSet>, String> {
+            let read = written.as_deref().map(str::parse).transpose();
+            read.map_err(|error| format!("`{key}`: {error}"))
         };
+        let scopes = set("scopes", &self.scopes)?;
         Ok(Subject {
             user: if for_itself {
                 UserId::of_client(&client)
@@ -235,7 +251,7 @@ impl Case {
             groups: self.groups.clone(),
             for_itself,
             scopes: scopes.unwrap_or_else(|| server.default_scopes()),
-            client_scopes: None,
+            client_scopes: set("client_scopes", &self.client_scopes)?,
             tenant: Tenant::default_tenant(),
             authenticated: self.authenticated.map(|ago| now.minus(ago.0)),
             client,

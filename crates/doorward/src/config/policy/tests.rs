@@ -29,8 +29,7 @@ const PERMIT: &str = "permit(principal, action, resource);\n";
 
 #[test]
 fn r30_one_file_or_several_are_read_beside_the_configuration() {
-    let off = load("", &[]).unwrap();
-    assert!(!off.policies.policy().restricts());
+    assert!(!Policies::default().policy().restricts());
     for (section, count) in [
         ("file = \"a.cedar\"", 1),
         ("file = [\"a.cedar\", \"b.cedar\"]", 2),
@@ -42,6 +41,22 @@ fn r30_one_file_or_several_are_read_beside_the_configuration() {
         let hidden = config.hidden_from_commands();
         assert!(hidden.iter().any(|path| path.ends_with("a.cedar")), "{hidden:?}");
     }
+}
+
+#[test]
+fn r30_files_without_a_policy_are_no_policies() {
+    let told = load("", &[]).unwrap_err();
+    assert!(told.contains("`[policy]` names no file"), "{told}");
+    let told = load("file = \"a.cedar\"", &[("a.cedar", "// nothing\n")]).unwrap_err();
+    assert!(told.contains("there is no policy in the files"), "{told}");
+    // One of several may be empty; that is worth a word.
+    let config = load(
+        "file = [\"a.cedar\", \"b.cedar\"]",
+        &[("a.cedar", PERMIT), ("b.cedar", "")],
+    )
+    .unwrap();
+    assert_eq!(config.policies.counted(), (1, 0));
+    assert_eq!(config.policy_notes().len(), 1, "{:?}", config.policy_notes());
 }
 
 #[test]

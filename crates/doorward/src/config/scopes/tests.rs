@@ -177,22 +177,22 @@ fn what_people_rarely_mean_is_noted() {
             "scope `c` opens nothing: it names nothing and implies nothing",
         ]
     );
-}
-
-proptest::proptest! {
-    /// Two patterns meet exactly if some short text matches both, for patterns short enough to try all texts.
-    #[test]
-    fn patterns_meet_where_a_text_matches_both(left in "[ab*]{1,4}", right in "[ab*]{1,4}") {
-        let pattern = |text: &str| text.parse::<Pattern>().unwrap();
-        let mut texts = vec![String::new()];
-        for _ in 0..7 {
-            let longer: Vec<String> = texts.iter().flat_map(|text| ["a", "b"].map(|end| format!("{text}{end}"))).collect();
-            texts.extend(longer);
-            texts.sort();
-            texts.dedup();
-        }
-        let (one, other) = (pattern(&left), pattern(&right));
-        let meet = texts.iter().any(|text| one.matches(text) && other.matches(text));
-        proptest::prop_assert_eq!(can_match_the_same(left.as_bytes(), right.as_bytes()), meet);
-    }
+    let odd = [
+        scope("read", "tools = [\"get\", \"list\"]\nimplies = [\"more\"]"),
+        scope("more", "implies = [\"write\"]"),
+        scope("write", "tools = [\"get\", \"put\"]\nstep_up = true"),
+        scope(
+            "admin",
+            "tools = [\"put\"]\nimplies = [\"write\"]\nstep_up = true",
+        ),
+    ];
+    assert_eq!(
+        noted(&odd),
+        [
+            "scope `write` has `step_up`, but `read` implies it and is asked for at the first login",
+            "tools: `read` and `write` both name `get`, so `write` alone does not open it",
+            "scope `write` has `step_up`, but `more` implies it and is asked for at the first login",
+            "tools: `write` and `admin` both name `put`, so `write` alone does not open it",
+        ]
+    );
 }
