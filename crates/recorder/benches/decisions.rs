@@ -3,7 +3,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a measurement of something broken should stop, and one is there to be read"
+    clippy::disallowed_methods,
+    reason = "a measurement of something broken should stop, one is there to be read, and this one waits as a server does"
 )]
 
 use std::sync::Arc;
@@ -67,7 +68,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("decisions.jsonl");
     let settings = Settings {
-        path: path.clone(),
+        path,
         max_size: 64 << 20,
     };
     let log = DecisionLog::start(Some(settings), Arc::new(FixedClock::new(UnixTime::EPOCH))).unwrap();

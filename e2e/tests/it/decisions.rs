@@ -138,14 +138,14 @@ async fn lk_01_no_caller_writes_a_second_line_into_the_decision_log() {
     let tokens = catalogue.tokens(&client).await;
     let mark = marker();
     let hostile = [
-        format!("file:///{mark}\u{2028}{{\"outcome\":\"permitted\"}}"),
-        format!("file:///{mark}\"}},{{\"a\":\"\\"),
-        format!("file:///{mark}\u{202e}ünï"),
+        format!("{mark}\u{2028}{{\"outcome\":\"permitted\"}}"),
+        format!("{mark}\"}},{{\"a\":\"\\"),
+        format!("{mark}\u{202e}ünï"),
     ];
-    for uri in &hostile {
-        let reply = mcp::modern(doorward, RA, "resources/read", json!({ "uri": uri }));
+    for name in &hostile {
+        let reply = mcp::modern(doorward, RA, "prompts/get", json!({ "name": name }));
         let _ = reply.bearer(&tokens.access).send().await;
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": { "uri": uri } });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": { "name": name } });
         let legacy = doorward
             .post(RA)
             .bearer(&tokens.access)
@@ -155,8 +155,8 @@ async fn lk_01_no_caller_writes_a_second_line_into_the_decision_log() {
             .json(&body);
         let _ = legacy.send().await;
     }
-    for uri in &hostile {
-        decision(doorward, "each of them", |line| line["name"] == uri.as_str()).await;
+    for name in &hostile {
+        decision(doorward, "each of them", |line| line["name"] == name.as_str()).await;
     }
     let bytes = std::fs::read(file(doorward)).unwrap();
     assert!(

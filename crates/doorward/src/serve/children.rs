@@ -378,6 +378,7 @@ mod tests {
         std::fs::create_dir(folder.join("live")).unwrap();
         std::os::unix::fs::symlink(folder.join("live"), folder.join("tls")).unwrap();
         let text = "public_url = \"https://mcp.example.com\"\n[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n\
+                    [decision_log]\nfile = \"logs/decisions\"\n\
                     [[servers]]\nname = \"a\"\npath = \"/a/mcp\"\ncommand = [\"true\"]\n";
         std::fs::write(&file, text).unwrap();
         let args = ServeArgs {
@@ -393,11 +394,14 @@ mod tests {
             hidden,
             [
                 real(Path::new("doorward-data")),
+                folder.join("logs/decisions"),
+                folder.join("logs/decisions.1"),
+                folder.join("logs/decisions.2"),
                 file,
                 folder.join("live/key.pem"),
                 folder.join("tls/key.pem"),
             ],
-            "both the key that is used and what the link leads to after it was renewed"
+            "both the key that is used and what the link leads to after it was renewed, and decisions that were put aside"
         );
     }
 }
