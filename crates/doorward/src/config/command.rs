@@ -290,11 +290,13 @@ impl Config {
         // Those that were put aside hold the same.
         let logs: Vec<PathBuf> = log
             .into_iter()
-            .flat_map(|log| ["", ".1", ".2"].map(|end| {
-                let mut name = log.as_os_str().to_owned();
-                name.push(end);
-                name.into()
-            }))
+            .flat_map(|log| {
+                ["", ".1", ".2"].map(|end| {
+                    let mut name = log.as_os_str().to_owned();
+                    name.push(end);
+                    name.into()
+                })
+            })
             .collect();
         std::iter::once(self.data.value.as_path())
             .chain(logs.iter().map(PathBuf::as_path))
