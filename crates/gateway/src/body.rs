@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use crate::line::Answer;
 use crate::listener::Listener;
 use crate::stream::Stream;
 use crate::upstream::BoxError;
@@ -64,7 +64,7 @@ impl Patience {
 /// What an upstream answers with.
 #[derive(Debug)]
 pub(crate) enum UpstreamBody {
-    Http(Incoming),
+    Http(Answer),
     InProcess(BoxBody<Bytes, BoxError>),
 }
 
@@ -171,9 +171,7 @@ impl UpstreamBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match self {
-            Self::Http(body) => {
-                ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(Into::into))
-            }
+            Self::Http(body) => ready!(body.poll_frame(context)),
             Self::InProcess(body) => ready!(Pin::new(body).poll_frame(context)),
         };
         Poll::Ready(match frame {

@@ -22,6 +22,7 @@ use doorward_types::url::Issuer;
 use http::{Request, Response, request};
 
 use crate::body::Body;
+use crate::connect::HttpClients;
 use crate::decision::{DecisionIds, Observer, Observing, Transport, Watch};
 use crate::limit::Meters;
 use crate::metadata;
@@ -31,7 +32,7 @@ use crate::refuse::{Circumstances, Failure, refuse};
 use crate::session::Sessions;
 use crate::settings::{GatewayError, Server, Settings};
 use crate::trace::{self, Told};
-use entry::{Clients, Entry};
+use entry::Entry;
 
 /// What the gateway works with.
 pub struct Parts {
@@ -87,7 +88,7 @@ enum Target {
 impl Gateway {
     /// A gateway for `servers`.
     pub fn new(settings: &Settings, servers: Vec<Server>, parts: Parts) -> Result<Self, GatewayError> {
-        let (mut routes, mut clients) = (HashMap::new(), Clients::default());
+        let (mut routes, mut clients) = (HashMap::new(), HttpClients::default());
         let mut entries = Vec::with_capacity(servers.len());
         let only = servers.len() == 1;
         for (index, server) in servers.into_iter().enumerate() {

@@ -14,6 +14,7 @@ mod guard;
 mod handed;
 mod learner;
 mod limit;
+mod line;
 mod listener;
 mod metadata;
 mod origin;

@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::body::Body;
+use crate::connect::NoAnswer;
 use crate::decision::{Needed, Outcome, StreamWatch, Verdict, Watch};
 use crate::limit::{Gauge, Limited, Recurrence};
 use crate::receive::JSON;
@@ -98,12 +99,12 @@ pub(crate) enum Failure {
     Stdio(#[from] StdioFailure),
 }
 
-impl From<hyper_util::client::legacy::Error> for Failure {
-    fn from(error: hyper_util::client::legacy::Error) -> Self {
-        if error.is_connect() {
-            return Self::UpstreamUnreachable(error.into());
+impl From<NoAnswer> for Failure {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Unreachable(error) => Self::UpstreamUnreachable(error),
+            NoAnswer::Failed(error) => Self::UpstreamFailed(error),
         }
-        Self::UpstreamFailed(error.into())
     }
 }
 

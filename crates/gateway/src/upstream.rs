@@ -20,7 +20,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 
 use crate::body::UpstreamBody;
-use crate::connect::HttpClient;
+use crate::connect::{HttpClient, NoAnswer};
 use crate::refuse::Failure;
 use crate::settings::GatewayError;
 pub(crate) use stdio::StdioFailure;
@@ -93,7 +93,7 @@ impl Upstream {
     /// happens to it, it is not sent again.
     pub(crate) async fn send(
         &self,
-        client: &HttpClient,
+        client: Option<&HttpClient>,
         limit: Duration,
         permit: Permit,
         headers: HeaderMap,
@@ -107,11 +107,12 @@ impl Upstream {
         };
         let answer = async {
             match self {
-                Self::Http(uri) => {
-                    *request.uri_mut() = uri.clone();
+                Self::Http(_) => {
+                    let client =
+                        client.ok_or_else(|| NoAnswer::Unreachable("there is no way to it".into()))?;
                     *request.headers_mut() = headers;
                     let request = request.map(|()| Full::new(permit.into_call().into_body()));
-                    let response = client.request(request).await.map_err(Failure::from)?;
+                    let response = client.request(request).await?;
                     Ok(response.map(UpstreamBody::Http))
                 }
                 Self::InProcess(service) => {

@@ -1,6 +1,6 @@
 //! One server of the data plane, and the paths that lead to it.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use doorward_resource_server::metadata::{WELL_KNOWN, metadata_url};
 use http::header::HeaderName;
 
 use super::{Parts, Route, Target};
-use crate::connect::{HttpClient, client};
+use crate::connect::{HttpClient, HttpClients};
 use crate::limit::Gauge;
 use crate::metadata;
 use crate::parameters::Parameters;
@@ -25,7 +25,8 @@ use crate::upstream::Upstream;
 pub(super) struct Entry {
     pub(super) protected: Arc<ProtectedServer>,
     pub(super) upstream: Upstream,
-    pub(super) http: HttpClient,
+    /// The way to an upstream over HTTP.
+    pub(super) http: Option<HttpClient>,
     pub(super) head_timeout: Duration,
     pub(super) forward_headers: Vec<HeaderName>,
     /// Who callers without a token are, if they are let in.
@@ -38,34 +39,25 @@ pub(super) struct Entry {
     pub(super) parameters: Arc<Parameters>,
 }
 
-/// Clients for upstreams by the time that they take to connect: servers of one kind share one.
-#[derive(Default)]
-pub(super) struct Clients(HashMap<Duration, HttpClient>);
-
-impl Clients {
-    fn of(&mut self, settings: &Settings, connect_timeout: Duration) -> Result<HttpClient, GatewayError> {
-        Ok(match self.0.entry(connect_timeout) {
-            hash_map::Entry::Occupied(known) => known.get().clone(),
-            hash_map::Entry::Vacant(new) => new.insert(client(settings, connect_timeout)?).clone(),
-        })
-    }
-}
-
 impl Entry {
     pub(super) fn new(
         settings: &Settings,
         server: Server,
         parts: &Parts,
-        clients: &mut Clients,
+        clients: &mut HttpClients,
     ) -> Result<Self, GatewayError> {
         let protected = server.protected;
         let connect_timeout = server.connect_timeout.unwrap_or(settings.connect_timeout);
+        let http = match &server.upstream {
+            Upstream::Http(uri) => Some(clients.to(uri, settings, connect_timeout)?),
+            Upstream::InProcess(_) | Upstream::Stdio(_) => None,
+        };
         let metadata_url = metadata_url(&protected.resource);
         Ok(Self {
             challenges: Challenges::new(&metadata_url, &protected.default_scopes()),
             document: metadata::document(&protected, &settings.issuer)?,
             upstream: server.upstream,
-            http: clients.of(settings, connect_timeout)?,
+            http,
             head_timeout: server.head_timeout.unwrap_or(settings.head_timeout),
             forward_headers: server.forward_headers,
             anonymous: server.anonymous.then(|| Arc::new(nobody(&protected))),

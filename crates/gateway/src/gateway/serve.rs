@@ -83,7 +83,7 @@ impl Gateway {
         let answer = entry
             .upstream
             .send(
-                &entry.http,
+                entry.http.as_ref(),
                 entry.head_timeout,
                 admitted.permit,
                 headers,
