@@ -1,167 +1,149 @@
-//! `bench call`: one `tools/call`, direct, through nginx, and through Doorward with a token it knows.
+//! `bench call`: one `tools/call`, direct, through nginx, and through Doorward with a token it knows: with nothing
+//! switched on that can be off, and with one thing more from row to row.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use bytes::Bytes;
+use anyhow::Result;
 use doorward_testkit::oauth::OAuthClient;
-use doorward_testkit::{Doorward, PASSWORD, mcp};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Request, StatusCode};
-use http_body_util::Full;
-use serde_json::json;
+use doorward_testkit::{Doorward, PASSWORD};
 
 use crate::Plan;
-use crate::figures::{median, print};
-use crate::load::{self, Conversation, Outcome};
-use crate::machine::{self, Tree};
+use crate::figures::print;
+use crate::gate::{Gate, Policies};
 use crate::nginx::Nginx;
+use crate::peer::AgentGateway;
+use crate::target::{Address, CONNECTIONS, Call, Target, columns};
 use crate::upstream::Upstream;
 
-/// Connections of a saturating run.
-const CONNECTIONS: usize = 16;
+const USER: &str = "alice";
 
-/// Something that calls go to.
-struct Target {
-    name: &'static str,
-    address: SocketAddr,
-    /// Whose CPU counts.
-    process: Tree,
-    call: Call,
-    rounds: Vec<Round>,
+/// The words by which `--only` picks rows, what they are called, and what is on.
+const GATES: [(&str, &str, Gate); 6] = [
+    (
+        "plain",
+        "Doorward, one scope, no limits, no log",
+        Gate {
+            tools: 0,
+            limits: false,
+            log: false,
+            policies: Policies::None,
+        },
+    ),
+    (
+        "scopes",
+        "  + table of scopes",
+        Gate {
+            limits: false,
+            log: false,
+            ..Gate::DEFAULT
+        },
+    ),
+    (
+        "limits",
+        "  + limits",
+        Gate {
+            log: false,
+            ..Gate::DEFAULT
+        },
+    ),
+    ("log", "  + decision log: the default", Gate::DEFAULT),
+    (
+        "policies",
+        "  + 50 policies",
+        Gate {
+            policies: Policies::Plain,
+            ..Gate::DEFAULT
+        },
+    ),
+    (
+        "arguments",
+        "  + 50 policies, one reads arguments",
+        Gate {
+            policies: Policies::WithArguments,
+            ..Gate::DEFAULT
+        },
+    ),
+];
+
+/// What else is measured.
+#[derive(clap::Args)]
+pub(crate) struct Peers {
+    /// An older build of Doorward, which knows all that is configured here.
+    #[arg(long)]
+    older: Option<PathBuf>,
+    /// A binary of agentgateway, which verifies the same token.
+    #[arg(long)]
+    agentgateway: Option<PathBuf>,
+    /// Only these rows of Doorward: plain, scopes, limits, log, policies, arguments.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
-/// What one round of one target showed.
-struct Round {
-    /// µs of CPU per request.
-    cpu: f64,
-    saturated: Outcome,
-    alone: Outcome,
-}
-
-/// The call, to be sent over and over.
-#[derive(Clone)]
-struct Call {
-    head: http::request::Parts,
-    body: Bytes,
-    until: Instant,
-}
-
-impl Call {
-    fn new(path: &str, host: &str, token: &str) -> Result<Self> {
-        let params = json!({ "name": "echo", "arguments": { "text": "hello" }, "_meta": mcp::meta() });
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
-        let request = Request::post(path)
-            .header(HOST, host)
-            .header(AUTHORIZATION, format!("Bearer {token}"))
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json, text/event-stream")
-            .header("MCP-Protocol-Version", mcp::MODERN)
-            .header("Mcp-Method", "tools/call")
-            .header("Mcp-Name", "echo")
-            .body(())?;
-        let (head, ()) = request.into_parts();
-        Ok(Self {
-            head,
-            body: Bytes::from(body.to_string()),
-            until: Instant::now(),
-        })
-    }
-
-    fn during(&self, length: Duration) -> Self {
-        Self {
-            until: Instant::now() + length,
-            ..self.clone()
-        }
-    }
-}
-
-impl Conversation for Call {
-    fn next(&mut self) -> Option<Request<Full<Bytes>>> {
-        let request = || Request::from_parts(self.head.clone(), Full::new(self.body.clone()));
-        (Instant::now() < self.until).then(request)
-    }
-
-    fn answered(&mut self, status: StatusCode, body: &Bytes) -> Result<()> {
-        ensure!(
-            status == StatusCode::OK,
-            "{status}: {}",
-            String::from_utf8_lossy(body)
-        );
-        Ok(())
-    }
-}
-
-impl Target {
-    async fn measure(&mut self, length: Duration) -> Result<()> {
-        // Wakes everything up: connections, caches, clock rates.
-        let warm = self.call.during(length / 10);
-        load::run(self.address, vec![warm; CONNECTIONS]).await?;
-        let before = self.process.cpu()?;
-        let (saturated, _) = load::run(self.address, vec![self.call.during(length); CONNECTIONS]).await?;
-        let cpu = (self.process.cpu()? - before) / saturated.requests() as f64;
-        let (alone, _) = load::run(self.address, vec![self.call.during(length / 2)]).await?;
-        self.rounds.push(Round {
-            cpu,
-            saturated,
-            alone,
-        });
-        Ok(())
-    }
-
-    fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
-        median(self.rounds.iter().map(figure))
-    }
-
-    fn row(&self, nginx: f64) -> Result<Vec<String>> {
-        let cpu = self.median(|round| round.cpu);
-        Ok(vec![
-            self.name.to_owned(),
-            format!("{cpu:.1}"),
-            format!("{:.2}", cpu / nginx),
-            format!("{:.0}", self.median(|round| round.saturated.per_second())),
-            format!("{:.0}", self.median(|round| round.saturated.percentile(0.5))),
-            format!("{:.0}", self.median(|round| round.saturated.percentile(0.99))),
-            format!("{:.0}", self.median(|round| round.alone.percentile(0.5))),
-            format!("{:.0}", self.median(|round| round.alone.percentile(0.99))),
-            format!("{:.1}", self.process.resident()?),
-        ])
-    }
+/// Processes that must not end before the measurement does.
+struct Running {
+    doorwards: Vec<Doorward>,
+    _agentgateway: Option<AgentGateway>,
 }
 
 /// Measures and prints.
-pub(crate) async fn measure(plan: &Plan) -> Result<()> {
+pub(crate) async fn measure(plan: &Plan, peers: &Peers) -> Result<()> {
     let upstream = Upstream::start()?;
     let nginx = Nginx::start(upstream.address, &plan.measured_core).await?;
     let url = format!("http://{}/mcp", upstream.address);
+    let mut running = Running {
+        doorwards: Vec::new(),
+        _agentgateway: None,
+    };
+    let mut measured = Vec::new();
+    for (word, name, gate) in GATES {
+        if peers.only.is_empty() || peers.only.iter().any(|only| only == word) {
+            let doorward = gate.start(&url, USER, PASSWORD).await?;
+            measured.push(through(name, &doorward, "/bench/mcp").await?);
+            running.doorwards.push(doorward);
+        }
+    }
+    if let Some(binary) = &peers.older {
+        for (name, gate) in [
+            ("Doorward, the older build: the first row", GATES[0].2),
+            ("  and the default", Gate::DEFAULT),
+        ] {
+            let doorward = gate.start_with(Some(binary), &url, USER, PASSWORD).await?;
+            measured.push(through(name, &doorward, "/bench/mcp").await?);
+            running.doorwards.push(doorward);
+        }
+    }
     let doorward = Doorward::builder()
         .upstream(&url)
-        .user("alice", PASSWORD)
+        .user(USER, PASSWORD)
         .start()
         .await;
-    let client = OAuthClient::native(doorward.site()).await;
-    let tokens = client.login("alice", PASSWORD, &doorward.url("/mcp")).await;
-
-    let target = |name, address: SocketAddr, pid| -> Result<Target> {
-        let call = Call::new("/mcp", &address.to_string(), &tokens.access)?;
-        Ok(Target {
-            name,
-            address,
-            process: Tree(pid),
+    let token = token(&doorward, "/mcp").await;
+    if let Some(binary) = &peers.agentgateway {
+        let peer = AgentGateway::start(binary, &plan.measured_core, &doorward, upstream.address).await?;
+        let call = Call::new(&peer.address.to_string(), vec![Address::new("/mcp", &token)?])?;
+        measured.push(Target::new(
+            "agentgateway, HTTP route, JWT".into(),
+            peer.address,
+            peer.pid(),
             call,
-            rounds: Vec::new(),
-        })
+        ));
+        running._agentgateway = Some(peer);
+    }
+    running.doorwards.push(doorward);
+
+    let beside = |name: &str, address: std::net::SocketAddr, pid| -> Result<Target> {
+        let call = Call::new(&address.to_string(), vec![Address::new("/mcp", &token)?])?;
+        Ok(Target::new(name.into(), address, pid, call))
     };
-    let mut targets = [
-        target(
+    let mut targets = vec![
+        beside(
             "direct (the upstream's own CPU)",
             upstream.address,
             upstream.pid(),
         )?,
-        target("nginx, plain proxy", nginx.address, nginx.pid())?,
-        target("Doorward, warm token", doorward.address, doorward.pid())?,
+        beside("nginx, plain proxy", nginx.address, nginx.pid())?,
     ];
+    targets.extend(measured);
     for _ in 0..plan.rounds() {
         for target in &mut targets {
             target.measure(plan.length()).await?;
@@ -170,30 +152,23 @@ pub(crate) async fn measure(plan: &Plan) -> Result<()> {
 
     println!(
         "\ntools/call over HTTP/1.1, {}-byte token, {CONNECTIONS} connections then one",
-        tokens.access.len()
+        token.len()
     );
-    println!(
-        "medians of {} rounds of {:?}; {}\n",
-        plan.rounds(),
-        plan.length(),
-        machine::describe()
-    );
-    let nginx_cpu = targets[1].median(|round| round.cpu);
-    let rows = targets
-        .iter()
-        .map(|target| target.row(nginx_cpu))
-        .collect::<Result<Vec<_>>>()?;
-    let head = [
-        "",
-        "CPU µs/request",
-        "× nginx",
-        "requests/s",
-        "p50 µs",
-        "p99 µs",
-        "alone p50",
-        "alone p99",
-        "RSS MiB",
-    ];
-    print(&head, &rows);
+    println!("{}\n", plan.describe());
+    let rows = targets.iter().map(|target| target.row(&targets[1]));
+    print(&columns("nginx"), &rows.collect::<Result<Vec<_>>>()?);
     Ok(())
+}
+
+/// Calls with a token that somebody logged in for.
+async fn through(name: &str, doorward: &Doorward, path: &str) -> Result<Target> {
+    let token = token(doorward, path).await;
+    let call = Call::new(&doorward.address.to_string(), vec![Address::new(path, &token)?])?;
+    Ok(Target::new(name.into(), doorward.address, doorward.pid(), call))
+}
+
+async fn token(doorward: &Doorward, path: &str) -> String {
+    let client = OAuthClient::native(doorward.site()).await;
+    let tokens = client.login(USER, PASSWORD, &doorward.url(path)).await;
+    tokens.access
 }

@@ -8,7 +8,7 @@ pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Prints rows under a head, the first column to the left and the others to the right.
-pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn print<T: AsRef<str>>(head: &[T], rows: &[Vec<String>]) {
     let widths: Vec<usize> = head
         .iter()
         .enumerate()
@@ -17,7 +17,7 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
                 .iter()
                 .filter_map(|row| row.get(at))
                 .map(|cell| cell.chars().count());
-            cells.chain([title.chars().count()]).max().unwrap_or(0)
+            cells.chain([title.as_ref().chars().count()]).max().unwrap_or(0)
         })
         .collect();
     let line = |cells: &[String]| {
@@ -30,7 +30,12 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
         });
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     };
-    line(&head.iter().map(|&title| title.to_owned()).collect::<Vec<_>>());
+    line(
+        &head
+            .iter()
+            .map(|title| title.as_ref().to_owned())
+            .collect::<Vec<_>>(),
+    );
     for row in rows {
         line(row);
     }

@@ -5,9 +5,13 @@
 
 mod call;
 mod figures;
+mod gate;
+mod growth;
 mod load;
 mod machine;
 mod nginx;
+mod peer;
+mod target;
 mod token;
 mod upstream;
 
@@ -16,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use http::HeaderValue;
 
 #[derive(Parser)]
 struct Arguments {
@@ -25,8 +30,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// One tools/call with a warm token: direct, through nginx, through Doorward.
-    Call(Plan),
+    /// One tools/call with a warm token: direct, through nginx, through Doorward with more and more switched on.
+    Call {
+        #[command(flatten)]
+        plan: Plan,
+        #[command(flatten)]
+        peers: call::Peers,
+    },
+    /// The same call where there are many servers, tools and tokens.
+    Growth(Plan),
     /// Client credentials, codes and rotated refresh tokens on durable SQLite, beside oidc-provider in memory.
     Token {
         #[command(flatten)]
@@ -59,12 +71,31 @@ impl Plan {
     pub(crate) const fn length(&self) -> Duration {
         Duration::from_millis(if self.quick { 1_000 } else { 3_000 })
     }
+
+    /// What the figures are medians of, and where they were measured.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "medians of {} rounds of {:?}; {}",
+            self.rounds(),
+            self.length(),
+            machine::describe()
+        )
+    }
+}
+
+/// `Basic` with both halves encoded as RFC 6749 §2.3.1 says.
+pub(crate) fn basic(id: &str, secret: &str) -> Result<HeaderValue> {
+    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encoded(id), encoded(secret));
+    let credentials = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    Ok(HeaderValue::from_str(&format!("Basic {credentials}"))?)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Call(plan) => call::measure(&plan).await,
+        Command::Call { plan, peers } => call::measure(&plan, &peers).await,
+        Command::Growth(plan) => growth::measure(&plan).await,
         Command::Token { plan, packages } => token::measure(&plan, &packages).await,
         Command::Upstream => upstream::serve().await,
     }

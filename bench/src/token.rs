@@ -14,12 +14,12 @@ use doorward_testkit::{Doorward, PASSWORD};
 use http::HeaderValue;
 use tokio::task::JoinSet;
 
-use crate::Plan;
 use crate::figures::{median, print};
 use crate::load::{self, Outcome};
 use crate::machine::{self, Tree};
+use crate::{Plan, basic};
 use peer::Peer;
-use talk::{Credentials, Form, Redeem, Refresh, basic};
+use talk::{Credentials, Form, Redeem, Refresh};
 
 /// Connections to the token endpoint; concurrent work is what group commit is for.
 const CONNECTIONS: usize = 32;

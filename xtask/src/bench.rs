@@ -18,8 +18,22 @@ const LOAD: &str = "1";
 
 #[derive(Subcommand)]
 pub(crate) enum What {
-    /// One tools/call with a warm token: direct, through nginx, through Doorward.
-    Call(Length),
+    /// One tools/call with a warm token: direct, through nginx, through Doorward with more and more switched on.
+    Call {
+        #[command(flatten)]
+        length: Length,
+        /// An older build of Doorward, to be measured beside this one.
+        #[arg(long)]
+        older: Option<PathBuf>,
+        /// A binary of agentgateway, to be measured beside Doorward.
+        #[arg(long)]
+        agentgateway: Option<PathBuf>,
+        /// Only these rows of Doorward: plain, scopes, limits, log, policies, arguments.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// The same call where there are many servers, tools and tokens, beside where there are few.
+    Growth(Length),
     /// Client credentials, codes and rotated refresh tokens on durable SQLite, beside npm `oidc-provider` in memory.
     Token(Length),
 }
@@ -37,11 +51,13 @@ pub(crate) struct Length {
 /// Builds release, pins everything, measures, prints.
 pub(crate) fn run(what: &What) -> Result<()> {
     let (name, length) = match what {
-        What::Call(length) => ("call", length),
+        What::Call { length, .. } => ("call", length),
+        What::Growth(length) => ("growth", length),
         What::Token(length) => ("token", length),
     };
     let needs: &[Need] = match what {
-        What::Call(_) => &[Need::Nginx],
+        What::Call { .. } => &[Need::Nginx],
+        What::Growth(_) => &[],
         What::Token(_) => &[Need::Node],
     };
     tools::require(needs, length.install)?;
@@ -54,7 +70,6 @@ pub(crate) fn run(what: &What) -> Result<()> {
     // On the disk of the build, not in memory: a durable commit is part of what is measured.
     let scratch = folder.join("tmp");
     fs::create_dir_all(&scratch).with_context(|| format!("could not make {}", scratch.display()))?;
-    let pinned = pinned(&folder, &release.join("doorward"))?;
 
     let mut bench = program("taskset");
     bench
@@ -64,11 +79,34 @@ pub(crate) fn run(what: &What) -> Result<()> {
     bench
         .args(["--measured-core", MEASURED])
         .args(length.quick.then_some("--quick"));
-    if matches!(what, What::Token(_)) {
-        bench.arg("--packages").arg(packages::installed());
+    match what {
+        What::Call {
+            older,
+            agentgateway,
+            only,
+            ..
+        } => {
+            if let Some(older) = older {
+                let script = pinned(&folder, "doorward-older", older)?;
+                bench.arg("--older").arg(script);
+            }
+            if let Some(binary) = agentgateway {
+                bench.arg("--agentgateway").arg(binary);
+            }
+            if let Some(only) = only {
+                bench.arg("--only").arg(only);
+            }
+        }
+        What::Growth(_) => {}
+        What::Token(_) => {
+            bench.arg("--packages").arg(packages::installed());
+        }
     }
     bench
-        .env("DOORWARD_BIN", pinned)
+        .env(
+            "DOORWARD_BIN",
+            pinned(&folder, "doorward", &release.join("doorward"))?,
+        )
         .env("TMPDIR", scratch)
         .env("PATH", path_with_sbin());
     step(&mut bench)
@@ -76,8 +114,11 @@ pub(crate) fn run(what: &What) -> Result<()> {
 
 /// A script that becomes the binary on the measured core, so that it counts one core from its first
 /// instruction.
-fn pinned(folder: &Path, binary: &Path) -> Result<PathBuf> {
-    let script = folder.join("doorward");
+fn pinned(folder: &Path, name: &str, binary: &Path) -> Result<PathBuf> {
+    let binary = binary
+        .canonicalize()
+        .with_context(|| format!("there is no {}", binary.display()))?;
+    let script = folder.join(name);
     let text = format!(
         "#!/bin/sh\nexec taskset --cpu-list {MEASURED} '{}' \"$@\"\n",
         binary.display()

@@ -112,14 +112,6 @@ impl Conversation for Credentials {
     }
 }
 
-/// `Basic` with both halves encoded as RFC 6749 §2.3.1 says.
-pub(super) fn basic(id: &str, secret: &str) -> Result<HeaderValue> {
-    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!("{}:{}", encoded(id), encoded(secret));
-    let credentials = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
-    Ok(HeaderValue::from_str(&format!("Basic {credentials}"))?)
-}
-
 fn request(host: &str, form: &Form, authorization: Option<&HeaderValue>) -> Request<Full<Bytes>> {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(form)
