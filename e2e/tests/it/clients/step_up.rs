@@ -61,11 +61,11 @@ impl Life {
         let all = exchanges(&requests);
         let redeemed = all.iter().position(|step| step == "authorization_code");
         let begun = redeemed.expect("it logged in") + 1;
-        let logins = requests.iter().filter(|request| request.path() == "/authorize");
+        let mut logins = requests.iter().filter(|request| request.path() == "/authorize");
         Self {
             kind,
             asked: all[begun..].to_vec(),
-            scope: logins.last().and_then(|login| login.query("scope")),
+            scope: logins.next_back().and_then(|login| login.query("scope")),
             pages: client.pages(),
             answers: seen["answers"].as_array().expect("a list").clone(),
         }
