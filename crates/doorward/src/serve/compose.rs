@@ -35,8 +35,9 @@ use crate::config::scopes::ConfiguredScope;
 use crate::config::{Config, Server, Upstream};
 use crate::error::CommandError;
 
-/// Verified tokens that are remembered; one costs about a kilobyte.
-const TOKEN_CACHE: usize = 20_000;
+/// Verified tokens that are remembered: those of a hundred thousand callers at once. One takes half a kilobyte to one,
+/// and what is not remembered costs a signature check at every call.
+const TOKEN_CACHE: usize = 1 << 17;
 /// Sign-ins that may wait while passwords of others are checked.
 const PASSWORD_QUEUE: usize = 64;
 
@@ -427,7 +428,11 @@ pub(crate) fn protected(public_url: &str, server: &Server) -> Result<ProtectedSe
             .map_err(|error| unusable(&error))?,
         scopes: scope_table(server).map_err(|error| unusable(&*error))?,
         lists: server.lists.mode(),
-        allow: AccessRule::parse(&server.allow).map_err(|error| unusable(&error))?,
+        // The configuration has no empty list: none was written.
+        allow: match &*server.allow {
+            [] => AccessRule::everyone(),
+            named => AccessRule::parse(named).map_err(|error| unusable(&error))?,
+        },
     })
 }
 
