@@ -126,3 +126,21 @@ async fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
         "{said}"
     );
 }
+
+/// What is reached over loopback is asked for by a page of anybody's whose name leads here (DNS rebinding).
+#[tokio::test]
+async fn metrics_on_every_address_answer_no_rebound_name_over_loopback() {
+    let doorward = Doorward::builder()
+        .demo()
+        .env("DOORWARD_ADMIN_LISTEN", "0.0.0.0:0")
+        .env("DOORWARD_LOG_FORMAT", "json")
+        .start()
+        .await;
+    let address = admin(&doorward).await.address();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], address.port()));
+    let site = Site::at(&format!("http://{address}"), Destination { address, tls: None });
+    for (host, status) in [("attacker.test", 421), ("localhost", 200), ("127.0.0.1", 200)] {
+        let reply = site.get("/metrics").set("Host", host).send().await;
+        assert_eq!(reply.status, status, "{host}");
+    }
+}

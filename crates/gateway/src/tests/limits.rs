@@ -229,6 +229,27 @@ async fn r34_addresses_are_counted_over_all_servers_and_loopback_is_not() {
 }
 
 #[tokio::test]
+async fn r34_who_is_over_a_limit_takes_nothing_from_those_behind_the_same_address() {
+    let fixture = under(RateLimits {
+        address: rate("7/m"),
+        calls: rate("2/m"),
+        ..no_limits()
+    })
+    .await;
+    let of = |user: &'static str| move |_| from(HOME, post(user, CALL, &[]));
+    assert_eq!(passes(&fixture, "calls", of("alice")).await, 2);
+    for _ in 0..50 {
+        assert_eq!(fixture.send(of("alice")(0)).await.status(), 429);
+    }
+    assert_eq!(passes(&fixture, "calls", of("bob")).await, 2);
+    // Three of seven are left.
+    assert_eq!(passes(&fixture, "calls", of("alice-other-client")).await, 2);
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
+    let list = |_| from(HOME, post("bob", list, &[]));
+    assert_eq!(passes(&fixture, "address", list).await, 1);
+}
+
+#[tokio::test]
 async fn r34_invented_tokens_are_throttled_and_neighbours_go_on() {
     let fixture = under(RateLimits {
         refused: rate("1/m"),
