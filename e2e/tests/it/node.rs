@@ -41,6 +41,12 @@ impl Folder {
         self.folder.path()
     }
 
+    /// The pinned Node and a script of an installed package, from anywhere.
+    pub(crate) fn command(&self, script: &str) -> [String; 2] {
+        let script = packages().join(script);
+        [self.node.display().to_string(), script.display().to_string()]
+    }
+
     /// The pinned Node, about to run in this folder.
     pub(crate) fn node(&self) -> Command {
         self.within(&self.node)

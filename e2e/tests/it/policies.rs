@@ -12,7 +12,10 @@ use doorward_testkit::upstream::{Answer, Part, Upstream, event};
 use doorward_testkit::{Doorward, PASSWORD, eventually, marker, mcp};
 use serde_json::{Value, json};
 
-const SCRIPT: &str = env!("CARGO_BIN_EXE_scripted-stdio");
+mod suggest;
+
+use self::suggest::annotated;
+
 /// Far beyond the five seconds that the rule names: this machine may be busy.
 const SOON: Duration = Duration::from_secs(30);
 const GOOD: &str = "configuration reloaded";
@@ -340,198 +343,115 @@ async fn r30_every_example_of_the_documentation_does_what_it_says() {
     );
 }
 
-/// A server of the older revisions or of the newest, with annotated tools.
-fn annotated(modern: bool) -> Upstream {
-    let tool = |name: &str, annotations: Value| json!({ "name": name, "description": name, "inputSchema": { "type": "object" }, "annotations": annotations });
-    let pages = [
-        (
-            vec![
-                tool("get_it", json!({ "readOnlyHint": true })),
-                tool("silent", json!({})),
-            ],
-            Some("2"),
-        ),
-        (
-            vec![tool(
-                "drop_it",
-                json!({ "readOnlyHint": false, "destructiveHint": true }),
-            )],
-            None,
-        ),
-    ];
-    Upstream::scripted(move |request| {
-        let body = request.json();
-        let is_modern = body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string();
-        let answer =
-            |result: Value| Answer::json(&json!({ "jsonrpc": "2.0", "id": body["id"], "result": result }));
-        let error = |code: i64| {
-            let error = json!({ "code": code, "message": "no" });
-            Answer::json(&json!({ "jsonrpc": "2.0", "id": body["id"], "error": error }))
-        };
-        if body["id"].is_null() {
-            return Answer::empty(202);
-        }
-        if is_modern != modern && body["method"] != "initialize" {
-            return error(-32602);
-        }
-        match body["method"].as_str().unwrap_or_default() {
-            "initialize" => answer(
-                json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} },
-                "serverInfo": { "name": "s", "version": "1" } }),
-            ),
-            "tools/list" => {
-                let page = usize::from(body["params"]["cursor"] == "2");
-                let (tools, next) = &pages[page];
-                let mut result = json!({ "resultType": "complete", "tools": tools });
-                if let Some(next) = next {
-                    result["nextCursor"] = json!(next);
-                }
-                answer(result)
-            }
-            "resources/templates/list" => answer(json!({ "resultType": "complete",
-                "resourceTemplates": [{ "name": "f", "uriTemplate": "file:///{+path}" }] })),
-            _ => error(-32601),
-        }
-    })
-}
-
+/// What a server says about its tools is a hint to the operator. It opens nothing.
 #[tokio::test]
-async fn a_table_is_suggested_for_servers_of_every_kind_and_can_be_used_as_it_is() {
-    let (modern, legacy) = (annotated(true), annotated(false));
-    for (kind, rest, read, write) in [
-        (
-            "modern",
-            format!("upstream = \"{}\"", modern.url()),
-            &["get_it"][..],
-            &["drop_it", "silent"][..],
-        ),
-        (
-            "legacy",
-            format!("upstream = \"{}\"", legacy.url()),
-            &["get_it"],
-            &["drop_it", "silent"],
-        ),
-        (
-            "command",
-            format!("command = [{SCRIPT:?}]"),
-            &["t_pid", "t_read"],
-            &["t_crash"],
-        ),
-        (
-            "modern command",
-            format!("command = [{SCRIPT:?}, \"modern\"]"),
-            &["t_pid", "t_read"],
-            &["t_crash"],
-        ),
-        ("demo", "demo = true".to_owned(), &[], &[]),
-    ] {
-        let work = tempfile::tempdir().unwrap();
-        let config = work.path().join("doorward.toml");
-        let entry = server("s", &rest);
-        std::fs::write(&config, &entry).unwrap();
-        let suggested = policy(work.path(), &config, &["suggest"]).ok().stdout;
-        assert!(
-            suggested.contains("the server's own claims"),
-            "{kind}: {suggested}"
-        );
-        let table: toml::Table = suggested
-            .parse()
-            .unwrap_or_else(|error| panic!("{kind}: {error}\n{suggested}"));
-        let tools = |scope: &str| {
-            let tools = table["servers"]["scopes"]
-                .get(scope)
-                .and_then(|scope| scope.get("tools"));
-            let tools = tools.and_then(toml::Value::as_array).cloned().unwrap_or_default();
-            tools
-                .iter()
-                .filter_map(|tool| tool.as_str().map(ToOwned::to_owned))
-                .collect::<Vec<_>>()
-        };
-        if read.is_empty() {
-            assert!(
-                !(tools("s:read").is_empty() && tools("s:write").is_empty()),
-                "{kind}: {suggested}"
-            );
-        } else {
-            assert_eq!(
-                (tools("s:read"), tools("s:write")),
-                (owned(read), owned(write)),
-                "{kind}"
-            );
-            assert_eq!(
-                suggested.contains("\"file:///*\""),
-                rest.contains("upstream"),
-                "{suggested}"
-            );
-        }
-        // As it is, below the entry: it is a good configuration, and names everything that the server has.
-        std::fs::write(&config, format!("{entry}\n{suggested}")).unwrap();
-        run(
-            work.path(),
-            ["config", "check", "--config", config.to_str().unwrap()],
-            "",
-        )
-        .ok();
-        let checked = policy(work.path(), &config, &["check"]).ok();
-        assert!(
-            checked
-                .stdout
-                .contains("everything it offers is named by a scope"),
-            "{kind}: {checked:?}"
-        );
-        let json = policy(work.path(), &config, &["suggest", "s", "--format", "json"])
-            .ok()
-            .json();
-        assert!(
-            json["scopes"]["s:read"].is_object() || json["scopes"]["s:write"].is_object(),
-            "{json}"
-        );
-    }
-}
-
-fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-#[tokio::test]
-async fn what_scopes_leave_out_and_name_twice_is_told() {
+async fn r15_mb_13_annotations_widen_nobodys_rights() {
     let up = annotated(true);
-    let work = tempfile::tempdir().unwrap();
-    let config = work.path().join("doorward.toml");
-    let table = "[servers.scopes.\"s:get\"]\ndescription = \"Get\"\ntools = [\"get_*\"]\n\
-                 [servers.scopes.\"s:it\"]\ndescription = \"It\"\ntools = [\"*_it\"]\nstep_up = true\n";
-    let entry = server("s", &format!("upstream = \"{}\"\n{table}", up.url()));
-    std::fs::write(&config, &entry).unwrap();
-    let told = policy(work.path(), &config, &["check"]).ok().stdout;
-    for part in [
-        "s:get (`get_*`) and s:it (`*_it`) name the same tools",
-        "tool silent",
-        "no Cedar policies",
-    ] {
-        assert!(told.contains(part), "{part}: {told}");
-    }
-    assert!(!told.contains("tool get_it"), "{told}");
-    let json = policy(work.path(), &config, &["check", "--format", "json"])
-        .ok()
-        .json();
-    assert_eq!(json["servers"][0]["unnamed"][0], "tool silent", "{json}");
-    up.stop();
-    let told = policy(work.path(), &config, &["check"]).ok().stdout;
-    assert!(told.contains("did not say what it offers"), "{told}");
-    let told = policy(work.path(), &config, &["check", "--offline"]).ok().stdout;
-    assert!(told.contains("not asked"), "{told}");
-    assert_eq!(policy(work.path(), &config, &["suggest", "x"]).code, 2);
-    assert_eq!(policy(work.path(), &config, &["suggest"]).code, 3);
-    // The schema is one that Cedar reads, in both forms.
-    let schema = policy(work.path(), &config, &["schema"]).ok().stdout;
-    assert!(schema.contains("namespace Doorward"), "{schema}");
-    let schema = policy(work.path(), &config, &["schema", "--format", "json"])
-        .ok()
-        .json();
-    assert!(
-        schema["Doorward"]["actions"]["tools/call"].is_object(),
-        "{schema}"
+    let claims = ["get_it", "silent", "drop_it"];
+    let table = "[servers.scopes.\"a:drop\"]\ndescription = \"Drop\"\ntools = [\"drop_it\"]\n\
+                 [servers.scopes.\"a:get\"]\ndescription = \"Get\"\ntools = [\"get_it\"]\nstep_up = true\n";
+    let entry = server(
+        "a",
+        &format!("upstream = \"{}\"\nlists = \"granted\"\n{table}", up.url()),
     );
+    let guarded = Guarded::start("permit(principal, action, resource);", &entry).await;
+    let mut answers = Vec::new();
+    for name in claims {
+        let reply = guarded.call(name, &json!({})).await;
+        answers.push((
+            reply.status,
+            reply.json()["error"]["data"]["reason"]
+                .as_str()
+                .map(str::to_owned),
+        ));
+    }
+    // The one that claims to read only needs its scope, the one that says that it destroys is open, as the table says.
+    assert_eq!(answers[0], (403, Some("insufficient_scope".into())));
+    assert_eq!(answers[1], (403, Some("no_scope_opens_it".into())));
+    assert_ne!(answers[2].0, 403);
+    let list = mcp::modern(&guarded.doorward, "/a/mcp", "tools/list", json!({}));
+    let list = mcp::answer(&list.bearer(&guarded.token).send().await);
+    let shown = list["result"]["tools"].as_array().unwrap();
+    assert!(shown.iter().all(|tool| tool["name"] == "drop_it"), "{list}");
+}
+
+#[tokio::test]
+async fn r30_a_policy_that_fails_lets_nothing_through_and_is_told() {
+    let up = Upstream::start();
+    let rules = format!(
+        "{NOBODY}\n@id(\"sum\")\nforbid(principal, action, resource)\n\
+         when {{ context.numbers.hasTag(\"n\") && context.numbers.getTag(\"n\") + 1 < 0 }};\n"
+    );
+    let guarded = Guarded::start(&rules, &behind(&up)).await;
+    assert_eq!(guarded.call("t_read", &json!({ "n": 1 })).await.status, 200);
+    let mark = marker();
+    let failed = guarded
+        .call("t_read", &json!({ "n": i64::MAX, "marker": mark }))
+        .await;
+    assert_eq!(failed.status, 403);
+    let data = &failed.json()["error"]["data"];
+    assert_eq!(data["reason"], "policy_failed");
+    up.assert_never_saw(&mark);
+    let id = data["decision_id"].as_str().unwrap().to_owned();
+    eventually("explain names the policy that failed", SOON, || async {
+        let told = guarded.doorward.command(&["explain", &id]).stdout;
+        (told.contains("policy_failed") && told.contains("sum") && told.contains("could not be evaluated"))
+            .then_some(())
+    })
+    .await;
+    let log = guarded.doorward.stderr();
+    assert!(log.lines().any(|line| line.contains("policy_failed")), "{log}");
+    // A name that differs in its case only is not taken for an argument that policies do not look at.
+    assert_eq!(
+        guarded.call("t_read", &json!({ "n": 1, "N": 5 })).await.status,
+        403
+    );
+}
+
+/// What the proxy did not write itself is not where somebody is.
+#[tokio::test]
+async fn r30_hd_03_a_caller_cannot_choose_the_address_that_policies_see() {
+    let up = Upstream::start();
+    let rules = "@id(\"office\")\npermit(principal, action, resource)\n\
+                 when { context has address && context.address.isInRange(ip(\"10.0.0.0/8\")) };\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.cedar");
+    std::fs::write(&file, rules).unwrap();
+    let text = format!(
+        "trusted_proxies = [\"127.0.0.1\", \"::1\"]\n[policy]\nfile = {file:?}\n{}",
+        behind(&up)
+    );
+    let doorward = Doorward::builder()
+        .config(&text)
+        .user("alice", PASSWORD)
+        .start()
+        .await;
+    let client = OAuthClient::register(&doorward, "N1", "http://127.0.0.1/cb").await;
+    let token = client
+        .login("alice", PASSWORD, &doorward.url("/a/mcp"))
+        .await
+        .access;
+    for (headers, status) in [
+        (&[("x-forwarded-for", "10.1.2.3")][..], 200),
+        (
+            &[("x-forwarded-for", "10.1.2.3"), ("forwarded", "for=10.1.2.3")],
+            200,
+        ),
+        (&[("x-forwarded-for", "203.0.113.9")], 403),
+        (&[("x-forwarded-for", "10.1.2.3, 203.0.113.9")], 403),
+        (
+            &[("x-forwarded-for", "10.1.2.3"), ("forwarded", "for=8.8.8.8")],
+            403,
+        ),
+        (&[("forwarded", "for=10.1.2.3")], 403),
+        (&[], 403),
+    ] {
+        let call = mcp::call(&doorward, "/a/mcp", "t_read", &json!({})).bearer(&token);
+        let call = headers
+            .iter()
+            .fold(call, |call, (name, value)| call.header(name, value));
+        assert_eq!(call.send().await.status, status, "{headers:?}");
+    }
 }
 
 #[tokio::test]
@@ -543,7 +463,25 @@ async fn r30_every_kind_of_call_can_be_a_case() {
     write("p.cedar", EVERY_KIND_POLICIES);
     write("cases.toml", EVERY_KIND_CASES);
     let finished = policy(work.path(), &config, &["test", "cases.toml"]).ok();
-    assert!(finished.stdout.contains("11 cases, as expected"), "{finished:?}");
+    for (wrong, words) in [
+        (
+            "expect = \"shown\"\nmethod = \"tools/list\"",
+            "name one with `name`",
+        ),
+        (
+            "expect = \"hidden\"\nname = \"x\"\npolicies = []",
+            "a list shows has none",
+        ),
+        (
+            "expect = \"permit\"\nname = \"x\"\nclient_scopes = \"\\\"\"",
+            "`client_scopes`",
+        ),
+    ] {
+        write("wrong.toml", &format!("[[cases]]\nwho = \"a\"\n{wrong}\n"));
+        let told = policy(work.path(), &config, &["test", "wrong.toml"]);
+        assert!(told.code == 2 && told.stderr.contains(words), "{words}: {told:?}");
+    }
+    assert!(finished.stdout.contains("18 cases, as expected"), "{finished:?}");
 }
 
 const EVERY_KIND_CONFIG: &str = r#"
@@ -574,7 +512,7 @@ const EVERY_KIND_POLICIES: &str = r#"
 
 const EVERY_KIND_CASES: &str = r#"
 cases = [
- { who = "a", method = "resources/read", name = "file:///ä secret", expect = "denied_by_policy", policies = ["no-secret"] },
+ { who = "a", method = "resources/read", name = "file:///ä-secret", expect = "denied_by_policy", policies = ["no-secret"] },
  { who = "a", method = "resources/read", name = "file:///x", expect = "permit" },
  { who = "a", method = "resources/subscribe", revision = "2025-11-25", name = "file:///x", expect = "permit" },
  { who = "a", method = "prompts/get", name = "p q", arguments = { d = 2026-01-01 }, expect = "permit" },
@@ -584,6 +522,13 @@ cases = [
  { who = "a", method = "com.example/reindex", scopes = "s:write", expect = "denied_by_policy" },
  { who = "root", method = "com.example/reindex", scopes = "s:write", expect = "permit" },
  { who = "a", method = "tools/list", expect = "permit" },
- { who = "a", name = "get_x", revision = "2024-11-05", expect = "permit" },
+ { who = "a", name = "get_x", revision = "2024-11-05", expect = "permit", policies = ["all"] },
+ { who = "a", name = "put_x", client_scopes = "s:read", expect = "scope_not_for_client" },
+ { who = "a", name = "get_x", client_scopes = "s:read", expect = "permit" },
+ { who = "a", name = "get_x", expect = "shown" },
+ { who = "a", name = "put_x", expect = "shown" },
+ { who = "a", name = "put_x", client_scopes = "s:read", expect = "hidden" },
+ { who = "a", name = "other", expect = "hidden" },
+ { who = "a", method = "resources/read", name = "file:///a-secret", expect = "hidden" },
 ]
 "#;

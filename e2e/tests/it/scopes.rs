@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::machine::Machine;
 
+mod asking;
+
 const PATH: &str = "/notes/mcp";
 const SOON: Duration = Duration::from_secs(30);
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -420,7 +422,8 @@ async fn r15_what_a_person_may_not_have_is_neither_asked_for_nor_given() {
     // Who approves all the same, by a form of their own making, gives nothing.
     let mut form = page.form_with("decision").unwrap();
     form.fill("scope", "t:admin");
-    let done = browser.submit(&page, &form, "approve").await;
+    form.fill("decision", "approve");
+    let done = browser.submit(&page, &form, "").await;
     let back = done.redirect().unwrap_or_else(|| panic!("{}", done.text()));
     assert_eq!(
         parameter(&back, "error").as_deref(),

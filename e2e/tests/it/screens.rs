@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::chromium::{Chromium, PATIENCE};
 
+mod scopes;
+
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 async fn site() -> Doorward {
