@@ -96,6 +96,12 @@ impl<'a> UnverifiedJws<'a> {
         self.claims.string("iss").ok().flatten()
     }
 
+    /// `exp` in seconds, if it is an integer. Unverified: only good against the token.
+    #[must_use]
+    pub fn expires(&self) -> Option<i64> {
+        self.claims.integer("exp").ok().flatten()
+    }
+
     /// `kid`. Unverified: only good for choosing a key.
     #[must_use]
     pub const fn key_id(&self) -> Option<&KeyId> {

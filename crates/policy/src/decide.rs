@@ -62,6 +62,45 @@ impl Context<'_> {
 }
 
 /// A call that may be forwarded. Only [`judge`] makes one, and it owns the very call that was judged.
+///
+/// ```
+/// # use doorward_policy::{Context, NoFurtherPolicy, Permit, ProtectedServer, Refusal, Subject, judge};
+/// fn may(
+///     server: &ProtectedServer,
+///     subject: &Subject,
+///     context: &Context<'_>,
+///     call: doorward_mcp::Call,
+/// ) -> Result<Permit, Refusal> {
+///     judge(server, subject, context, call, &NoFurtherPolicy)
+/// }
+/// ```
+///
+/// Without the judgement there is none, a second one neither, and a call that was judged is not changed any more:
+///
+/// ```compile_fail,E0451
+/// # fn forge(call: doorward_mcp::Call, other: doorward_policy::Permit) -> doorward_policy::Permit {
+/// doorward_policy::Permit { call, ..other }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # fn twice(permit: &doorward_policy::Permit) -> doorward_policy::Permit {
+/// permit.clone()
+/// # }
+/// ```
+///
+/// ```compile_fail,E0382
+/// # fn spent(permit: doorward_policy::Permit) {
+/// let forwarded = permit.into_call();
+/// let again = permit.into_call();
+/// # }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # fn swap(mut permit: doorward_policy::Permit, other: doorward_mcp::Call) {
+/// permit.call = other;
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped forwards nothing"]
 pub struct Permit {

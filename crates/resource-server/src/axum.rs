@@ -1,8 +1,8 @@
 //! Extractors for axum (feature `axum`).
 
-use axum_core::body::Body;
-use axum_core::extract::FromRequestParts;
-use axum_core::response::{IntoResponse, Response};
+use ::axum::body::Body;
+use ::axum::extract::FromRequestParts;
+use ::axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 

@@ -36,7 +36,7 @@ pub trait KeySource: Send + Sync + 'static {
         None
     }
 
-    /// Whether there ever were keys. Before, a token of an unknown key is nobody's fault.
+    /// Whether there are keys, or were a moment ago. Otherwise a token of an unknown key is nobody's fault.
     fn is_ready(&self) -> bool {
         true
     }

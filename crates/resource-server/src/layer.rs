@@ -57,8 +57,9 @@ impl ProtectLayer {
         self
     }
 
-    /// Scopes and further rule, for the holder of `token`.
+    /// Access rule, scopes and further rule, for the holder of `token`.
     fn admit(&self, token: &AccessToken, head: &Parts) -> Result<(), Refused> {
+        self.server.admit(token)?;
         if !self.scopes.admits(token.scopes()) {
             let needed = self.scopes.to_ask_for().clone();
             // A rule that no token fits asks for nothing.
@@ -84,7 +85,7 @@ impl ProtectLayer {
         }
         let (mut head, body) = request.into_parts();
         let mut about = About::of(&head.headers);
-        let token = self.server.authenticate(&head).await;
+        let token = self.server.identify(&head).await;
         let token = token.map_err(|refused| self.server.refuse_about(&refused, &about, None))?;
         let admitted = self.admit(&token, &head);
         admitted.map_err(|refused| self.server.refuse_about(&refused, &about, Some(&token)))?;
@@ -102,8 +103,7 @@ impl ProtectLayer {
         } else {
             Either::Right(body)
         };
-        head.extensions.insert(token);
-        head.extensions.insert(self.server.clone());
+        self.server.let_in(&mut head, token);
         Ok(Request::from_parts(head, body))
     }
 }

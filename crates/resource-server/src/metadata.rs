@@ -69,9 +69,14 @@ pub fn metadata_url(resource: &ResourceUri) -> String {
 /// The path of [`metadata_url`], as it comes in a request.
 #[must_use]
 pub fn metadata_path(resource: &ResourceUri) -> String {
-    let (_, path) = split(resource);
-    let path = path.split('?').next().unwrap_or_default();
+    let path = path(resource);
     format!("{WELL_KNOWN}{}", if path == "/" { "" } else { path })
+}
+
+/// The resource's own path; empty if it has none.
+pub(crate) fn path(resource: &ResourceUri) -> &str {
+    let (_, path) = split(resource);
+    path.split('?').next().unwrap_or_default()
 }
 
 /// Scheme with host, and what comes behind them.

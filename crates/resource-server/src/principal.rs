@@ -44,6 +44,36 @@ pub struct PrincipalFacts {
 /// Whom a verified token speaks for, and what for. Only verification makes one: wherever a `Principal` is
 /// at hand, signature, issuer, audience, lifetime and revocation of its token were checked. The exception says
 /// so: [`Principal::anonymous`].
+///
+/// Facts alone make none, and nobody gives one other facts:
+///
+/// ```compile_fail,E0624
+/// # use doorward_resource_server::{Principal, PrincipalFacts};
+/// # fn forge(facts: PrincipalFacts) -> Principal {
+/// Principal::verified(facts)
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use doorward_resource_server::{Principal, PrincipalFacts};
+/// # fn forge(facts: PrincipalFacts) -> Principal {
+/// facts.into()
+/// # }
+/// ```
+///
+/// ```compile_fail,E0451
+/// # use doorward_policy::Subject;
+/// # use doorward_resource_server::Principal;
+/// # fn raise(subject: Subject, other: Principal) -> Principal {
+/// Principal { subject, ..other }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # fn last(mut principal: doorward_resource_server::Principal) {
+/// principal.expires = doorward_types::time::UnixTime::from_millis(i64::MAX);
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Principal {
     /// Built once, so that policy reads it at every call without a copy.

@@ -42,6 +42,12 @@ pub enum Refused {
     /// The scope table, or a policy, refuses the call.
     #[error("{0}")]
     Policy(Refusal),
+    /// Messages are judged here, and this is not where MCP is served.
+    #[error("this is not the path of the MCP endpoint")]
+    NotTheMcpPath,
+    /// Its body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    SlowBody,
     /// It is no MCP call.
     #[error("{0}")]
     NotACall(NotACall),
@@ -56,6 +62,8 @@ impl Refused {
             Self::Credential(_) => StatusCode::BAD_REQUEST,
             Self::Token(refusal) => refusal.status(),
             Self::Scope { .. } | Self::Permission | Self::Policy(_) => StatusCode::FORBIDDEN,
+            Self::NotTheMcpPath => StatusCode::NOT_FOUND,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NotACall(error) => error.status(),
         }
     }
@@ -70,6 +78,8 @@ impl Refused {
             Self::Scope { .. } => "insufficient_scope",
             Self::Permission => "no_permission",
             Self::Policy(refusal) => refusal.reason(),
+            Self::NotTheMcpPath => "not_the_mcp_path",
+            Self::SlowBody => "body_timed_out",
             Self::NotACall(error) => error.reason(),
         }
     }
@@ -85,7 +95,7 @@ impl Refused {
             Self::Policy(refusal) => refusal
                 .challenge()
                 .map(|needed| challenges.insufficient_scope(needed)),
-            Self::Permission | Self::NotACall(_) => None,
+            Self::Permission | Self::NotTheMcpPath | Self::SlowBody | Self::NotACall(_) => None,
         }
     }
 

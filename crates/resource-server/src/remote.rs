@@ -1,5 +1,6 @@
 //! Keys and verdicts from the authorization server (feature `remote`). Needs a tokio runtime.
 
+mod asking;
 mod introspection;
 mod keys;
 

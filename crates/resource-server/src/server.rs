@@ -4,10 +4,14 @@ mod builder;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "remote")]
+use std::time::Duration;
 
 use bytes::Bytes;
-use doorward_mcp::{Revision, headers};
-use doorward_policy::{Context, Permit, Policy, ProtectedServer, judge};
+use doorward_mcp::method::Extensions;
+use doorward_mcp::{Call, Revision, headers};
+use doorward_policy::{AccessRule, Context, Permit, Policy, ProtectedServer, Refusal, judge};
 use doorward_types::time::Clock;
 use doorward_types::url::ResourceUri;
 use http::request::Parts;
@@ -37,16 +41,31 @@ struct Inner {
     document: Bytes,
     challenges: Challenges,
     required: ScopeRule,
+    allow: AccessRule,
     verifier: Arc<dyn TokenVerifier>,
     table: Option<Table>,
+    /// Where messages are judged.
+    mcp_paths: Vec<String>,
+    /// Whether it was said that something else than MCP is under the layer.
+    misplaced: AtomicBool,
     clock: Arc<dyn Clock>,
     body_limit: usize,
+    #[cfg(feature = "remote")]
+    body_timeout: Duration,
 }
 
 /// What single calls need.
 struct Table {
     server: ProtectedServer,
     policy: Arc<dyn Policy>,
+}
+
+/// That this very server let a request in. Only a layer puts it there, so nothing else beside a request (a token that was
+/// verified for somebody else, with other keys, for another tenant) is taken for it.
+#[derive(Clone)]
+struct Entered {
+    by: ResourceServer,
+    token: AccessToken,
 }
 
 impl ResourceServer {
@@ -58,7 +77,9 @@ impl ResourceServer {
 
     /// The layer for the MCP endpoint. It answers for the metadata document, lets in who holds a good token with every
     /// required scope, and hands on the [`AccessToken`] in the request's extensions. With a scope table it also reads
-    /// every message strictly and lets through what its caller may call; **everything** under the layer must be MCP then.
+    /// every message strictly and lets through what its caller may call. Then only the resource's own path is open (or
+    /// [`ResourceServerBuilder::mcp_paths`]): what else stands under the layer is answered with `404`, because a message
+    /// that needs no scope, like a `ping`, says nothing about what a handler there does.
     ///
     /// Put it on with `Router::layer`, so that it also sees requests for the metadata document; layers that have no
     /// business with tokens (tracing, CORS) go around it.
@@ -67,8 +88,9 @@ impl ResourceServer {
         ProtectLayer::new(self.clone(), self.0.required.clone(), self.0.table.is_some())
     }
 
-    /// A layer for routes that are not MCP: it lets in who holds a good token that fits `rule`. Within
-    /// [`ResourceServer::layer`] the token is not verified again.
+    /// A layer for routes that are not MCP: it lets in who holds a good token that fits `rule`, if
+    /// [`ResourceServerBuilder::allow`] admits them. The scopes that [`ResourceServer::layer`] requires, the table and the
+    /// policy say nothing about such routes. Within a layer of this same server the token is not verified again.
     #[must_use]
     pub fn require(&self, rule: ScopeRule) -> ProtectLayer {
         ProtectLayer::new(self.clone(), rule, false)
@@ -99,15 +121,21 @@ impl ResourceServer {
         ours.then(|| crate::metadata::answer(&self.0.document, method))
     }
 
-    /// Who sent the request with this head.
+    /// Who sent the request with this head, if [`ResourceServerBuilder::allow`] admits them.
     ///
-    /// A token that a layer of the same resource has verified already is taken from the extensions; one that was
-    /// verified for another resource is none (R39).
+    /// A token that a layer of this same server has verified is not verified again. What a layer of another one let in
+    /// is nothing here (R39), not even where both protect the same resource: each has its issuer and its settings.
     pub async fn authenticate(&self, head: &Parts) -> Result<AccessToken, Refused> {
-        if let Some(token) = AccessToken::of(&head.extensions)
-            && *token.resource() == self.0.resource
+        let token = self.identify(head).await?;
+        self.admit(&token)?;
+        Ok(token)
+    }
+
+    pub(crate) async fn identify(&self, head: &Parts) -> Result<AccessToken, Refused> {
+        if let Some(entered) = head.extensions.get::<Entered>()
+            && Arc::ptr_eq(&entered.by.0, &self.0)
         {
-            return Ok(token.clone());
+            return Ok(entered.token.clone());
         }
         let token = bearer_token(&head.headers, &head.uri).map_err(Refused::Credential)?;
         let token = token.ok_or(Refused::NoToken)?;
@@ -118,6 +146,41 @@ impl ResourceServer {
             return Err(Refused::Token(crate::TokenRefusal::WrongAudience));
         }
         Ok(token)
+    }
+
+    /// The access rule, which holds wherever this server is asked.
+    pub(crate) fn admit(&self, token: &AccessToken) -> Result<(), Refused> {
+        if self.0.allow.admits_subject(token.policy_subject()) {
+            return Ok(());
+        }
+        Err(Refused::Policy(Refusal::NotAllowed))
+    }
+
+    /// Marks a request as let in.
+    pub(crate) fn let_in(&self, head: &mut Parts, token: AccessToken) {
+        head.extensions.insert(Entered {
+            by: self.clone(),
+            token: token.clone(),
+        });
+        head.extensions.insert(token);
+        head.extensions.insert(self.clone());
+    }
+
+    /// Whether messages are judged at the place that the request is for. Told once, because it is a mistake of who
+    /// wrote the routes.
+    fn is_mcp(&self, head: &Parts) -> bool {
+        let path = path(head);
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let ours = self.0.mcp_paths.iter().any(|own| own == path);
+        if !ours && !self.0.misplaced.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                resource = %self.0.resource,
+                ?path,
+                "a request under a layer with a scope table is not for the resource's path: other routes belong under \
+                 `require`, and `mcp_paths` names where MCP is served if that is elsewhere"
+            );
+        }
+        ours
     }
 
     /// Reads one MCP request and judges it by the scope table; `None` if there is no table.
@@ -134,13 +197,14 @@ impl ResourceServer {
         let Some(table) = &self.0.table else {
             return Ok(None);
         };
-        let extensions = table.server.scopes.extensions();
-        let call = receive::call(&head.method, &head.headers, body, self.0.body_limit, extensions).await;
-        let call = call.map_err(|error| {
-            if let receive::NotACall::NotAdmitted(refusal) = &error {
+        if !self.is_mcp(head) {
+            return Err(Refused::NotTheMcpPath);
+        }
+        let call = self.receive(head, body, table.server.scopes.extensions()).await;
+        let call = call.inspect_err(|refused| {
+            if let Refused::NotACall(receive::NotACall::NotAdmitted(refusal)) = refused {
                 about.id.clone_from(&refusal.id);
             }
-            Refused::NotACall(error)
         })?;
         about.id = call.id().map(Into::into);
         about.legacy = call.revision().is_legacy();
@@ -154,6 +218,19 @@ impl ResourceServer {
         )
         .map(Some)
         .map_err(Refused::Policy)
+    }
+
+    async fn receive<B>(&self, head: &Parts, body: B, extensions: &Extensions) -> Result<Call, Refused>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let call = receive::call(&head.method, &head.headers, body, self.0.body_limit, extensions);
+        #[cfg(feature = "remote")]
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let call = tokio::time::timeout(self.0.body_timeout, call).await;
+            return call.map_or(Err(Refused::SlowBody), |call| call.map_err(Refused::NotACall));
+        }
+        call.await.map_err(Refused::NotACall)
     }
 
     /// Answers a refusal and logs it.
@@ -181,6 +258,15 @@ impl fmt::Debug for ResourceServer {
             .field("resource", &self.0.resource)
             .finish_non_exhaustive()
     }
+}
+
+/// The path that the client asked for, whatever routers have cut off since.
+fn path(head: &Parts) -> &str {
+    #[cfg(feature = "axum")]
+    if let Some(original) = head.extensions.get::<::axum::extract::OriginalUri>() {
+        return original.0.path();
+    }
+    head.uri.path()
 }
 
 /// What an answer says about the request that it refuses.

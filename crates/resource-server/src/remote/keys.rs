@@ -18,13 +18,16 @@ use crate::statements::{jwks_uri, metadata_urls};
 /// A set is fresh for at least and at most so long, whatever its headers say.
 const SHORTEST: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a set is used after it was fresh, while there is no newer one. Without a bound, whoever holds a key that was
+/// withdrawn and keeps us from the source would be believed for ever.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// From the beginning of a fetch to that of the next, whoever asks for it.
 const COOL_DOWN: Duration = Duration::from_secs(10);
 
 /// The keys of an issuer, fetched when they are first needed.
 ///
 /// One fetch at a time, and at most one in 10 seconds, however many tokens name unknown keys. While the source fails, or
-/// gives no usable key, the last good set stays; tokens whose key is in it never wait.
+/// gives no usable key, the last good set stays for 24 hours after it was fresh; tokens whose key is in it never wait.
 pub struct RemoteKeys(Arc<Inner>);
 
 struct Inner {
@@ -43,8 +46,9 @@ enum Source {
 #[derive(Default)]
 struct State {
     began: Option<Duration>,
-    /// `None` until there was a set.
+    /// `None` as long as there is no set.
     fresh_until: Option<Duration>,
+    kept_until: Option<Duration>,
     flight: Option<watch::Receiver<()>>,
 }
 
@@ -99,9 +103,11 @@ impl RemoteKeys {
     /// Starts a fetch if the set is no longer fresh. Nobody waits for it.
     fn refresh(&self) {
         let stale = {
-            let state = self.0.state();
+            let mut state = self.0.state();
             let now = self.0.clock.monotonic();
-            state.flight.is_none() && state.fresh_until.is_some_and(|until| now >= until)
+            let stale = state.flight.is_none() && state.fresh_until.is_some_and(|until| now >= until);
+            self.0.give_up_old(&mut state, now);
+            stale
         };
         if stale && tokio::runtime::Handle::try_current().is_ok() {
             let _under_way = self.fetch();
@@ -141,29 +147,37 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of a set that could not be renewed for too long.
+    fn give_up_old(&self, state: &mut State, now: Duration) {
+        if state.kept_until.is_some_and(|until| now >= until) {
+            tracing::error!(source = %self.source, "keys: given up, because they could not be renewed for too long");
+            (state.fresh_until, state.kept_until) = (None, None);
+            self.keys.replace(JwkSet::empty());
+        }
+    }
+
     async fn renew(&self) {
         let loaded = self.load().await;
         let now = self.clock.monotonic();
-        let fresh_for = match loaded {
+        let mut state = self.state();
+        state.flight = None;
+        match loaded {
             Ok((keys, fresh_for)) => {
                 // The same keys leave what was verified with them verified.
                 if self.keys.current().keys != keys {
                     tracing::info!(source = %self.source, keys = keys.keys().len(), "keys: loaded");
                     self.keys.replace(keys);
                 }
-                Some(fresh_for)
+                let fresh_until = now.saturating_add(fresh_for);
+                state.fresh_until = Some(fresh_until);
+                state.kept_until = Some(fresh_until.saturating_add(KEPT));
             }
             Err(error) => {
                 tracing::warn!(source = %self.source, %error, "keys: not loaded");
-                None
+                // The last good set is tried to be renewed as soon as that is allowed again.
+                state.fresh_until = state.fresh_until.map(|until| until.min(now));
+                self.give_up_old(&mut state, now);
             }
-        };
-        let mut state = self.state();
-        state.flight = None;
-        match fresh_for {
-            Some(fresh_for) => state.fresh_until = Some(now.saturating_add(fresh_for)),
-            // The last good set is tried to be renewed as soon as that is allowed again.
-            None => state.fresh_until = state.fresh_until.map(|until| until.min(now)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! All settings of a resource server in one place (R24).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+#[cfg(feature = "remote")]
+use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_policy::{AccessRule, ListMode, NoFurtherPolicy, Policy, ProtectedServer, ScopeTable};
@@ -13,7 +16,7 @@ use super::{Inner, ResourceServer, Table};
 use crate::challenge::Challenges;
 use crate::generic::{Rfc9068Settings, Rfc9068Verifier};
 use crate::keys::KeySource;
-use crate::metadata::{ResourceMetadata, WELL_KNOWN, metadata_path, metadata_url};
+use crate::metadata::{ResourceMetadata, WELL_KNOWN, metadata_path, metadata_url, path};
 #[cfg(feature = "remote")]
 use crate::remote::{Introspection, RemoteSettings};
 use crate::verify::TokenVerifier;
@@ -22,6 +25,9 @@ use crate::verify::TokenVerifier;
 const REMEMBERED: usize = 10_000;
 /// The longest message that is read for a scope table unless told otherwise.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// How long such a message may take to arrive unless told otherwise.
+#[cfg(feature = "remote")]
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there is no resource server.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,12 @@ pub enum BuildError {
     /// The documentation link.
     #[error("the documentation link `{0}` is no https URL")]
     Documentation(String),
+    /// A policy has the last word on what a scope table lets through, and there is none: nobody would ask it.
+    #[error("a policy judges the calls that a scope table lets through: add `.scope_table(…)`")]
+    PolicyWithoutTable,
+    /// Where MCP is served.
+    #[error("`{0}` is no path of an MCP endpoint: begin with `/`, without a query")]
+    McpPath(String),
     /// Nothing to verify tokens with.
     #[error("say how tokens are verified: `.keys(…)`, `.verifier(…)`, or the feature `remote`")]
     NoVerifier,
@@ -80,12 +92,15 @@ pub struct ResourceServerBuilder {
     only: bool,
     tenant: Option<Tenant>,
     table: Option<ScopeTable>,
-    policy: Arc<dyn Policy>,
+    policy: Option<Arc<dyn Policy>>,
     allow: AccessRule,
+    mcp_paths: Option<Vec<String>>,
     source: Source,
     clock: Arc<dyn Clock>,
     remembered: usize,
     body_limit: usize,
+    #[cfg(feature = "remote")]
+    body_timeout: Duration,
     #[cfg(feature = "remote")]
     remote: RemoteSettings,
 }
@@ -102,12 +117,15 @@ impl ResourceServerBuilder {
             only: false,
             tenant: None,
             table: None,
-            policy: Arc::new(NoFurtherPolicy),
+            policy: None,
             allow: AccessRule::everyone(),
+            mcp_paths: None,
             source: Source::default(),
             clock: Arc::new(SystemClock),
             remembered: REMEMBERED,
             body_limit: BODY_LIMIT,
+            #[cfg(feature = "remote")]
+            body_timeout: BODY_TIMEOUT,
             #[cfg(feature = "remote")]
             remote: RemoteSettings::default(),
         }
@@ -119,7 +137,8 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Scopes, separated by spaces, that everything under [`ResourceServer::layer`] needs.
+    /// Scopes, separated by spaces, that everything under [`ResourceServer::layer`] needs. [`ResourceServer::require`]
+    /// has a rule of its own instead.
     pub fn required_scopes(mut self, scopes: impl Into<String>) -> Self {
         self.required = scopes.into();
         self
@@ -132,13 +151,22 @@ impl ResourceServerBuilder {
         self
     }
 
-    /// Rules that have the last word on what a scope table lets through.
+    /// Rules that have the last word on what a scope table lets through. Without a table there is no resource server.
     pub fn policy(mut self, policy: impl Policy) -> Self {
-        self.policy = Arc::new(policy);
+        self.policy = Some(Arc::new(policy));
         self
     }
 
-    /// Who may call at all, where there is a scope table. `user:` names a token's subject.
+    /// Where MCP is served, if that is not the resource's own path: behind a proxy that rewrites paths, or where the
+    /// resource is a whole host. Messages are judged by a scope table at these paths, and every other path under
+    /// [`ResourceServer::layer`] is closed then.
+    pub fn mcp_paths<S: Into<String>>(mut self, paths: impl IntoIterator<Item = S>) -> Self {
+        self.mcp_paths = Some(paths.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Who may enter at all, with whatever token, under [`ResourceServer::layer`] and [`ResourceServer::require`].
+    /// `user:` names a token's subject.
     pub fn allow(mut self, rule: AccessRule) -> Self {
         self.allow = rule;
         self
@@ -228,8 +256,16 @@ impl ResourceServerBuilder {
         self
     }
 
+    /// How long a message may take to arrive that is read for a scope table (otherwise 30 seconds). Without the feature
+    /// `remote` there is no clock to hold against it: then the server in front sets the limit.
+    #[cfg(feature = "remote")]
+    pub const fn body_timeout(mut self, time: Duration) -> Self {
+        self.body_timeout = time;
+        self
+    }
+
     /// The resource server. It fetches nothing yet: the issuer need not run.
-    pub fn build(self) -> Result<ResourceServer, BuildError> {
+    pub fn build(mut self) -> Result<ResourceServer, BuildError> {
         let resource = ResourceUri::parse(&self.resource)
             .map_err(|error| BuildError::Resource(self.resource.clone(), error))?;
         let issuer = self.issuer.as_ref().ok_or(BuildError::NoIssuer)?;
@@ -248,55 +284,83 @@ impl ResourceServerBuilder {
         if self.only {
             metadata_paths.push(WELL_KNOWN.to_owned());
         }
+        let mcp_paths = self.paths_of(&resource)?;
+        let source = std::mem::take(&mut self.source);
+        let verifier = self.judge_of(source, &issuer)?;
+        if self.table.is_none() && self.policy.is_some() {
+            return Err(BuildError::PolicyWithoutTable);
+        }
         let table = self.table.map(|scopes| Table {
             server: ProtectedServer {
                 name: ServerName::new(resource.as_str()),
                 path: String::new(),
                 resource: resource.clone(),
                 scopes,
-                allow: self.allow,
+                allow: self.allow.clone(),
                 lists: ListMode::default(),
             },
-            policy: self.policy,
+            policy: self.policy.unwrap_or_else(|| Arc::new(NoFurtherPolicy)),
         });
-        let rfc9068 = |keys: Arc<dyn KeySource>| -> Arc<dyn TokenVerifier> {
-            Arc::new(Rfc9068Verifier::new(Rfc9068Settings {
-                issuer: issuer.clone(),
-                tenant: self.tenant.clone(),
-                keys,
-                clock: Arc::clone(&self.clock),
-                cache_capacity: self.remembered,
-            }))
-        };
-        let verifier = match self.source {
-            Source::Keys(keys) => rfc9068(keys),
-            Source::Verifier(verifier) => verifier,
-            #[cfg(not(feature = "remote"))]
-            Source::Unsaid => return Err(BuildError::NoVerifier),
-            #[cfg(feature = "remote")]
-            Source::Unsaid => rfc9068(self.remote.discovered_keys(&issuer, &self.clock)?),
-            #[cfg(feature = "remote")]
-            Source::Jwks(url) => rfc9068(self.remote.keys_at(&url, &self.clock)?),
-            #[cfg(feature = "remote")]
-            Source::Introspection(introspection) => self.remote.introspecting(
-                introspection,
-                &issuer,
-                self.tenant.clone(),
-                &self.clock,
-                self.remembered,
-            )?,
-        };
         Ok(ResourceServer(Arc::new(Inner {
             challenges: Challenges::new(&metadata_url(&resource), &defaults),
             metadata_paths,
             document,
             required: required.into(),
+            allow: self.allow,
             verifier,
             table,
+            mcp_paths,
+            misplaced: AtomicBool::new(false),
             clock: self.clock,
             body_limit: self.body_limit,
+            #[cfg(feature = "remote")]
+            body_timeout: self.body_timeout,
             resource,
         })))
+    }
+
+    fn judge_of(&self, source: Source, issuer: &Issuer) -> Result<Arc<dyn TokenVerifier>, BuildError> {
+        let keys: Arc<dyn KeySource> = match source {
+            Source::Keys(keys) => keys,
+            Source::Verifier(verifier) => return Ok(verifier),
+            #[cfg(not(feature = "remote"))]
+            Source::Unsaid => return Err(BuildError::NoVerifier),
+            #[cfg(feature = "remote")]
+            Source::Unsaid => self.remote.discovered_keys(issuer, &self.clock)?,
+            #[cfg(feature = "remote")]
+            Source::Jwks(url) => self.remote.keys_at(&url, &self.clock)?,
+            #[cfg(feature = "remote")]
+            Source::Introspection(introspection) => {
+                let tenant = self.tenant.clone();
+                let asked =
+                    self.remote
+                        .introspecting(introspection, issuer, tenant, &self.clock, self.remembered);
+                return Ok(asked?);
+            }
+        };
+        Ok(Arc::new(Rfc9068Verifier::new(Rfc9068Settings {
+            issuer: issuer.clone(),
+            tenant: self.tenant.clone(),
+            keys,
+            clock: Arc::clone(&self.clock),
+            cache_capacity: self.remembered,
+        })))
+    }
+
+    /// Where MCP is served, without a slash at the end.
+    fn paths_of(&self, resource: &ResourceUri) -> Result<Vec<String>, BuildError> {
+        let trimmed = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
+        let Some(paths) = &self.mcp_paths else {
+            return Ok(vec![trimmed(path(resource))]);
+        };
+        let unusable = |path: &&String| !path.starts_with('/') || path.contains(['?', '#']);
+        if let Some(path) = paths.iter().find(unusable) {
+            return Err(BuildError::McpPath(path.clone()));
+        }
+        if paths.is_empty() {
+            return Err(BuildError::McpPath(String::new()));
+        }
+        Ok(paths.iter().map(|path| trimmed(path)).collect())
     }
 
     fn document(

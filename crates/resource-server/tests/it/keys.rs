@@ -11,6 +11,8 @@ use doorward_resource_server::remote::Introspection;
 use doorward_resource_server::{AccessToken, ResourceServer, ResourceServerBuilder};
 use doorward_types::time::{FixedClock, UnixTime};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::world::{NOW, RESOURCE, claims, get as request, send, with};
 
@@ -22,6 +24,8 @@ struct Issuer {
     introspection: Arc<Mutex<Value>>,
     fetches: Arc<AtomicUsize>,
     questions: Arc<Mutex<Vec<String>>>,
+    /// What tokens that begin with `held` wait for, as long as there is something.
+    held: watch::Sender<bool>,
     clock: Arc<FixedClock>,
 }
 
@@ -38,6 +42,7 @@ impl Issuer {
         let json = |body: String| ([("content-type", "application/json")], body);
         let (served, counted) = (Arc::clone(&keys), Arc::clone(&fetches));
         let (answer, asked) = (Arc::clone(&introspection), Arc::clone(&questions));
+        let (held, released) = watch::channel(true);
         let app = Router::new()
             .route(
                 "/.well-known/openid-configuration",
@@ -55,6 +60,10 @@ impl Issuer {
                 post(async move |headers: http::HeaderMap, body: String| {
                     let who = headers["authorization"].to_str().unwrap();
                     asked.lock().unwrap().push(format!("{who} {body}"));
+                    if body.starts_with("token=held") {
+                        let mut released = released.clone();
+                        while *released.borrow_and_update() && released.changed().await.is_ok() {}
+                    }
                     json(answer.lock().unwrap().to_string())
                 }),
             );
@@ -67,6 +76,7 @@ impl Issuer {
             introspection,
             fetches,
             questions,
+            held,
             clock,
         }
     }
@@ -84,6 +94,26 @@ impl Issuer {
 
     fn token(&self) -> String {
         self.token_of(&self.key)
+    }
+
+    /// Behind this server, and asked about every token.
+    fn asked(&self) -> Router {
+        let introspection = Introspection::new(format!("{}/introspect", self.url), "me", "secret");
+        app(&self.builder().introspection(introspection).build().unwrap())
+    }
+
+    fn vouch(&self) {
+        *self.introspection.lock().unwrap() = json!({
+            "active": true, "sub": "alice", "client_id": "c", "aud": RESOURCE, "exp": NOW + 600, "token_type": "Bearer",
+        });
+    }
+
+    fn questions_with(&self, word: &str) -> usize {
+        let questions = self.questions.lock().unwrap();
+        questions
+            .iter()
+            .filter(|question| question.contains(word))
+            .count()
     }
 
     fn fetched(&self) -> usize {
@@ -230,4 +260,166 @@ async fn r27_introspection_is_authenticated_remembered_for_seconds_and_fails_clo
     assert_eq!(status(&app, "other").await, 503);
     *issuer.introspection.lock().unwrap() = good;
     assert_eq!(status(&app, "other").await, 200, "no answer is not remembered");
+}
+
+/// As many requests at once, each with a token of its own.
+fn flood(app: &Router, tokens: impl Iterator<Item = String>) -> JoinSet<u16> {
+    let mut flood = JoinSet::new();
+    for token in tokens {
+        let app = app.clone();
+        flood.spawn(async move { status(&app, &token).await });
+    }
+    flood
+}
+
+#[tokio::test]
+async fn ds_03_invented_tokens_keep_nobody_out_whose_token_was_good() {
+    let issuer = Issuer::start().await;
+    issuer.vouch();
+    let app = issuer.asked();
+    assert_eq!(status(&app, "good").await, 200);
+    issuer.clock.advance(Duration::from_secs(30));
+    let mut flood = flood(&app, (0..300).map(|n| format!("held{n}")));
+    let mut refused = 0;
+    // Those who find the waiting room full are sent away while every place is taken.
+    while refused < 200 {
+        let ended = tokio::time::timeout(Duration::from_secs(30), flood.join_next()).await;
+        assert_eq!(ended.expect("an answer at once").unwrap().unwrap(), 503);
+        refused += 1;
+    }
+    assert!((1..=4).contains(&issuer.questions_with("token=held")));
+    let good = tokio::time::timeout(Duration::from_secs(4), status(&app, "good")).await;
+    assert_eq!(
+        good,
+        Ok(200),
+        "it was good half a minute ago, so it need not queue"
+    );
+    assert_eq!(issuer.questions_with("token=good"), 2);
+    issuer.held.send_replace(false);
+    while let Some(status) = flood.join_next().await {
+        assert!([200, 503].contains(&status.unwrap()));
+    }
+    assert_eq!(status(&app, "held-new").await, 200);
+}
+
+#[tokio::test]
+async fn ds_03_bad_tokens_push_no_good_one_out_of_memory() {
+    let issuer = Issuer::start().await;
+    issuer.vouch();
+    let app = issuer.asked();
+    assert_eq!(status(&app, "good").await, 200);
+    *issuer.introspection.lock().unwrap() = json!({ "active": false });
+    for n in 0..1500 {
+        assert_eq!(status(&app, &format!("bad{n}")).await, 401);
+    }
+    assert_eq!(status(&app, "good").await, 200, "remembered");
+    assert_eq!(status(&app, "bad1499").await, 401);
+    assert_eq!(issuer.questions_with("bad1499"), 1, "remembered, too");
+    issuer.clock.advance(Duration::from_secs(30));
+    assert_eq!(status(&app, "good").await, 401, "and asked about in time");
+    issuer.vouch();
+    issuer.clock.advance(Duration::from_secs(30));
+    assert_eq!(status(&app, "bad1499").await, 200, "no verdict is for ever");
+}
+
+#[tokio::test]
+async fn ds_03_those_who_wait_for_one_answer_get_that_answer() {
+    let issuer = Issuer::start().await;
+    issuer.vouch();
+    let app = issuer.asked();
+    let mut same = flood(&app, (0..50).map(|_| "held".to_owned()));
+    until(|| issuer.questions_with("token=held") == 1).await;
+    issuer.held.send_replace(false);
+    while let Some(status) = same.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    assert_eq!(issuer.questions_with("token=held"), 1);
+}
+
+#[tokio::test]
+async fn ds_03_who_goes_away_leaves_the_question_to_the_next() {
+    let issuer = Issuer::start().await;
+    issuer.vouch();
+    let app = issuer.asked();
+    let mut first = flood(&app, std::iter::once("held".to_owned()));
+    until(|| issuer.questions_with("token=held") == 1).await;
+    let mut second = flood(&app, std::iter::once("held".to_owned()));
+    tokio::task::yield_now().await;
+    first.shutdown().await;
+    until(|| issuer.questions_with("token=held") == 2).await;
+    issuer.held.send_replace(false);
+    assert_eq!(second.join_next().await.unwrap().unwrap(), 200);
+}
+
+/// Until it is so, and not for ever.
+async fn until(is_so: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.expect("in time");
+}
+
+#[tokio::test]
+async fn ds_03_a_token_that_says_itself_that_it_cannot_be_good_is_not_asked_about() {
+    let issuer = Issuer::start().await;
+    issuer.vouch();
+    let app = issuer.asked();
+    let signed = |name: &str, value: Value| {
+        let claims = with(claims("a"), "iss", json!(issuer.url));
+        issuer.key.sign("at+jwt", &with(claims, name, value)).unwrap()
+    };
+    for (name, value) in [("iss", json!("https://somebody.test")), ("exp", json!(NOW - 61))] {
+        let reply = send(&app, request("/mcp", Some(&signed(name, value)))).await;
+        assert_eq!(reply.status, 401, "{name}");
+        assert!(reply.challenge.unwrap().contains("invalid_token"));
+    }
+    assert_eq!(
+        issuer.questions_with("token="),
+        0,
+        "nobody is told of them, the issuer included"
+    );
+    for (name, value) in [
+        ("exp", json!(NOW - 59)),
+        ("exp", json!("soon")),
+        ("iss", json!(null)),
+    ] {
+        assert_eq!(
+            status(&app, &signed(name, value)).await,
+            200,
+            "{name}: it is asked"
+        );
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+#[tokio::test]
+async fn ft_15_keys_that_cannot_be_renewed_work_for_a_day_and_no_longer() {
+    for broken in [json!({ "keys": [] }), json!("no set"), json!({})] {
+        let issuer = Issuer::start().await;
+        let app = app(&issuer
+            .builder()
+            .jwks_uri(format!("{}/keys", issuer.url))
+            .build()
+            .unwrap());
+        let lasting = with(
+            with(claims("a"), "iss", json!(issuer.url)),
+            "exp",
+            json!(NOW + 1_000_000),
+        );
+        let good = issuer.key.sign("at+jwt", &lasting).unwrap();
+        assert_eq!(status(&app, &good).await, 200);
+        let whole = std::mem::replace(&mut *issuer.keys.lock().unwrap(), broken);
+        // Fresh for five minutes; a day from then on.
+        issuer.clock.advance(Duration::from_secs(4 * 60) + 24 * HOUR);
+        assert_eq!(status(&app, &good).await, 200, "the last good set");
+        issuer.clock.advance(Duration::from_secs(60));
+        let reply = send(&app, request("/mcp", Some(&good))).await;
+        assert_eq!((reply.status.as_u16(), reply.challenge), (503, None));
+        *issuer.keys.lock().unwrap() = whole;
+        issuer.clock.advance(Duration::from_secs(10));
+        assert_eq!(status(&app, &good).await, 200, "and back");
+    }
 }

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking, helpers of tests too"
 )]
 
+mod around;
 mod entering;
 mod keys;
 mod promises;
