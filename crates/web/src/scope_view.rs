@@ -7,6 +7,8 @@ use crate::text::{LONG, SHORT, shown};
 
 /// So many names of one kind stand on the page at once; the rest is folded.
 const UNFOLDED: usize = 6;
+/// The longest description that is repeated within a sentence.
+const QUOTED: usize = 60;
 
 /// The scopes of a consent or device page.
 pub(crate) struct ShownScopes {
@@ -106,7 +108,7 @@ impl ShownScope {
             step_up: entry.step_up,
             opens: opens.into_iter().flatten().collect(),
             includes: asked.includes.iter().map(description).collect(),
-            comes_with: asked.comes_with.iter().map(description).collect(),
+            comes_with: asked.comes_with.iter().map(quoted).collect(),
         }
     }
 }
@@ -123,6 +125,14 @@ impl ShownName {
 /// What a scope lets an app do.
 pub(crate) fn description(entry: &ScopeEntry) -> String {
     shown(&entry.description, LONG)
+}
+
+/// The same as a word in a sentence about another one: long ones by their name.
+fn quoted(entry: &ScopeEntry) -> String {
+    if entry.description.chars().count() <= QUOTED {
+        return description(entry);
+    }
+    shown(entry.scope.as_str(), SHORT)
 }
 
 /// A pattern that every name matches.
