@@ -8,7 +8,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
 use crate::table::Needs;
-use crate::uri::other_forms;
+use crate::uri::{is_readable, other_forms};
 use crate::{Grounds, ListMode, Policy, ProtectedServer, Question, Refusal, ScopeTable};
 
 /// Who calls: the facts of a verified token that policy reads.
@@ -274,6 +274,9 @@ fn against_other_forms(
     let Some(Object::Resource(uri)) = question.object.filter(|_| policy.restricts()) else {
         return None;
     };
+    if !is_readable(uri) {
+        return Some(Refusal::Unnamed);
+    }
     other_forms(uri).find_map(|form| {
         let object = Some(Object::Resource(&form));
         ask(policy, &Question { object, ..*question })

@@ -5,8 +5,6 @@
 //! to the file system. So `file:///public/../private/x` is `file:///private/x` to them. What is judged is therefore every
 //! form that a reader may make of it: a right to one of them is no right to another (MB-12).
 
-use url::Url;
-
 /// How many forms there are besides the one that is written.
 pub(crate) const FORMS: usize = 3;
 
@@ -16,13 +14,76 @@ pub(crate) const FORMS: usize = 3;
 /// 2. with every escape decoded that need not be one (RFC 3986 §6.2.2);
 /// 3. with every escape decoded, and as a file system reads paths: empty segments and `.` name nothing.
 pub(crate) fn forms(uri: &str) -> [String; FORMS] {
-    let parsed = Url::parse(uri).map_or_else(|_| uri.to_owned(), String::from);
+    let parsed = standard(uri);
     let plain = decoded(&parsed, |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
     });
     // An asterisk would become one that stands for anything.
     let flat = flattened(&decoded(&plain, |byte| !byte.is_ascii_control() && byte != b'*'));
     [parsed, plain, flat]
+}
+
+#[cfg(feature = "url")]
+fn standard(uri: &str) -> String {
+    url::Url::parse(uri).map_or_else(|_| uri.to_owned(), String::from)
+}
+
+/// Nothing else is asked about: see [`is_readable`].
+#[cfg(not(feature = "url"))]
+fn standard(uri: &str) -> String {
+    uri.to_owned()
+}
+
+/// Whether the forms of this URI, or pattern, are known.
+pub(crate) fn is_readable(uri: &str) -> bool {
+    cfg!(feature = "url") || is_plain(uri)
+}
+
+/// Whether the URL standard leaves it as it is written. Says no where that takes more to know.
+fn is_plain(uri: &str) -> bool {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#@!$&()*+,;=%".contains(&byte);
+    if !uri.bytes().all(usual) {
+        return false;
+    }
+    let in_scheme = |char: char| char.is_ascii_alphanumeric() || matches!(char, '+' | '-' | '.');
+    let scheme = uri.split_once(':').filter(|(scheme, _)| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(in_scheme)
+    });
+    let Some((scheme, rest)) = scheme else {
+        return true;
+    };
+    let special = matches!(scheme, "http" | "https" | "ws" | "wss" | "ftp" | "file");
+    let (host, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
+        None if special => return false,
+        None => ("", rest),
+    };
+    let host_stays = match scheme {
+        "file" => host.is_empty() && !path.starts_with("//"),
+        _ if special => is_plain_domain(host),
+        _ => host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-.*".contains(&byte)),
+    };
+    let path_only = path.split(['?', '#']).next().unwrap_or_default();
+    let dots = path_only.to_ascii_lowercase().replace("%2e", ".");
+    scheme == scheme.to_ascii_lowercase()
+        && host_stays
+        && (!special || path.starts_with('/'))
+        && !dots.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+/// Labels in lower case, none encoded, the last one no number, which could be (part of) an address.
+fn is_plain_domain(host: &str) -> bool {
+    let plain = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with("xn--")
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte))
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    host.split('.').all(plain) && !last.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// Those of them that are not `uri` itself, each once.
@@ -98,6 +159,7 @@ fn flattened(uri: &str) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "url")]
     #[test]
     fn mb_12_a_uri_has_the_forms_that_readers_make_of_it() {
         for (uri, forms) in [
@@ -131,7 +193,60 @@ mod tests {
         }
     }
 
+    #[test]
+    fn mb_12_what_is_usual_needs_no_parser() {
+        for uri in [
+            "file:///public/x",
+            "file:///a%20b/%C3%A9?x#y",
+            "https://mcp.example.com/notes/1?a=b",
+            "notes://Host",
+            "notes://h//private//x/",
+            "urn:x:a",
+            "file:///*",
+            "https://*.example.com/*",
+            "*",
+            "relative//x",
+        ] {
+            assert!(is_plain(uri), "{uri}");
+        }
+        for uri in [
+            "file:///public/../private/x",
+            "file:///public/%2e%2E/private/x",
+            "notes://h/./x",
+            "x:a/../b",
+            r"file:///public\..\private/x",
+            "FILE:///private/x",
+            " file:///private/x",
+            "file:///pri\tvate/x",
+            "file:/private/x",
+            "file://localhost/private/x",
+            "https:/host/a",
+            "https://host",
+            "https://Host/a",
+            "https://host:443/a",
+            "https://a@host/a",
+            "https://h%6Fst/a",
+            "https://0x7f.1/a",
+            "https://1/a",
+            "https://xn--a/a",
+            "file:///é",
+        ] {
+            assert!(!is_plain(uri), "{uri}");
+        }
+    }
+
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+        #[cfg(feature = "url")]
+        #[test]
+        fn mb_12_the_standard_leaves_what_is_plain(
+            uri in r"(file|https|http|ws|x|xn--a|File|[a1*])?:?/{0,4}(localhost|[a-c0-9x.*-]{0,5})[a-cA-C0-9%2eE./:?#@*\\é ~'-]{0,10}"
+        ) {
+            if is_plain(&uri) {
+                proptest::prop_assert_eq!(standard(&uri), uri);
+            }
+        }
+
         #[test]
         fn a_form_is_its_own_form(uri in "(file|https|x):/{1,3}[a-cA-C%2eE./é ]{0,16}") {
             let [_, plain, flat] = forms(&uri);

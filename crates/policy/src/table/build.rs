@@ -10,6 +10,7 @@ use doorward_types::scope::Scope;
 use super::names::{Names, Uris};
 use super::{Bits, Compiled, SCOPE_LIMIT, ScopeEntry, ScopeTable, bit, ones};
 use crate::Pattern;
+use crate::uri::is_readable;
 
 /// Why entries make no table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,16 @@ pub enum ScopeTableError {
         "`{pattern}` of `{scope}` can match no tool: their names hold only `A-Z a-z 0-9 _ - .` (and `*` stands for any of these)"
     )]
     NoTool {
+        /// Whose pattern.
+        scope: Scope,
+        /// The pattern.
+        pattern: Pattern,
+    },
+    /// A pattern for resources is not written as readers of URIs write it, and the feature `url` is off.
+    #[error(
+        "`{pattern}` of `{scope}` is read in more ways than one: write scheme and host in lower case, without a port, and a path without dots and unusual characters, or turn on the feature `url` of doorward-policy"
+    )]
+    Unreadable {
         /// Whose pattern.
         scope: Scope,
         /// The pattern.
@@ -118,6 +129,16 @@ fn check(entry: &ScopeEntry) -> Result<(), ScopeTableError> {
         .find(|pattern| !pattern.as_str().bytes().all(in_alphabet))
     {
         return Err(ScopeTableError::NoTool {
+            scope: scope(),
+            pattern: pattern.clone(),
+        });
+    }
+    if let Some(pattern) = entry
+        .resources
+        .iter()
+        .find(|pattern| !is_readable(pattern.as_str()))
+    {
+        return Err(ScopeTableError::Unreadable {
             scope: scope(),
             pattern: pattern.clone(),
         });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Bits, bit};
 use crate::Pattern;
-use crate::uri::{FORMS, forms};
+use crate::uri::{FORMS, forms, is_readable};
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -66,10 +66,10 @@ impl Uris {
         }
     }
 
-    /// Every scope that names `uri` in one of its forms; none if no scope names it in one of them.
+    /// Every scope that names `uri` in one of its forms; none if no scope names it in one of them, or they are not known.
     pub(super) fn needs(&self, uri: &str) -> Bits {
         let mut bits = self.written.needs(uri);
-        if bits == 0 {
+        if bits == 0 || !is_readable(uri) {
             return 0;
         }
         for (names, form) in self.others.iter().zip(forms(uri)) {
