@@ -130,7 +130,7 @@ async fn r34_addresses_and_a_good_client_beside_a_flood() {
         5_000
     };
     let up = Upstream::start();
-    let limits = "address = \"20/h\"\nrefused = \"3/h\"\ncalls = \"off\"\ntool = \"1000000/m\"";
+    let limits = "address = \"20/d\"\nrefused = \"3/h\"\ncalls = \"off\"\ntool = \"1000000/m\"";
     let doorward = start(&up, limits).await;
     let (alice, home) = (token(&doorward, "alice").await, "203.0.113.7");
     assert_eq!(call(&doorward, &alice, "t_read", home).send().await.status, 200);

@@ -200,12 +200,9 @@ fn config(up: &Upstream, folder: &std::path::Path, allow: &str) -> String {
     )
 }
 
-#[tokio::test]
-async fn r40_r38_every_refusal_of_a_call_is_explained() {
-    let world = World::start().await;
+/// What scopes have to do with.
+async fn scopes_say_no(world: &World) {
     let token = &world.token;
-    assert_eq!(world.call(token, "t_read").await.status, 200);
-
     let step_up = Case {
         reason: "insufficient_scope",
         asked: "tools/call t_write",
@@ -255,6 +252,15 @@ async fn r40_r38_every_refusal_of_a_call_is_explained() {
     world
         .check(&world.call(&narrow, "t_write").await, not_for_client)
         .await;
+}
+
+#[tokio::test]
+async fn r40_r38_every_refusal_of_a_call_is_explained() {
+    let world = World::start().await;
+    let token = &world.token;
+    assert_eq!(world.call(token, "t_read").await.status, 200);
+
+    scopes_say_no(&world).await;
     let denied = Case {
         reason: "denied_by_policy",
         asked: "tools/call t_drop",
