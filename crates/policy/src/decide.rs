@@ -84,7 +84,7 @@ impl Context<'_> {
 /// ```
 ///
 /// ```compile_fail,E0599
-/// # fn twice(permit: &doorward_policy::Permit) -> doorward_policy::Permit {
+/// # fn twice(permit: doorward_policy::Permit) -> doorward_policy::Permit {
 /// permit.clone()
 /// # }
 /// ```
