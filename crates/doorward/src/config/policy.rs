@@ -174,7 +174,7 @@ fn load(
     };
     match CedarPolicy::load(&texts) {
         Ok(loaded) => {
-            if problems.len() == before && loaded.policies().next().is_none() {
+            if !files.is_empty() && problems.len() == before && loaded.policies().next().is_none() {
                 let message = "there is no policy in the files, so nobody could do anything";
                 let problem = Problem::new(parsed.place("policy.file"), message);
                 problems.push(problem.help(
