@@ -31,6 +31,9 @@ const IDLE: Duration = Duration::from_secs(3);
 /// What connections run on.
 pub(crate) type Socket = MaybeHttpsStream<TokioIo<TcpStream>>;
 
+/// What speaks over one.
+type Speaking = Connection<Socket, Full<Bytes>>;
+
 /// The connection ended before the answer did.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection ended")]
@@ -40,7 +43,7 @@ struct Ended;
 pub(crate) struct Line {
     sender: SendRequest<Full<Bytes>>,
     /// None once it has ended. How it ended is told to whoever waits for something.
-    connection: Option<Pin<Box<Connection<Socket, Full<Bytes>>>>>,
+    connection: Option<Pin<Box<Speaking>>>,
 }
 
 impl Line {
