@@ -18,7 +18,8 @@ use doorward_types::time::{Clock, UnixTime};
 
 /// How soon a refresh must come to be taken for the answer to a challenge.
 const SOON: Duration = Duration::from_secs(30);
-/// Clients replace a token that lives for less time than this because it ends.
+/// Most clients that replace a token before it ends do so when it lives for less time than this. For those that do
+/// so earlier [`SOON`] is what keeps them apart, and that it happens once.
 const ENDING: Duration = Duration::from_secs(60);
 /// Chains that are remembered from one such time; one costs about fifty bytes.
 const REMEMBERED: usize = 10_000;

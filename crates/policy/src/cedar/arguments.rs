@@ -12,6 +12,8 @@ use super::reads::Reads;
 pub(super) const DEEPEST: usize = 16;
 /// Members that a call may have, members of members included.
 pub(super) const MOST: usize = 4096;
+/// Longest path of a member, in bytes. Each member below one repeats its path.
+const LONGEST_PATH: usize = 1024;
 
 /// What policies see of the arguments of a call.
 #[derive(Debug, Default, PartialEq)]
@@ -29,6 +31,8 @@ pub(super) enum Unrepresentable {
     TooDeep,
     #[error("there are too many arguments")]
     TooMany,
+    #[error("the names on the way to an argument are too long together")]
+    TooLong,
     #[error("a number is no whole number of 64 bits")]
     Number,
     #[error("a name differs only in case from one that policies look at, or from its neighbour")]
@@ -119,6 +123,9 @@ impl Walk<'_> {
         self.members += 1;
         if self.members > MOST {
             return Err(Unrepresentable::TooMany);
+        }
+        if path.len() > LONGEST_PATH {
+            return Err(Unrepresentable::TooLong);
         }
         self.check_path(&path)?;
         let is_read = self.reads.arguments.contains(&path);
@@ -271,6 +278,27 @@ mod tests {
             assert_eq!(got, owned(expected), "{arguments}");
         }
         assert_eq!(tags(None, &everything()), Ok(Tags::default()));
+    }
+
+    #[test]
+    fn ds_long_names_are_not_repeated_for_each_of_their_members() {
+        let below = |length: usize| {
+            let zeros = vec!["0"; 3000].join(",");
+            format!(r#"{{"{}":[{zeros}]}}"#, "a".repeat(length))
+        };
+        let named = Reads {
+            arguments: Keys::Named(["path".to_owned()].into()),
+            ..Reads::default()
+        };
+        for reads in [&named, &everything()] {
+            assert!(tags(Some(&below(1000)), reads).is_ok());
+            let refused = tags(Some(&below(1_000_000)), reads);
+            assert_eq!(refused, Err(Unrepresentable::TooLong));
+        }
+        // Where it is nested, what it lies in counts as well.
+        let (long, short) = ("a".repeat(600), "b".repeat(600));
+        let nested = format!(r#"{{"{long}":{{"{short}":1}}}}"#);
+        assert_eq!(tags(Some(&nested), &named), Err(Unrepresentable::TooLong));
     }
 
     #[test]

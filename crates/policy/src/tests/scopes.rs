@@ -370,6 +370,7 @@ impl Policy for NotPrivate {
     }
 }
 
+#[cfg(feature = "url")]
 #[test]
 fn mb_12_a_resource_is_open_if_all_forms_of_its_uri_are() {
     let entry = |scope: &str, patterns: &[&str]| ScopeEntry {

@@ -93,6 +93,8 @@ fn refuse(incoming: &Incoming, client: Option<&str>, refusal: &TokenRefusal) -> 
 async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Result<TokenResponse, Refused> {
     let keys = state.keys();
     let mut attempts = Attempts::default();
+    // Told once: another attempt must not forget it.
+    let mut more_needed = false;
     loop {
         let facts = Facts::load(state, call).await?;
         doorward_recorder::adopt(facts.trace());
@@ -104,8 +106,11 @@ async fn answer(state: &WebState, incoming: &Incoming, call: &TokenCall) -> Resu
             })?;
         call.grant.check_registered(&caller)?;
         let mut decided = decide(state, &keys, call, &facts, &caller);
-        if decided.outcome.is_ok() && needs_more(state, call, &facts, &caller) {
-            decided = Decided::refuse(TokenRefusal::MoreNeeded);
+        if decided.outcome.is_ok() {
+            more_needed = more_needed || needs_more(state, call, &facts, &caller);
+            if more_needed {
+                decided = Decided::refuse(TokenRefusal::MoreNeeded);
+            }
         }
         let Decided { unit, outcome } = decided;
         // What harms must be as durable as what helps, a used assertion included.
@@ -162,7 +167,9 @@ fn needs_more(state: &WebState, call: &TokenCall, facts: &Facts, caller: &Authen
     // Others have no way to start a new authorization upon this.
     let can_ask = caller.client().metadata.registered("authorization_code");
     let names_scopes = request.scope.as_deref().is_some_and(|scope| !scope.is_empty());
-    can_ask && !names_scopes && state.challenged().answer(facts.family.family.id)
+    // Whoever repeats a refresh needs its answer now: later the same token would be taken for a stolen one.
+    let is_head = facts.token.rotated.is_none();
+    can_ask && is_head && !names_scopes && state.challenged().answer(facts.family.family.id)
 }
 
 /// What was loaded for a grant.

@@ -251,6 +251,19 @@ async fn a31_who_refreshes_because_of_a_challenge_is_told_once_to_ask_the_person
 }
 
 #[tokio::test]
+async fn a31_who_repeats_a_refresh_has_its_answer() {
+    let site = Site::new().await;
+    let (client, refresh, family) = refreshing(&site).await;
+    let first = site.token(&refresh_fields(&client, &refresh)).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+    site.challenged.note(family, NOW.plus(Duration::from_mins(10)));
+    // Its answer was lost, or another process of the client has it: later this token would count as stolen.
+    let again = site.token(&refresh_fields(&client, &refresh)).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.body);
+    assert_eq!(again.json()["refresh_token"], first.json()["refresh_token"]);
+}
+
+#[tokio::test]
 async fn a31_who_refreshes_for_another_reason_is_not_told() {
     let site = Site::new().await;
     let (client, refresh, family) = refreshing(&site).await;
