@@ -324,9 +324,15 @@ pub fn remove(client: &Client, lifetimes: &Lifetimes, now: UnixTime) -> Unit {
     feed(unit, client, lifetimes, now)
 }
 
-/// Gives a client with a secret another one; the one before is void at once. `None` if it has none.
+/// Gives a client with a secret another one; the one before is void at once, and so are the access tokens that are
+/// out, because somebody else may have got them with it. `None` if it has none.
 #[must_use]
-pub fn rotate_secret(client: &Client, random: &dyn Random) -> Option<(Secret, Unit)> {
+pub fn rotate_secret(
+    client: &Client,
+    lifetimes: &Lifetimes,
+    now: UnixTime,
+    random: &dyn Random,
+) -> Option<(Secret, Unit)> {
     client.secret?;
     let secret = new_secret(random);
     let unit = Unit::default()
@@ -335,7 +341,7 @@ pub fn rotate_secret(client: &Client, random: &dyn Random) -> Option<(Secret, Un
             secret: Some(secret.digest()),
             ..client.clone()
         }));
-    Some((secret, unit))
+    Some((secret, feed(unit, client, lifetimes, now)))
 }
 
 /// An id of the configuration file belongs to a client that came by another way.
@@ -422,14 +428,22 @@ fn loses(before: &Client, after: &Client) -> bool {
         (None, Some(_)) => true,
         (Some(before), Some(after)) => before.iter().any(|server| !after.contains(server)),
     };
-    // A credential that is replaced may be replaced because somebody else has it.
-    let credential = |client: &Client| {
-        let metadata = &client.metadata;
-        (client.secret, metadata.jwks.clone(), metadata.jwks_uri.clone())
+    // A credential that is replaced may be replaced because somebody else has it. A key more is no such thing.
+    let keys_lost = match (keys(before), keys(after)) {
+        (Some(before), Some(after)) => before.iter().any(|key| !after.contains(key)),
+        (before, _) => before.is_some(),
     };
-    let replaced = credential(before) != (None, None, None) && credential(before) != credential(after);
+    let replaced = keys_lost
+        || before.secret.is_some() && before.secret != after.secret
+        || before.metadata.jwks_uri.is_some() && before.metadata.jwks_uri != after.metadata.jwks_uri;
     let (before, after) = (&before.metadata.grant_types, &after.metadata.grant_types);
     scopes || servers || replaced || before.iter().any(|grant| !after.contains(grant))
+}
+
+/// The keys that a client was registered with.
+fn keys(client: &Client) -> Option<Vec<Value>> {
+    let set: Value = serde_json::from_str(client.metadata.jwks.as_deref()?).ok()?;
+    set.get("keys")?.as_array().cloned()
 }
 
 fn withdraw(client: &Client, lifetimes: &Lifetimes, now: UnixTime) -> Unit {

@@ -203,12 +203,20 @@ fn r17_a_secret_is_replaced_at_once() {
     )
     .unwrap();
     let mut tables = tables(std::slice::from_ref(&client));
-    let (told, unit) = rotate_secret(&client, &random).unwrap();
+    let lifetimes = Lifetimes::default();
+    let (told, unit) = rotate_secret(&client, &lifetimes, NOW, &random).unwrap();
+    let before = feed(&tables).len();
     tables.apply(&unit).unwrap();
+    assert_eq!(feed(&tables).len(), before + 1, "what was got with the old one ends");
     assert_eq!(tables.client(&client.id).unwrap().secret, Some(told.digest()));
     assert_ne!(client.secret, Some(told.digest()));
     assert_eq!(
-        rotate_secret(&fixture::client(&["http://localhost/cb"]), &random),
+        rotate_secret(
+            &fixture::client(&["http://localhost/cb"]),
+            &lifetimes,
+            NOW,
+            &random
+        ),
         None
     );
 }
@@ -350,6 +358,32 @@ fn r35_b27_what_the_file_takes_from_a_client_its_tokens_lose_too() {
     ] {
         assert_eq!(narrower(&mut tables, &definition), loses, "{definition:?}");
     }
+}
+
+#[test]
+fn r35_a_key_more_ends_no_token_and_a_key_less_does() {
+    let keys: Vec<_> = (0..2).map(|_| doorward_jose::SigningKey::generate().unwrap()).collect();
+    let registered = |which: &[usize]| {
+        let keys: Vec<_> = which.iter().map(|index| keys[*index].public_jwk()).collect();
+        configured(&Definition {
+            credential: Credential::Keys(json!({ "keys": keys })),
+            ..app("nightly")
+        })
+    };
+    for (before, after, ends) in [
+        (&[0][..], &[0, 1][..], false),
+        (&[0, 1], &[1, 0], false),
+        (&[0, 1], &[1], true),
+        (&[0], &[1], true),
+    ] {
+        assert_eq!(
+            loses(&registered(before), &registered(after)),
+            ends,
+            "{before:?} {after:?}"
+        );
+    }
+    let plain = configured(&app("nightly"));
+    assert!(loses(&registered(&[0]), &plain) && !loses(&plain, &registered(&[0])));
 }
 
 #[test]

@@ -135,7 +135,8 @@ async fn rotate_secret(context: &mut Context, id: &str) -> Result<(), CommandErr
     let store = context.store()?;
     let client = known(&store, id).await?;
     not_of_the_file(&client, "its secret is the one that the file names")?;
-    let Some((secret, unit)) = clients::rotate_secret(&client, &SystemRandom) else {
+    let rotated = clients::rotate_secret(&client, &lifetimes(&context.config), now(), &SystemRandom);
+    let Some((secret, unit)) = rotated else {
         return Err(CommandError::no("this client has no secret")
             .hint("add another one with `doorward client add --secret`"));
     };

@@ -188,8 +188,9 @@ impl IntrospectionVerifier {
             tracing::debug!(issuer = %self.settings.issuer, known, "introspection: too many tokens to ask about");
             return Err(TokenRefusal::Blind);
         };
-        let verdict = self.ask(resource, token).await;
+        // From the asking on: an answer that takes its time may be as old as that.
         let until = self.settings.clock.monotonic().saturating_add(BELIEVED);
+        let verdict = self.ask(resource, token).await;
         match &verdict {
             Ok(token) => {
                 let token = token.clone();

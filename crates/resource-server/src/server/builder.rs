@@ -257,7 +257,8 @@ impl ResourceServerBuilder {
     }
 
     /// How long a message may take to arrive that is read for a scope table (otherwise 30 seconds). Without the feature
-    /// `remote` there is no clock to hold against it: then the server in front sets the limit.
+    /// `remote` there is no clock to hold against it: then the server in front sets the limit. A tokio runtime under the
+    /// layer needs its timers (`enable_time`).
     #[cfg(feature = "remote")]
     pub const fn body_timeout(mut self, time: Duration) -> Self {
         self.body_timeout = time;
