@@ -204,7 +204,9 @@ async fn foreign_tokens_are_refused(source: Source) {
     let other = world.login(&world.doorward.url("/other/mcp"), "other").await;
     let good = log_in_as_told(&world).await;
     let mut altered = good.access.clone();
-    altered.replace_range(altered.len() - 6..altered.len() - 5, "_");
+    let place = altered.len() - 6..altered.len() - 5;
+    let other_than_it_was = if altered.get(place.clone()) == Some("_") { "-" } else { "_" };
+    altered.replace_range(place, other_than_it_was);
     for (what, token) in [
         ("for another server of the issuer", other.access.as_str()),
         ("a refresh token", good.refresh()),
@@ -246,6 +248,31 @@ async fn r27_rs_05_foreign_tokens_are_refused_by_the_issuers_keys() {
 #[tokio::test]
 async fn r27_rs_05_foreign_tokens_are_refused_by_introspection() {
     foreign_tokens_are_refused(Source::Introspection).await;
+}
+
+#[tokio::test]
+async fn ds_03_random_key_ids_keep_no_good_token_out_even_when_the_issuer_is_gone() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let world = World::start(Source::Keys).await;
+    let good = log_in_as_told(&world).await;
+    let (_, signed) = good.access.split_once('.').expect("three parts");
+    for gone in [false, true] {
+        if gone {
+            world.doorward.kill();
+        }
+        for n in 0..300 {
+            let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": format!("unknown-{gone}-{n}") });
+            let forged = format!("{}.{signed}", URL_SAFE_NO_PAD.encode(header.to_string()));
+            let reply = world.call(&forged, READ).await;
+            assert_eq!(reply.status, 401, "{}", reply.text());
+            if n % 50 == 0 {
+                // After each cool-down the keys are asked for again, and stay if nobody answers.
+                world.clock.advance(Duration::from_secs(11));
+                assert_eq!(world.call(&good.access, READ).await.status, 200);
+            }
+        }
+    }
 }
 
 #[tokio::test]
