@@ -1,6 +1,6 @@
 //! The one body type of all answers.
 
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -182,6 +182,16 @@ impl UpstreamBody {
                 Some(Err(BodyError::Upstream(error)))
             }
         })
+    }
+
+    /// Drops it. If its end is there already, the connection it came over can be used again.
+    pub(crate) async fn discard(mut self) {
+        poll_fn(|context| {
+            // One look: who sends more than an end is not waited for.
+            drop(self.poll_data(context));
+            Poll::Ready(())
+        })
+        .await;
     }
 
     fn size_hint(&self) -> SizeHint {

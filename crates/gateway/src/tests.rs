@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ struct Seen {
 struct Script {
     seen: Mutex<Vec<Seen>>,
     answers: Mutex<VecDeque<Response<ScriptBody>>>,
+    connections: AtomicUsize,
 }
 
 impl Script {
@@ -95,6 +97,7 @@ impl Script {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                script.connections.fetch_add(1, Ordering::Relaxed);
                 let script = Arc::clone(&script);
                 let service = hyper::service::service_fn(move |request| Arc::clone(&script).serve(request));
                 tokio::spawn(

@@ -164,7 +164,10 @@ impl Gateway {
         let watch = about.permitted(answer.status, relay == Relay::Stream);
         let body = match relay {
             Relay::Whole => Body::relayed(body, entry.head_timeout),
-            Relay::WithoutBody => Body::empty(),
+            Relay::WithoutBody => {
+                body.discard().await;
+                Body::empty()
+            }
             Relay::Stream => {
                 let asked = plan.whole.flatten();
                 let sieve = plan.stream.then(|| self.sieve(entry, &exchange, asked).stream());

@@ -323,3 +323,20 @@ async fn an_in_process_server_gets_the_principal_and_the_same_headers() {
     assert!(response.headers().get("x-evil").is_none());
     assert_eq!(text(response).await, r#"{"user":"bob","authorization":false}"#);
 }
+
+/// As Node's `writeHead(202).end()` answers: chunks, of which there is none.
+#[tokio::test]
+async fn a_connection_goes_on_after_an_answer_whose_body_nobody_needs() {
+    let fixture = Fixture::new().await;
+    for _ in 0..5 {
+        let (sender, mut answer) = events();
+        drop(sender);
+        *answer.status_mut() = http::StatusCode::ACCEPTED;
+        fixture.upstream.answer(answer);
+        let said = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
+        let response = fixture.post("alice", said, &[]).await;
+        assert_eq!(response.status(), 202);
+        assert_eq!(text(response).await, "");
+    }
+    assert_eq!(fixture.upstream.connections.load(Ordering::Relaxed), 1);
+}
