@@ -77,7 +77,8 @@ impl Line {
         request: Request<Full<Bytes>>,
         idle: &Arc<Idle>,
     ) -> Result<Response<Answer>, BoxError> {
-        let mut answer = pin!(self.sender.send_request(request));
+        // The runtime's budget would have it wait without anything that came from the connection.
+        let mut answer = pin!(tokio::task::unconstrained(self.sender.send_request(request)));
         let answer = poll_fn(|context| {
             let ended = self.drive(context);
             // Only what the connection did makes it ready, so there is nothing that would have to wake us.
