@@ -21,7 +21,7 @@ const TASK_AT_MOST: Duration = Duration::from_secs(30 * 24 * 3600);
 const STATE: Duration = Duration::from_secs(3600);
 /// Longest handle that is remembered, in bytes. A longer one cannot be used through us.
 const LONGEST: usize = 256 << 10;
-/// Most that is remembered for one caller, in bytes: the oldest goes first.
+/// Most that is remembered for one caller, in bytes: the oldest goes first, and calls before what was handed out.
 const PER_HOLDER: usize = 1 << 20;
 /// Most that is remembered for one server, in bytes: who holds most loses first.
 const TOTAL: usize = 64 << 20;
@@ -53,8 +53,10 @@ struct State {
 #[derive(Default)]
 struct Held {
     entries: HashMap<Box<str>, Entry>,
-    /// The keys of `entries`, the oldest first.
+    /// The keys of `entries`, the oldest first, but for those of calls.
     order: VecDeque<Box<str>>,
+    /// The same of calls. They go first: any of them may become a task, and hardly one does.
+    calls: VecDeque<Box<str>>,
     bytes: usize,
 }
 
@@ -198,18 +200,24 @@ impl Held {
         let size = size(&key, &entry);
         match self.entries.insert(key.clone(), entry) {
             Some(old) => self.bytes = self.bytes.saturating_sub(self::size(&key, &old)),
+            None if is_call(&key) => self.calls.push_back(key),
             None => self.order.push_back(key),
         }
         self.bytes += size;
         let mut gone = Vec::new();
-        while self.bytes > PER_HOLDER && self.order.len() > 1 {
+        while self.bytes > PER_HOLDER && self.entries.len() > 1 {
             gone.extend(self.forget_oldest());
         }
         gone
     }
 
+    /// The last call stays as long as there is anything else: its answer is still to come.
     fn forget_oldest(&mut self) -> Option<Box<str>> {
-        let key = self.order.pop_front()?;
+        let first = match self.calls.len() > 1 || self.order.is_empty() {
+            true => &mut self.calls,
+            false => &mut self.order,
+        };
+        let key = first.pop_front()?;
         let entry = self.entries.remove(&key)?;
         self.bytes = self.bytes.saturating_sub(size(&key, &entry));
         entry.owned.then_some(key)
@@ -218,7 +226,11 @@ impl Held {
     fn forget(&mut self, key: &str) {
         if let Some(entry) = self.entries.remove(key) {
             self.bytes = self.bytes.saturating_sub(size(key, &entry));
-            self.order.retain(|one| **one != *key);
+            let order = match is_call(key) {
+                true => &mut self.calls,
+                false => &mut self.order,
+            };
+            order.retain(|one| **one != *key);
         }
     }
 }
@@ -265,14 +277,14 @@ impl State {
                 break;
             }
             let before = held.bytes;
-            for _ in 0..held.order.len().div_ceil(2) {
+            for _ in 0..held.entries.len().div_ceil(2) {
                 if let Some(key) = held.forget_oldest() {
                     self.owners.remove(&key);
                 }
             }
             bytes = bytes.saturating_sub(before - held.bytes);
         }
-        self.holders.retain(|_, held| !held.order.is_empty());
+        self.holders.retain(|_, held| !held.entries.is_empty());
         self.bytes = bytes;
     }
 }
@@ -289,6 +301,10 @@ fn key_of_task(task: &str) -> Box<str> {
 
 fn key_of_call(session: &str, id: &str) -> Box<str> {
     format!("call\n{session}\n{id}").into()
+}
+
+fn is_call(key: &str) -> bool {
+    key.starts_with("call\n")
 }
 
 /// The key stands in the map and in the order, and that of a task may stand in `owners`.

@@ -144,7 +144,7 @@ impl Learner {
 fn may_hand_out(call: &Call) -> Option<Asked> {
     let legacy = call.revision().is_legacy();
     let asks_for_task =
-        || memmem::find(call.body(), b"task").is_some() || memmem::find(call.body(), b"\\u").is_some();
+        || memmem::find(call.body(), b"\"task\"").is_some() || memmem::find(call.body(), b"\\u").is_some();
     match call.method() {
         None if call.action() == Action::OpenStream => Some(Asked::Stream),
         Some("tools/call") if !legacy || asks_for_task() => Some(Asked::Tool),

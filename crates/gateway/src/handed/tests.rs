@@ -161,3 +161,34 @@ fn mb_14_of_two_calls_with_one_id_nobody_knows_which_became_the_task() {
     handed.call(&alice, "s", "7", "slow", NOW);
     assert_eq!(tool(&alice, "s", "7"), None);
 }
+
+#[test]
+fn mb_14_calls_push_out_no_task() {
+    let handed = HandedOut::default();
+    let alice = holder(1, "c1");
+    let consistent = || {
+        let state = handed.state();
+        let held = &state.holders[&alice];
+        assert_eq!(held.entries.len(), held.order.len() + held.calls.len());
+        assert_eq!(state.bytes, held.bytes);
+        assert!(held.bytes <= PER_HOLDER);
+    };
+    handed.task(&alice, &task("t1", "slow", None), NOW);
+    handed.request_state(&alice, "tools/call", "a", "xyz", NOW);
+    for number in 0..20_000 {
+        handed.call(&alice, "s", &number.to_string(), "slow", NOW);
+    }
+    consistent();
+    assert!(handed.tool_of(&alice, "t1", NOW).is_some());
+    assert!(handed.has_state(&alice, "tools/call", "a", "xyz", NOW));
+    let tool = |id: &str| handed.tool_of_call(&alice, "s", id, NOW);
+    assert_eq!((tool("0"), tool("19999").as_deref()), (None, Some("slow")));
+    // One whose tasks take all the room has some for the call whose answer is to come.
+    for number in 0..20_000 {
+        handed.task(&alice, &task(&format!("task {number}"), "slow", None), NOW);
+    }
+    handed.call(&alice, "s", "last", "slow", NOW);
+    consistent();
+    assert_eq!(tool("last").as_deref(), Some("slow"));
+    assert!(handed.tool_of(&alice, "task 19999", NOW).is_some());
+}

@@ -253,3 +253,20 @@ async fn mb_14_a_task_is_learnt_from_a_stream_that_is_resumed() {
         }
     }
 }
+
+#[tokio::test]
+async fn mb_14_a_call_that_has_the_word_in_a_name_asks_for_no_task() {
+    let fixture = Fixture::new().await;
+    let version = [("mcp-protocol-version", "2025-11-25")];
+    let made = r#"{"jsonrpc":"2.0","id":7,"result":{"task":{"taskId":"t-1","status":"working"}}}"#;
+    let status = async |params: &str| {
+        fixture.upstream.answer(json(200, made));
+        let asking = legacy("tools/call", params);
+        assert_eq!(text(fixture.post("alice", &asking, &version).await).await, made);
+        let about = legacy("tasks/get", r#""taskId":"t-1""#);
+        fixture.post("alice", &about, &version).await.status()
+    };
+    assert_eq!(status(r#""name":"make_task","arguments":{"tasks":1}"#).await, 400);
+    assert_eq!(status(r#""name":"make_task","t\u0061sk":{}"#).await, 200);
+    assert_eq!(status(r#""name":"make_task","task":{}"#).await, 200);
+}
