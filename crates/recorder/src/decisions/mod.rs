@@ -5,6 +5,9 @@
 //! written back by the kernel: a machine that loses its power may lose more, because nothing waits for the disk here.
 //! Nothing that happens to the file holds up or fails a call: what does not fit into the buffer, or cannot be
 //! written, is counted, told in the log, and noted in the file as soon as that can be written again.
+//!
+//! Refusals of which there are very many are only counted, and told in one line after [`GATHER`], whether anything else
+//! happens by then or not: that much of them is lost when the process is killed.
 
 mod file;
 mod line;
@@ -70,6 +73,8 @@ struct Shared {
     /// Lines that were not written, since the start.
     lost: AtomicU64,
     clock: Arc<dyn Clock>,
+    /// [`GATHER`], but for tests.
+    gather: Duration,
 }
 
 #[derive(Default)]
@@ -143,6 +148,15 @@ impl Pending {
 impl DecisionLog {
     /// One that writes as `settings` say, or nothing if there are none.
     pub fn start(settings: Option<Settings>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        Self::gathering(settings, clock, GATHER)
+    }
+
+    /// The same; a writer that has nothing else to do tells after `gather` what was counted.
+    fn gathering(
+        settings: Option<Settings>,
+        clock: Arc<dyn Clock>,
+        gather: Duration,
+    ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared {
             enabled: AtomicBool::new(settings.is_some()),
             pending: Mutex::default(),
@@ -150,6 +164,7 @@ impl DecisionLog {
             done: Condvar::new(),
             lost: AtomicU64::new(0),
             clock,
+            gather,
         });
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -171,6 +186,9 @@ impl DecisionLog {
         let shared = self.shared();
         shared.enabled.store(settings.is_some(), Ordering::Relaxed);
         let mut pending = shared.pending();
+        // What was counted until now belongs to where it was counted.
+        let lost = pending.tell_counted(None);
+        shared.lost.fetch_add(lost, Ordering::Relaxed);
         pending.settings = Some((pending.lines.len(), settings));
         drop(pending);
         shared.something.notify_one();
@@ -209,6 +227,8 @@ impl DecisionLog {
         }
         let mut pending = shared.pending();
         let was_empty = pending.lines.is_empty();
+        // The writer does not look at the time while nothing is counted.
+        let begins = pending.counted.is_empty();
         let known = pending.counted.iter_mut().find(|counted| {
             (counted.outcome, counted.reason) == (outcome, reason) && counted.server == *server
         });
@@ -224,7 +244,7 @@ impl DecisionLog {
         }
         let now = (pending.counted.len() <= KINDS).then_some(at);
         let lost = pending.tell_counted(now);
-        let wakes = was_empty && !pending.lines.is_empty();
+        let wakes = begins || (was_empty && !pending.lines.is_empty());
         drop(pending);
         shared.lost.fetch_add(lost, Ordering::Relaxed);
         if wakes {
@@ -267,7 +287,11 @@ impl fmt::Debug for DecisionLog {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.pending().over = true;
+        let mut pending = self.0.pending();
+        let lost = pending.tell_counted(None);
+        self.0.lost.fetch_add(lost, Ordering::Relaxed);
+        pending.over = true;
+        drop(pending);
         self.0.something.notify_one();
     }
 }
@@ -275,6 +299,29 @@ impl Drop for Handle {
 impl Shared {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to do. Telling what was counted is, after a while.
+    fn something_to_do(&self) -> MutexGuard<'_, Pending> {
+        let mut pending = self.pending();
+        while pending.is_idle() {
+            if pending.counted.is_empty() {
+                let wait = self.something.wait(pending);
+                pending = wait.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let wait = self
+                .something
+                .wait_timeout_while(pending, self.gather, |pending| pending.is_idle());
+            let (woken, wait) = wait.unwrap_or_else(PoisonError::into_inner);
+            pending = woken;
+            if wait.timed_out() {
+                // All of it: by a clock that was set back it would be young for ever.
+                let lost = pending.tell_counted(None);
+                self.lost.fetch_add(lost, Ordering::Relaxed);
+            }
+        }
+        pending
     }
 }
 
@@ -337,14 +384,9 @@ impl Writer {
             lines.shrink_to(MANY);
         }
         let shared = &self.shared;
-        let pending = shared.pending();
-        let idle = shared
-            .something
-            .wait_while(pending, |pending| pending.is_idle())
-            .unwrap_or_else(PoisonError::into_inner);
         let (mut pending, _) = shared
             .something
-            .wait_timeout_while(idle, PACE, |pending| !pending.is_urgent())
+            .wait_timeout_while(shared.something_to_do(), PACE, |pending| !pending.is_urgent())
             .unwrap_or_else(PoisonError::into_inner);
         mem::swap(&mut pending.lines, lines);
         Batch {

@@ -299,3 +299,58 @@ fn r38_refusals_that_are_only_counted_are_told_in_one_line_for_each_kind() {
         (&1.into(), &"later".into())
     );
 }
+
+fn told(path: &Path) -> Vec<(String, u64)> {
+    lines(path)
+        .iter()
+        .filter_map(|line| Some((line["reason"].as_str()?.to_owned(), line["times"].as_u64()?)))
+        .collect()
+}
+
+fn eventually(what: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !what() {
+        assert!(Instant::now() < deadline, "it did not come about");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn r38_what_was_counted_is_told_though_nothing_else_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("decisions.jsonl");
+    let settings = Settings {
+        path: path.clone(),
+        max_size: 1 << 20,
+    };
+    // The clock stands: the writer wakes by itself.
+    let clock = Arc::new(FixedClock::new(UnixTime::EPOCH));
+    let log = DecisionLog::gathering(Some(settings), clock, Duration::from_millis(20)).unwrap();
+    log.flush();
+    for (reason, lines) in [("no_token", 1), ("expired", 2)] {
+        log.count(UnixTime::EPOCH, "refused", reason, &facts());
+        eventually(|| told(&path).len() == lines);
+    }
+    let expected = [("no_token".to_owned(), 1), ("expired".to_owned(), 1)];
+    assert_eq!(told(&path), expected);
+    assert_eq!(log.lost(), 0);
+}
+
+#[test]
+fn r38_what_was_counted_is_told_before_the_file_changes_and_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+    let log = started(&first, 1 << 20);
+    let count = |reason| log.count(UnixTime::EPOCH, "refused", reason, &facts());
+    count("no_token");
+    log.configure(Some(Settings {
+        path: second.clone(),
+        max_size: 1 << 20,
+    }));
+    log.flush();
+    assert_eq!(told(&first), [("no_token".to_owned(), 1)]);
+    count("expired");
+    drop(log);
+    eventually(|| told(&second).len() == 1);
+    assert_eq!(told(&second), [("expired".to_owned(), 1)]);
+}
