@@ -35,7 +35,7 @@ use http::request;
 
 use self::caller::{CallerLimit, Streams};
 use self::rates::{Kind, Most, limited};
-use self::recurrence::Recurrences;
+use self::recurrence::{Recurrences, Why};
 use crate::refuse::{Circumstances, Failure};
 
 pub(crate) use self::caller::{Caller, Place};
@@ -247,6 +247,10 @@ impl Gauge {
         let (failure, recurrence) = match counted {
             Ok(()) => (failure, recurrence),
             Err(limited) => {
+                if matches!(failure, Failure::Policy(_)) && !recurrence.repeated {
+                    // It was not told: whoever asks again is not to pass for one who was.
+                    self.forget(&failure, about, recurrence);
+                }
                 let recurrence = self.recurrence(&limited, about, now);
                 (limited, recurrence)
             }
@@ -273,12 +277,13 @@ impl Gauge {
     }
 
     fn recurrence(&self, failure: &Failure, about: &Circumstances<'_>, now: Duration) -> Recurrence {
-        let limit = match failure {
-            Failure::RateLimited(limited) => Some(limited.kind),
-            _ => None,
-        };
-        let why = (failure.reason(), matches!(failure, Failure::Policy(_)), limit);
-        self.recurrences.of(&self.meters.refusals, why, about, now)
+        self.recurrences
+            .of(&self.meters.refusals, why(failure), about, now)
+    }
+
+    fn forget(&self, failure: &Failure, about: &Circumstances<'_>, noted: Recurrence) {
+        self.recurrences
+            .forget(&self.meters.refusals, why(failure), about, noted);
     }
 
     /// Counts a token that was refused, if it was forged. Others cost no signature, and expired and revoked ones are no
@@ -335,6 +340,15 @@ impl fmt::Debug for Gauge {
             .field("calls", &self.calls)
             .finish_non_exhaustive()
     }
+}
+
+/// What tells one failure's kind from another's.
+fn why(failure: &Failure) -> Why {
+    let limit = match failure {
+        Failure::RateLimited(limited) => Some(limited.kind),
+        _ => None,
+    };
+    (failure.reason(), matches!(failure, Failure::Policy(_)), limit)
 }
 
 /// Where a request comes from, if that is counted.

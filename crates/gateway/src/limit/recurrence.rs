@@ -39,6 +39,10 @@ impl Recurrence {
     }
 }
 
+/// Why something was refused: the reason, whether it was what the call acts on that was refused, and the limit that was
+/// in the way, if one was.
+pub(super) type Why = (&'static str, bool, Option<Kind>);
+
 /// What tells refusals of one server apart.
 #[derive(Debug)]
 pub(super) struct Recurrences {
@@ -63,29 +67,23 @@ impl Recurrences {
         self.once.take(ledger, ("token", token), now).is_ok()
     }
 
-    /// Takes note of a refusal for `reason`; `limit` is the limit that was in the way, if one was. `by_policy` says that
-    /// it was what the call acts on that was refused.
+    /// Takes note of a refusal.
     pub(super) fn of(
         &self,
         ledger: &Ledger,
-        (reason, by_policy, limit): (&'static str, bool, Option<Kind>),
+        why: Why,
         about: &Circumstances<'_>,
         now: Duration,
     ) -> Recurrence {
+        let (reason, _, limit) = why;
         let head = about.watch.head();
-        let object = match limit {
-            // Whatever it was about, the same limit was in the way.
-            Some(kind) if kind != Kind::Tool => None,
-            _ => about.summary.as_ref().map(|call| (call.method(), call.name())),
-        };
         if let Some(principal) = &about.principal {
             let caller = Caller::of(principal, head);
-            // Whoever invents names is stopped by `refused` where they are judged; elsewhere names are no difference.
-            let named = object.filter(|_| by_policy || limit.is_some());
+            let Objects { asked, named } = Objects::of(why, about);
             return Recurrence {
                 repeated: self
                     .once
-                    .take(ledger, (caller, object, reason, limit), now)
+                    .take(ledger, (caller, asked, reason, limit), now)
                     .is_err(),
                 too_often: self
                     .of_one
@@ -95,13 +93,53 @@ impl Recurrences {
         }
         // Nobody knows who that is: only where they are, and what they sent instead of a good token.
         let network = head.extensions.get::<PeerAddress>().map(|peer| peer.network());
-        let credential = head.headers.get(AUTHORIZATION).filter(|_| limit.is_none());
-        let told = (network, credential.map(HeaderValue::as_bytes), reason, limit);
         let of_address = network.map_or(Ok(()), |network| self.of_address.take(ledger, network, now));
         let of_all = of_address.and_then(|()| self.of_strangers.take(ledger, (), now));
+        let credential = head.headers.get(AUTHORIZATION).filter(|_| limit.is_none());
+        let told = (network, credential.map(HeaderValue::as_bytes), reason, limit);
         Recurrence {
             repeated: self.once.take(ledger, told, now).is_err(),
             too_often: of_all.is_err(),
+        }
+    }
+
+    /// Takes back the note of a refusal to somebody who is known, of which `noted` was said: they were not told.
+    pub(super) fn forget(&self, ledger: &Ledger, why: Why, about: &Circumstances<'_>, noted: Recurrence) {
+        let Some(principal) = &about.principal else {
+            return;
+        };
+        let (reason, _, limit) = why;
+        let caller = Caller::of(principal, about.watch.head());
+        let Objects { asked, named } = Objects::of(why, about);
+        if !noted.repeated {
+            self.once.give_back(ledger, (caller, asked, reason, limit));
+        }
+        if !noted.too_often {
+            self.of_one.give_back(ledger, (caller, named, reason, limit));
+        }
+    }
+}
+
+/// A method, and the name of what it acts on.
+type Object<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// What a refusal was about.
+struct Objects<'a> {
+    asked: Option<Object<'a>>,
+    /// The same where names make a difference: whoever invents some is stopped by `refused` where they are judged.
+    named: Option<Object<'a>>,
+}
+
+impl<'a> Objects<'a> {
+    fn of((_, by_policy, limit): Why, about: &'a Circumstances<'_>) -> Self {
+        let asked = match limit {
+            // Whatever it was about, the same limit was in the way.
+            Some(kind) if kind != Kind::Tool => None,
+            _ => about.summary.as_ref().map(|call| (call.method(), call.name())),
+        };
+        Self {
+            asked,
+            named: asked.filter(|_| by_policy || limit.is_some()),
         }
     }
 }

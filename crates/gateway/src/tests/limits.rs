@@ -307,6 +307,27 @@ async fn r34_the_same_refusal_counts_once_a_minute() {
 }
 
 #[tokio::test]
+async fn r34_what_was_not_told_for_the_limit_s_sake_is_not_told_to_who_asks_again() {
+    let fixture = under(RateLimits {
+        refused: rate("3/m"),
+        calls: rate("20/m"),
+        ..no_limits()
+    })
+    .await;
+    let probing = |number: usize| post("alice-no-scope", &call(&format!("tool_{number}")), &[]);
+    assert_eq!(passes(&fixture, "refused", probing).await, 3);
+    for _ in 0..3 {
+        let again = fixture.send(probing(3)).await;
+        assert_eq!(again.status(), 429);
+        assert_eq!(error(again).await["error"]["data"]["limit"], "refused");
+    }
+    fixture.clock.advance(Duration::from_secs(20));
+    assert_eq!(fixture.send(probing(3)).await.status(), 403);
+    assert_eq!(fixture.send(probing(4)).await.status(), 429, "it was counted");
+    assert_eq!(fixture.send(probing(3)).await.status(), 403, "now it is the same");
+}
+
+#[tokio::test]
 async fn r34_what_is_permitted_goes_on_beside_what_is_refused() {
     let fixture = under(RateLimits {
         refused: rate("3/m"),
