@@ -95,7 +95,9 @@ impl Recurrences {
         let network = head.extensions.get::<PeerAddress>().map(|peer| peer.network());
         let of_address = network.map_or(Ok(()), |network| self.of_address.take(ledger, network, now));
         let of_all = of_address.and_then(|()| self.of_strangers.take(ledger, (), now));
-        let credential = head.headers.get(AUTHORIZATION).filter(|_| limit.is_none());
+        // What they invent is not remembered any more when there is too much of it: others are remembered here, too.
+        let credential = head.headers.get(AUTHORIZATION);
+        let credential = credential.filter(|_| limit.is_none() && of_all.is_ok());
         let told = (network, credential.map(HeaderValue::as_bytes), reason, limit);
         Recurrence {
             repeated: self.once.take(ledger, told, now).is_err(),

@@ -202,6 +202,8 @@ async fn r34_r38_the_same_refusal_is_news_once_and_written_down_ten_times() {
     assert_eq!(seen().last(), Some(&again));
     send(Some("forged too"), CALL).await;
     assert_eq!(seen(), [(false, true)], "one address does not fill the record");
+    send(Some("forged again"), CALL).await;
+    assert_eq!(seen(), [enough], "nor the memory of what was told to others");
 }
 
 #[tokio::test]
