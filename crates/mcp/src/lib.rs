@@ -7,6 +7,7 @@
 pub mod answer;
 mod call;
 pub mod envelope;
+pub mod escape;
 pub mod headers;
 pub mod list;
 pub mod message;

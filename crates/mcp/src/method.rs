@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::envelope::{Envelope, Kind};
+use crate::escape::unescaped;
 use crate::version::Revision;
 use Revision::{V2024_11_05 as R1105, V2025_11_25 as R1125, V2026_07_28 as R0728};
 
@@ -198,40 +199,23 @@ pub(crate) fn acceptable_name(name: &str) -> bool {
     (1..=NAME_LIMIT).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
-/// Whether a URI can be judged at all. White space, backslashes and dot segments, escaped or not, are taken away by some of
-/// those who read it and not by others: what was judged would not be what is read (MB-12). No URI needs them (RFC 3986
-/// §3.3, §5.2.4).
+/// Whether a URI can be judged at all. White space, backslashes and dot segments, however often escaped, are taken away by
+/// some of those who read it and not by others: what was judged would not be what is read (MB-12). No URI needs them
+/// (RFC 3986 §3.3, §5.2.4).
 pub(crate) fn acceptable_uri(uri: &str) -> bool {
+    let text = uri.as_bytes();
+    let hides_dots = || uri.contains('%') && has_dot_segment(&unescaped(text, |_| true));
     acceptable_name(uri)
         && !uri.contains(|one: char| one.is_whitespace() || one == '\\')
-        && !has_dot_segment(uri.as_bytes())
+        && !has_dot_segment(text)
+        && !hides_dots()
 }
 
-/// Whether `.` or `..` stands between separators once every escape is decoded.
+/// Whether `.` or `..` stands between separators.
 fn has_dot_segment(uri: &[u8]) -> bool {
-    let (mut dots, mut others) = (0, false);
-    let mut rest = uri;
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        let byte = match (first, after) {
-            (b'%', [b'2', b'e' | b'E', after @ ..]) => {
-                rest = after;
-                b'.'
-            }
-            (b'%', [b'2', b'f' | b'F', after @ ..] | [b'5', b'c' | b'C', after @ ..]) => {
-                rest = after;
-                b'/'
-            }
-            _ => *first,
-        };
-        match byte {
-            b'/' | b'?' | b'#' | b':' if !others && matches!(dots, 1 | 2) => return true,
-            b'/' | b'?' | b'#' | b':' => (dots, others) = (0, false),
-            b'.' => dots += 1,
-            _ => others = true,
-        }
-    }
-    !others && matches!(dots, 1 | 2)
+    let is_separator = |byte: &u8| matches!(byte, b'/' | b'\\' | b'?' | b'#' | b':');
+    uri.split(is_separator)
+        .any(|segment| matches!(segment, b"." | b".."))
 }
 
 /// What `envelope` acts on when read as `method`: `None` if the method acts on nothing, `Err` if it must name

@@ -8,7 +8,7 @@ use doorward_types::scope::ScopeSet;
 use doorward_types::time::UnixTime;
 
 use crate::table::Needs;
-use crate::uri::{is_readable, other_forms};
+use crate::uri::{bare_forms, is_readable, other_forms};
 use crate::{Grounds, ListMode, Policy, ProtectedServer, Question, Refusal, ScopeTable};
 
 /// Who calls: the facts of a verified token that policy reads.
@@ -277,9 +277,16 @@ fn against_other_forms(
     if !is_readable(uri) {
         return Some(Refusal::Unnamed);
     }
-    other_forms(uri).find_map(|form| {
-        let object = Some(Object::Resource(&form));
+    let of_form = |form: &str| {
+        let object = Some(Object::Resource(form));
         ask(policy, &Question { object, ..*question })
+    };
+    // A bare form is only looked for among what is forbidden: nobody has to permit it.
+    let forbids =
+        |refusal: &Refusal| !matches!(refusal, Refusal::DeniedByPolicy { policies } if policies.is_empty());
+    other_forms(uri).find_map(|form| of_form(&form)).or_else(|| {
+        let bare = bare_forms(uri).into_iter();
+        bare.filter_map(|form| of_form(&form)).find(forbids)
     })
 }
 

@@ -172,8 +172,8 @@ impl ScopeTable {
         self.set(self.closed(self.places(scopes)))
     }
 
-    /// What an object needs. Nothing is allocated but for URIs: they need what each form needs that a reader may make of
-    /// them.
+    /// What an object needs. Nothing is allocated but for unusual URIs: they need what each form needs that a reader may
+    /// make of them.
     #[must_use]
     pub fn needs(&self, object: Object<'_>) -> Needs<'_> {
         let table = &*self.0;

@@ -5,22 +5,101 @@
 //! to the file system. So `file:///public/../private/x` is `file:///private/x` to them. What is judged is therefore every
 //! form that a reader may make of it: a right to one of them is no right to another (MB-12).
 
+//!
+//! And a reader may leave parts of a URI alone: the path is what files are looked for by. What is forbidden under the
+//! [bare](bare_forms) name is forbidden with a fragment behind it too.
+
+use std::borrow::Cow;
+use std::iter::once;
+
+use doorward_mcp::escape::{digit, unescaped};
+
 /// How many forms there are besides the one that is written.
-pub(crate) const FORMS: usize = 3;
+pub(crate) const FORMS: usize = 4;
 
 /// The other forms of a URI, or of a pattern for URIs, each made of the one before:
 ///
 /// 1. that of the URL standard; of what is no absolute URI, the text itself: whoever reads such a thing reads it so;
 /// 2. with every escape decoded that need not be one (RFC 3986 §6.2.2);
-/// 3. with every escape decoded, and as a file system reads paths: empty segments and `.` name nothing.
-pub(crate) fn forms(uri: &str) -> [String; FORMS] {
+/// 3. with every escape decoded, and as a file system reads paths: empty segments and `.` name nothing;
+/// 4. the same once more, until no escape is left: several readers in a row may decode one each.
+///
+/// All are what is written where that [is usual](is_usual), without a parser and without a copy.
+pub(crate) fn forms(uri: &str) -> [Cow<'_, str>; FORMS] {
+    if is_usual(uri) {
+        return [const { Cow::Borrowed("") }; FORMS].map(|_| Cow::Borrowed(uri));
+    }
     let parsed = standard(uri);
     let plain = decoded(&parsed, |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
     });
-    // An asterisk would become one that stands for anything.
-    let flat = flattened(&decoded(&plain, |byte| !byte.is_ascii_control() && byte != b'*'));
-    [parsed, plain, flat]
+    let flat = flattened(&decoded(&plain, may_be_literal));
+    let deep = unescaped(flat.as_bytes(), may_be_literal);
+    let deep = flattened(&String::from_utf8_lossy(&deep));
+    [parsed, plain, flat, deep].map(Cow::Owned)
+}
+
+/// An asterisk would become one that stands for anything.
+fn may_be_literal(byte: u8) -> bool {
+    !byte.is_ascii_control() && byte != b'*'
+}
+
+/// What a reader may still find who leaves away what does not name a file: the fragment, the query, the slash at the end, the
+/// host of a `file:` URI. Rules about one of these texts can only take away what the [forms] were let through for:
+/// with a query there may be much more behind a URI than without.
+pub(crate) fn bare_forms(uri: &str) -> Vec<String> {
+    let mut bare = Vec::new();
+    if is_usual(uri) {
+        return bare;
+    }
+    let known = forms(uri);
+    let mut add = |text: &str| {
+        let is_news = text != uri && known.iter().all(|form| form != text);
+        if is_news && !text.is_empty() && bare.iter().all(|other| other != text) {
+            bare.push(text.to_owned());
+        }
+    };
+    for cut in [without_fragment(uri), without_query(uri)] {
+        for form in once(Cow::Borrowed(cut)).chain(forms(cut)) {
+            // An escaped delimiter is one to whoever decodes first.
+            for text in [without_fragment(&form), without_query(&form)] {
+                for text in [text, text.trim_end_matches('/')] {
+                    add(text);
+                    if let Some(path) = file_path(text) {
+                        add(&format!("file://{path}"));
+                    }
+                }
+            }
+        }
+    }
+    bare
+}
+
+fn without_fragment(uri: &str) -> &str {
+    uri.split_once('#').map_or(uri, |(before, _)| before)
+}
+
+fn without_query(uri: &str) -> &str {
+    uri.split_once(['?', '#']).map_or(uri, |(before, _)| before)
+}
+
+/// The path of a `file:` URI that has a host.
+fn file_path(uri: &str) -> Option<&str> {
+    let rest = uri.strip_prefix("file://")?;
+    let (_, path) = rest.split_at_checked(rest.find('/')?)?;
+    Some(path)
+}
+
+/// Whether every reader takes it as it is written: nothing is escaped, empty or left away by anybody.
+fn is_usual(uri: &str) -> bool {
+    let calm = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@!$&()+,;=".contains(&byte);
+    if !uri.bytes().all(calm) || uri.ends_with('/') || !is_plain(uri) {
+        return false;
+    }
+    let path = uri.get(behind_scheme(uri)..).unwrap_or(uri);
+    // The host of a `file:` URI is empty where it is plain.
+    let path = path.strip_prefix('/').unwrap_or(path);
+    !path.split('/').any(|segment| matches!(segment, "" | "." | ".."))
 }
 
 #[cfg(feature = "url")]
@@ -66,11 +145,20 @@ fn is_plain(uri: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-.*".contains(&byte)),
     };
     let path_only = path.split(['?', '#']).next().unwrap_or_default();
-    let dots = path_only.to_ascii_lowercase().replace("%2e", ".");
-    scheme == scheme.to_ascii_lowercase()
+    !scheme.contains(|char: char| char.is_ascii_uppercase())
         && host_stays
         && (!special || path.starts_with('/'))
-        && !dots.split('/').any(|segment| matches!(segment, "." | ".."))
+        && !path_only.split('/').any(is_dots)
+}
+
+/// Whether it is one or two dots, escaped or not.
+fn is_dots(segment: &str) -> bool {
+    after_dot(segment).is_some_and(|rest| rest.is_empty() || after_dot(rest).is_some_and(str::is_empty))
+}
+
+fn after_dot(text: &str) -> Option<&str> {
+    let escaped = || text.strip_prefix("%2e").or_else(|| text.strip_prefix("%2E"));
+    text.strip_prefix('.').or_else(escaped)
 }
 
 /// Labels in lower case, none encoded, the last one no number, which could be (part of) an address.
@@ -88,16 +176,13 @@ fn is_plain_domain(host: &str) -> bool {
 
 /// Those of them that are not `uri` itself, each once.
 pub(crate) fn other_forms(uri: &str) -> impl Iterator<Item = String> + use<> {
-    let [parsed, plain, flat] = forms(uri);
-    let is_news = [
-        parsed != uri,
-        plain != uri && plain != parsed,
-        flat != uri && flat != plain && flat != parsed,
-    ];
-    [parsed, plain, flat]
-        .into_iter()
-        .zip(is_news)
-        .filter_map(|(form, is_news)| is_news.then_some(form))
+    let mut others: Vec<String> = Vec::new();
+    for form in forms(uri) {
+        if form != uri && !others.iter().any(|other| form == *other) {
+            others.push(form.into_owned());
+        }
+    }
+    others.into_iter()
 }
 
 /// With the escapes decoded that stand for such bytes, the others in upper case.
@@ -125,16 +210,20 @@ fn decoded(uri: &str, decodes: impl Fn(u8) -> bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The value of a hexadecimal digit.
-fn digit(byte: u8) -> Option<u8> {
-    let digit = char::from(byte).to_digit(16)?;
-    u8::try_from(digit).ok()
+/// Where the authority begins, or, where there is none, the text. A `://` further on is no authority's: `notes:/a//b?://c`.
+fn behind_scheme(uri: &str) -> usize {
+    match uri.split_once(':') {
+        Some((scheme, rest)) if rest.starts_with("//") && !scheme.contains(['/', '?', '#']) => {
+            scheme.len() + 3
+        }
+        _ => 0,
+    }
 }
 
 /// With a path as a file system reads it, behind scheme and authority.
 fn flattened(uri: &str) -> String {
     let uri = uri.replace('\\', "/");
-    let start = uri.find("://").map_or(0, |at| at + 3);
+    let start = behind_scheme(&uri);
     let path = uri
         .get(start..)
         .and_then(|rest| rest.find('/'))
@@ -187,9 +276,75 @@ mod tests {
             ("file:///%+7", &[]),
             ("urn:x:a", &[]),
             ("relative//x", &["relative/x"]),
+            (
+                "file:///%2570rivate/x",
+                &["file:///%70rivate/x", "file:///private/x"],
+            ),
+            ("notes:/a//private/x?://y", &["notes:/a/private/x?:/y"]),
             ("", &[]),
         ] {
             assert_eq!(other_forms(uri).collect::<Vec<_>>(), forms, "{uri}");
+        }
+    }
+
+    #[cfg(feature = "url")]
+    #[test]
+    fn mb_12_what_is_left_away_leaves_the_bare_name() {
+        for (uri, expected) in [
+            ("file:///private/key#x", &["file:///private/key"][..]),
+            ("file:///private/key?x", &["file:///private/key"]),
+            ("file:///private/key#{x}", &["file:///private/key"]),
+            ("file:///private/key/", &["file:///private/key"]),
+            (
+                "file:///private/key/#x",
+                &["file:///private/key/", "file:///private/key"],
+            ),
+            ("file://x/private/key", &["file:///private/key"]),
+            ("file:///private/key%23x", &["file:///private/key"]),
+            ("file:///%2570rivate/key#x", &["file:///private/key"]),
+            ("file:///what%3F/key?x", &["file:///what?/key"]),
+            ("notes://h/a?b=c#d", &["notes://h/a?b=c", "notes://h/a"]),
+            ("notes://h/a//b/?c", &["notes://h/a/b"]),
+        ] {
+            let bare = bare_forms(uri);
+            for form in expected {
+                assert!(bare.iter().any(|known| known == form), "{uri}: {bare:?}");
+            }
+        }
+        for uri in [
+            "file:///a/b",
+            "notes://h/a",
+            "file:///a%20b",
+            "https://h/é",
+            "urn:x:a",
+            "",
+        ] {
+            assert_eq!(bare_forms(uri), [""; 0], "{uri}");
+        }
+        // The length of a URI bounds how many there can be.
+        let hostile = format!("file://h/{}#x", "%25".repeat(2000));
+        assert!(bare_forms(&hostile).len() < 40);
+    }
+
+    #[test]
+    fn mb_12_what_is_usual_is_not_copied() {
+        for (uri, usual) in [
+            ("file:///public/x.txt", true),
+            ("https://mcp.example.com/notes/1", true),
+            ("notes://Host/a", true),
+            ("urn:x:a", true),
+            ("file:///public/x/", false),
+            ("file:///public//x", false),
+            ("file:///public/x#y", false),
+            ("file:///public/x?y", false),
+            ("file:///public/%20", false),
+            ("file:///public/*", false),
+            ("file://x/private", false),
+            ("relative/./x", false),
+        ] {
+            assert_eq!(is_usual(uri), usual, "{uri}");
+            let borrowed = forms(uri).iter().all(|form| matches!(form, Cow::Borrowed(_)));
+            assert_eq!(borrowed, usual, "{uri}");
         }
     }
 
@@ -248,9 +403,22 @@ mod tests {
         }
 
         #[test]
+        fn mb_12_what_is_usual_is_read_in_one_way(
+            uri in r"((file|https|x)://?)?(/|host/|h.x/)?[abA./:=@]{0,10}"
+        ) {
+            if is_usual(&uri) {
+                proptest::prop_assert_eq!(&standard(&uri), &uri);
+                proptest::prop_assert_eq!(&flattened(&uri), &uri);
+                proptest::prop_assert_eq!(decoded(&uri, |_| true), uri);
+            }
+        }
+
+        #[test]
         fn a_form_is_its_own_form(uri in "(file|https|x):/{1,3}[a-cA-C%2eE./é ]{0,16}") {
-            let [_, plain, flat] = forms(&uri);
+            let [_, plain, flat, deep] = forms(&uri);
             proptest::prop_assert_eq!(flattened(&flat), flat);
+            proptest::prop_assert_eq!(flattened(&deep), &*deep);
+            proptest::prop_assert_eq!(unescaped(deep.as_bytes(), may_be_literal), deep.as_bytes());
             proptest::prop_assert_eq!(decoded(&plain, |byte| byte == b'.'), plain);
         }
     }

@@ -54,6 +54,10 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// What is against it; `None` if nothing is. It is asked for
     /// every call, notifications, answers and streams included, on the path of that call: what takes long
     /// belongs somewhere else.
+    ///
+    /// Of a resource it is asked in several forms of its URI. Of those that leave away the fragment, the query, the slash at
+    /// the end or the host of a `file:` URI, [`Refusal::DeniedByPolicy`] without policies is no answer: nothing permits
+    /// them, and nothing has to.
     fn objection(&self, question: &Question<'_>) -> Option<Refusal>;
 
     /// The same question, for whoever keeps a record: what permits it if nothing is against it.

@@ -281,6 +281,62 @@ fn arguments_decide_and_what_cannot_be_represented_is_denied() {
     }
 }
 
+#[cfg(feature = "url")]
+#[test]
+fn mb_12_a_forbidden_resource_is_forbidden_with_a_fragment_a_query_or_a_slash() {
+    let alice = subject("alice", &[]);
+    let now = at(AFTERNOON);
+    let read = |uri: &str| call("resources/read", &format!(r#"{{"uri":"{uri}"}}"#));
+    let rules = policy(&format!(
+        "{PERMIT_ALL}
+@id(\"key\")
+forbid(principal, action, resource == Doorward::Resource::\"files/file:///private/key\");
+@id(\"env\")
+forbid(principal, action, resource is Doorward::Resource) when {{ resource.uri like \"*.env\" }};"
+    ));
+    for (uri, by) in [
+        ("file:///private/key", Some("key")),
+        ("file:///private/key#x", Some("key")),
+        ("file:///private/key#{x}", Some("key")),
+        ("file:///private/key?x", Some("key")),
+        ("file:///private/key/", Some("key")),
+        ("file://x/private/key", Some("key")),
+        ("file:///%2570rivate/key", Some("key")),
+        ("file:///x/.env?x#y", Some("env")),
+        ("file:///private/key2#x", None),
+        ("file:///private/key/x", None),
+    ] {
+        let by = by.map(|id| vec![id.to_owned()]);
+        assert_eq!(denied(&rules, &alice, &now, read(uri)), by, "{uri}");
+        let object = Object::Resource(uri);
+        assert_eq!(
+            may_use(&server(), &alice, &now, object, &rules).is_ok(),
+            by.is_none(),
+            "{uri}"
+        );
+        assert_eq!(
+            may_list(&server(), &alice, &now, object, &rules),
+            by.is_none(),
+            "{uri}"
+        );
+    }
+    let narrow = policy(
+        "permit(principal, action, resource is Doorward::Resource) when { resource.uri like \"web://h/a?*\" };",
+    );
+    for (uri, open) in [
+        ("web://h/a?b", true),
+        ("web://h/a?b#c", true),
+        ("web://h/a", false),
+    ] {
+        let answer = (!open).then(Vec::new);
+        assert_eq!(
+            denied(&narrow, &alice, &now, read(uri)),
+            answer,
+            "nobody has to permit what is bare: {uri}"
+        );
+    }
+}
+
 #[test]
 fn lists_show_what_some_arguments_may_do_and_nothing_else() {
     let alice = subject("alice", &["eng"]);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Bits, bit};
 use crate::Pattern;
-use crate::uri::{FORMS, forms, is_readable};
+use crate::uri::{FORMS, bare_forms, forms, is_readable};
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -54,7 +54,7 @@ impl Uris {
         let mut others: [Vec<(usize, Pattern)>; FORMS] = Default::default();
         for (place, pattern) in patterns.clone() {
             for (patterns, form) in others.iter_mut().zip(forms(pattern.as_str())) {
-                patterns.push((place, Pattern::of_form(form)));
+                patterns.push((place, Pattern::of_form(form.into_owned())));
             }
         }
         let names = |patterns: Vec<(usize, Pattern)>| {
@@ -67,6 +67,7 @@ impl Uris {
     }
 
     /// Every scope that names `uri` in one of its forms; none if no scope names it in one of them, or they are not known.
+    /// What names one of its bare forms is needed too; none has to.
     pub(super) fn needs(&self, uri: &str) -> Bits {
         let mut bits = self.written.needs(uri);
         if bits == 0 || !is_readable(uri) {
@@ -79,6 +80,8 @@ impl Uris {
             }
             bits |= needs;
         }
-        bits
+        let [.., deep] = &self.others;
+        let bare = bare_forms(uri);
+        bare.iter().fold(bits, |bits, form| bits | deep.needs(form))
     }
 }

@@ -18,6 +18,47 @@ fn implying(name: &str, implied: &[&str]) -> ScopeEntry {
     }
 }
 
+#[cfg(feature = "url")]
+#[test]
+fn mb_12_what_names_a_resource_names_it_with_a_fragment_a_query_or_a_slash() {
+    let resources = |name: &str, patterns: &[&str]| ScopeEntry {
+        resources: patterns.iter().map(|text| text.parse().unwrap()).collect(),
+        ..entry(name, &[])
+    };
+    let table = table(vec![
+        resources("all", &["file:///*", "file://x/*", "notes:/a/*", "web://h/*"]),
+        resources("key", &["file:///private/key", "*.env", "file:///a%20b"]),
+        resources("notes", &["notes:/a/private/*"]),
+        resources("query", &["web://h/a?b=*"]),
+    ]);
+    for (uri, needed) in [
+        ("file:///private/key", "all key"),
+        ("file:///private/key2", "all"),
+        ("file:///private/key#x", "all key"),
+        ("file:///private/key?x", "all key"),
+        ("file:///private/key#{x}", "all key"),
+        ("file:///private/key/", "all key"),
+        ("file:///private//key/?x#y", "all key"),
+        ("file://x/private/key", "all key"),
+        ("file:///%2570rivate/key", "all key"),
+        ("file:///%2570rivate/key#x", "all key"),
+        ("file:///x/.env#x", "all key"),
+        ("file:///a%20b?x", "all key"),
+        ("file:///a%2520b?x", "all key"),
+        ("notes:/a//private/x?://y", "all notes"),
+        ("web://h/a", "all"),
+        ("web://h/a?c=d", "all"),
+        ("web://h/a?b=c#d", "all query"),
+        // Nothing names `data:x`: nothing has to.
+        ("data:x#y", ""),
+    ] {
+        assert_eq!(table.needs(Object::Resource(uri)).scopes(), set(needed), "{uri}");
+    }
+    let narrow = ScopeTable::new(vec![resources("narrow", &["web://h/a?*"])]).unwrap();
+    let needs = narrow.needs(Object::Resource("web://h/a?b"));
+    assert_eq!(needs.scopes(), set("narrow"), "nobody has to name what is bare");
+}
+
 #[test]
 fn r15_every_scope_that_names_a_thing_is_needed() {
     let table = table(vec![
