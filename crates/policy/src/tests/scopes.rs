@@ -360,9 +360,11 @@ proptest! {
 }
 
 /// Lets nobody near `file:///private/x`, by its very name.
+#[cfg(feature = "url")]
 #[derive(Debug)]
 struct NotPrivate;
 
+#[cfg(feature = "url")]
 impl Policy for NotPrivate {
     fn objection(&self, question: &Question<'_>) -> Option<Refusal> {
         let name = question.object.map(crate::Object::name);
