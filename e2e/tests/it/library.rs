@@ -205,7 +205,11 @@ async fn foreign_tokens_are_refused(source: Source) {
     let good = log_in_as_told(&world).await;
     let mut altered = good.access.clone();
     let place = altered.len() - 6..altered.len() - 5;
-    let other_than_it_was = if altered.get(place.clone()) == Some("_") { "-" } else { "_" };
+    let other_than_it_was = if altered.get(place.clone()) == Some("_") {
+        "-"
+    } else {
+        "_"
+    };
     altered.replace_range(place, other_than_it_was);
     for (what, token) in [
         ("for another server of the issuer", other.access.as_str()),

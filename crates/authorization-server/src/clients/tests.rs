@@ -207,7 +207,11 @@ fn r17_a_secret_is_replaced_at_once() {
     let (told, unit) = rotate_secret(&client, &lifetimes, NOW, &random).unwrap();
     let before = feed(&tables).len();
     tables.apply(&unit).unwrap();
-    assert_eq!(feed(&tables).len(), before + 1, "what was got with the old one ends");
+    assert_eq!(
+        feed(&tables).len(),
+        before + 1,
+        "what was got with the old one ends"
+    );
     assert_eq!(tables.client(&client.id).unwrap().secret, Some(told.digest()));
     assert_ne!(client.secret, Some(told.digest()));
     assert_eq!(
@@ -362,7 +366,9 @@ fn r35_b27_what_the_file_takes_from_a_client_its_tokens_lose_too() {
 
 #[test]
 fn r35_a_key_more_ends_no_token_and_a_key_less_does() {
-    let keys: Vec<_> = (0..2).map(|_| doorward_jose::SigningKey::generate().unwrap()).collect();
+    let keys: Vec<_> = (0..2)
+        .map(|_| doorward_jose::SigningKey::generate().unwrap())
+        .collect();
     let registered = |which: &[usize]| {
         let keys: Vec<_> = which.iter().map(|index| keys[*index].public_jwk()).collect();
         configured(&Definition {

@@ -1,12 +1,12 @@
 //! The decision log: every decision of the gateway as one line of JSON in a file of bounded size.
 //!
 //! Who decides renders the line and leaves it in a buffer in memory; a thread of its own takes what has gathered and
-//! writes it at once, at most [`PACE`] later. A process that is killed loses no more than that. What the kernel holds is
+//! writes it at once, at most `PACE` later. A process that is killed loses no more than that. What the kernel holds is
 //! written back by the kernel: a machine that loses its power may lose more, because nothing waits for the disk here.
 //! Nothing that happens to the file holds up or fails a call: what does not fit into the buffer, or cannot be
 //! written, is counted, told in the log, and noted in the file as soon as that can be written again.
 //!
-//! Refusals of which there are very many are only counted, and told in one line after [`GATHER`], whether anything else
+//! Refusals of which there are very many are only counted, and told in one line after `GATHER`, whether anything else
 //! happens by then or not: that much of them is lost when the process is killed.
 
 mod file;
