@@ -103,6 +103,7 @@ async fn r15_what_people_are_asked_about_scopes_in_chromium() {
 
     // Who may not use the server at all is told that, and not which scope is missing.
     chromium.press("form[action='/logout'] button").await;
+    chromium.shows("You are signed out").await;
     chromium.goto(&url("notes:everybody")).await;
     chromium.shows("Sign in").await;
     chromium.sign_in("mallory", PASSWORD).await;
