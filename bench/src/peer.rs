@@ -53,23 +53,24 @@ impl AgentGateway {
             _port: port,
             _folder: folder,
         };
-        peer.ready().await?;
+        listens("agentgateway", address).await?;
         Ok(peer)
-    }
-
-    async fn ready(&self) -> Result<()> {
-        for _ in 0..400 {
-            if tokio::net::TcpStream::connect(self.address).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        bail!("agentgateway does not listen on {}", self.address);
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// Waits until a peer takes connections.
+pub(crate) async fn listens(peer: &str, address: SocketAddr) -> Result<()> {
+    for _ in 0..400 {
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    bail!("{peer} does not listen on {address}");
 }
 
 impl Drop for AgentGateway {

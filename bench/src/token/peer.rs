@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use doorward_testkit::port::Port;
 
 use super::talk::Form;
+use crate::peer::listens;
 
 /// A running one, on a core of its choice.
 pub(super) struct Peer {
@@ -54,18 +54,8 @@ impl Peer {
             version,
             _port: port,
         };
-        peer.ready().await?;
+        listens("oidc-provider", address).await?;
         Ok(peer)
-    }
-
-    async fn ready(&self) -> Result<()> {
-        for _ in 0..400 {
-            if tokio::net::TcpStream::connect(self.address).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        bail!("oidc-provider does not listen on {}", self.address);
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -60,7 +60,7 @@ impl fmt::Debug for TokenFacts {
 ///
 /// ```compile_fail,E0451
 /// # use doorward_resource_server::AccessToken;
-/// let forged = AccessToken { inner: todo!() };
+/// let forged = AccessToken { inner: unreachable!() };
 /// ```
 ///
 /// ```compile_fail,E0624
