@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 21] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
@@ -14,12 +14,15 @@ const LAYERS: [(&str, u8); 18] = [
     ("doorward-policy", 2),
     ("doorward-records", 2),
     ("doorward-authorization-server", 3),
+    ("doorward-client", 3),
     ("doorward-resource-server", 5),
     ("doorward-storage", 4),
     ("doorward-process", 4),
     ("doorward-outbound", 4),
     ("doorward-limits", 4),
     ("doorward-recorder", 5),
+    ("doorward-local-login", 5),
+    ("doorward-bridge", 6),
     ("doorward-gateway", 6),
     ("doorward-web", 6),
     ("doorward-demo", 6),

@@ -1,0 +1,12 @@
+//! The client half of MCP authorization (2026-07-28 and the revisions before it).
+//!
+//! Nothing here touches a socket, a clock, a file or a browser. Each step of a login is a machine that yields
+//! [`http::HttpRequest`]s and takes [`http::HttpResponse`]s; [`provider::Provider`] says where tokens and registrations are kept and
+//! how the user is sent to the authorization server; [`http::Http`] is the network. What a server says is believed only after
+//! the check that the specification asks for, and every refusal names the hop, the document, the rule and what the
+//! operator of that server must change ([`error::Refusal`]).
+
+pub mod authorizer;
+pub mod error;
+pub mod http;
+pub mod provider;
