@@ -8,6 +8,7 @@ pub(crate) mod grant;
 mod health;
 pub(crate) mod key;
 pub(crate) mod policy;
+pub(crate) mod remote_options;
 pub(crate) mod user;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::source::{Place, Problem};
 pub(crate) struct Environment(BTreeMap<String, Option<String>>);
 
 /// The variables of scalar top-level keys, and the one that names the file.
-pub(super) const KNOWN: [&str; 10] = [
+pub(super) const KNOWN: [&str; 11] = [
     "DOORWARD_ADMIN_LISTEN",
     "DOORWARD_ALLOW_INSECURE_SHARED_UID",
     "DOORWARD_CONFIG",
@@ -20,6 +20,7 @@ pub(super) const KNOWN: [&str; 10] = [
     "DOORWARD_MAX_CONNECTIONS",
     "DOORWARD_MAX_CONNECTIONS_PER_ADDRESS",
     "DOORWARD_PUBLIC_URL",
+    "DOORWARD_STORE",
 ];
 
 impl Environment {
@@ -115,7 +116,7 @@ mod tests {
             .collect();
         insta::assert_snapshot!(told.join("\n"), @r"
         unknown variable `DOORWARD_LISTE`: did you mean `DOORWARD_LISTEN`?
-        unknown variable `DOORWARD_TELEPATHY`: known are: DOORWARD_ADMIN_LISTEN, DOORWARD_ALLOW_INSECURE_SHARED_UID, DOORWARD_CONFIG, DOORWARD_DATA, DOORWARD_LISTEN, DOORWARD_LOG, DOORWARD_LOG_FORMAT, DOORWARD_MAX_CONNECTIONS, DOORWARD_MAX_CONNECTIONS_PER_ADDRESS, DOORWARD_PUBLIC_URL
+        unknown variable `DOORWARD_TELEPATHY`: known are: DOORWARD_ADMIN_LISTEN, DOORWARD_ALLOW_INSECURE_SHARED_UID, DOORWARD_CONFIG, DOORWARD_DATA, DOORWARD_LISTEN, DOORWARD_LOG, DOORWARD_LOG_FORMAT, DOORWARD_MAX_CONNECTIONS, DOORWARD_MAX_CONNECTIONS_PER_ADDRESS, DOORWARD_PUBLIC_URL, DOORWARD_STORE
         ");
     }
 }
