@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{
 use doorward_types::digest::Digest;
 use doorward_types::id::KeyId;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::header::is_key_id;
 use crate::{base64url, json};
@@ -175,6 +175,15 @@ impl Jwk {
             Material::Rsa { n, e, .. } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
         };
         Digest::of(canonical.as_bytes())
+    }
+
+    /// The members that RFC 7638 §3.2 requires, and no others.
+    pub(crate) fn bare(&self) -> Value {
+        match &self.material {
+            Material::P256 { x, y } => json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
+            Material::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": x }),
+            Material::Rsa { n, e, .. } => json!({ "kty": "RSA", "n": n, "e": e }),
+        }
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

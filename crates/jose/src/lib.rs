@@ -21,6 +21,7 @@ mod header;
 mod json;
 mod jwk;
 mod jwks;
+mod private_key;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -31,5 +32,6 @@ pub use header::{HeaderError, MAX_HEADER, MAX_KEY_ID};
 pub use json::{JsonError, parse_object};
 pub use jwk::{Algorithm, Jwk, JwkError};
 pub use jwks::{JwkSet, JwkSetError, MAX_KEYS, MAX_SET};
+pub use private_key::{MAX_PRIVATE_KEY, PrivateKey, PrivateKeyError};
 pub use sign::{SigningError, SigningKey};
 pub use verify::{JwsError, MAX_TOKEN, UnverifiedJws, VerifiedJws, VerifyError};

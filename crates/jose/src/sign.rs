@@ -1,4 +1,4 @@
-//! Signing: ES256 only.
+//! Signing with keys that we make ourselves: ES256 only.
 
 use std::fmt;
 
@@ -76,22 +76,42 @@ impl SigningKey {
 
     /// A compact JWS (RFC 7515 §7.1) of type `typ` over `claims`, with `kid` in the header.
     pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, SigningError> {
-        let claims = Zeroizing::new(serde_json::to_vec(claims).map_err(|_| SigningError::NotClaims)?);
-        if claims.first() != Some(&b'{') {
-            return Err(SigningError::NotClaims);
-        }
         let header = serde_json::json!({ "alg": "ES256", "typ": typ, "kid": self.key_id });
-        let mut token = base64url::encode(header.to_string().as_bytes());
-        token.push('.');
-        token.push_str(&base64url::encode(&claims));
-        let signature = self
-            .pair
-            .sign(&SystemRandom::new(), token.as_bytes())
-            .map_err(|_| SigningError::Sign)?;
-        token.push('.');
-        token.push_str(&base64url::encode(signature.as_ref()));
-        Ok(token)
+        compact(&header, claims, |message| self.signature(message))
     }
+
+    /// The same with the public key itself in the header (`jwk`), as proofs of possession carry it (RFC 9449 §4.2):
+    /// its required members only.
+    pub fn sign_with_public_key(&self, typ: &str, claims: &impl Serialize) -> Result<String, SigningError> {
+        let header = serde_json::json!({ "alg": "ES256", "typ": typ, "jwk": self.public.bare() });
+        compact(&header, claims, |message| self.signature(message))
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
+        self.pair
+            .sign(&SystemRandom::new(), message)
+            .map(|signature| signature.as_ref().to_vec())
+            .map_err(|_| SigningError::Sign)
+    }
+}
+
+/// `BASE64URL(header).BASE64URL(claims).BASE64URL(signature)`.
+pub(crate) fn compact(
+    header: &serde_json::Value,
+    claims: &impl Serialize,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, SigningError>,
+) -> Result<String, SigningError> {
+    let claims = Zeroizing::new(serde_json::to_vec(claims).map_err(|_| SigningError::NotClaims)?);
+    if claims.first() != Some(&b'{') {
+        return Err(SigningError::NotClaims);
+    }
+    let mut token = base64url::encode(header.to_string().as_bytes());
+    token.push('.');
+    token.push_str(&base64url::encode(&claims));
+    let signature = sign(token.as_bytes())?;
+    token.push('.');
+    token.push_str(&base64url::encode(&signature));
+    Ok(token)
 }
 
 impl fmt::Debug for SigningKey {

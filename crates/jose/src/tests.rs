@@ -13,6 +13,7 @@ use crate::{JwkSet, SigningKey, base64url};
 mod differential;
 mod keys;
 mod negatives;
+mod private;
 
 /// One private key of each kind, and what signs with it.
 struct Keys {
