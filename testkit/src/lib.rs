@@ -7,11 +7,13 @@
 
 pub mod browser;
 pub mod canary;
+pub mod client_home;
 pub mod command;
 mod disk;
 pub mod dns;
 pub mod documents;
 pub mod everything;
+pub mod evil;
 pub mod forge;
 pub mod forwarder;
 pub mod html;

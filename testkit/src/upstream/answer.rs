@@ -157,6 +157,21 @@ pub fn friendly(request: &Recorded) -> Answer {
 }
 
 impl Answer {
+    /// The same answer, none of it sent before the signal comes.
+    #[must_use]
+    pub fn after(self, signal: &Arc<tokio::sync::Notify>) -> Self {
+        let mut parts = vec![Part::Wait(Arc::clone(signal))];
+        if !self.raw {
+            let head = self.head();
+            parts.push(Part::Bytes(
+                head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")
+                    .into_bytes(),
+            ));
+        }
+        parts.extend(self.parts);
+        Self::raw(parts)
+    }
+
     fn head(&self) -> String {
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.headers {
