@@ -48,6 +48,17 @@ pub trait Adapter: Send {
     /// A request that went to the server gets no answer: it could not be delivered, was refused below JSON-RPC, or its
     /// stream broke off. Not told of requests that were cancelled.
     fn lost(&mut self, request: &Message, failure: &Failure) -> Vec<Step>;
+
+    /// The transport opened a new session in place of one that the server forgot: what the session held (subscriptions, the
+    /// level of logging) is to be asked for again.
+    fn renewed(&mut self) -> Vec<Step> {
+        Vec::new()
+    }
+
+    /// Time goes by: called every few seconds with how long it is since the last time.
+    fn elapsed(&mut self, _: Duration) -> Vec<Step> {
+        Vec::new()
+    }
 }
 
 /// Passes everything byte for byte.
