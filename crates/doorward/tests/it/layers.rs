@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("doorward-recorder", 5),
     ("doorward-local-login", 5),
     ("doorward-bridge", 6),
+    ("doorward-stdio-authorization", 6),
     ("doorward-gateway", 6),
     ("doorward-web", 6),
     ("doorward-demo", 6),
