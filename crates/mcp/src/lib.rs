@@ -24,7 +24,7 @@ pub use envelope::{Envelope, EnvelopeError, Kind, TASKS_EXTENSION};
 pub use message::{MessageError, ServerMessage};
 pub use method::Extensions;
 pub use object::{Object, Subscribed};
-pub use rewrite::Rewrite;
+pub use rewrite::{Rewrite, on_one_line};
 pub use version::Revision;
 
 #[cfg(test)]

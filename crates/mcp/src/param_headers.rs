@@ -5,11 +5,11 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::call::{NotAdmittedReason, Summary};
 use crate::envelope::{EnvelopeError, slice};
-use crate::headers::decode_value;
+use crate::headers::{decode_value, encode_value};
 use crate::reader::{Quoted, Reader, resolve};
 
 mod number;
@@ -37,6 +37,8 @@ pub struct ListedTool {
     /// The headers that it asks for; `None` if it asks for none, or in a way that the specification forbids:
     /// clients must then leave the tool alone, and nothing is known of what they would send.
     pub headers: Option<ParameterHeaders>,
+    /// It asks in a way that the specification forbids: "the client MUST exclude the invalid tool".
+    pub invalid: bool,
 }
 
 /// What is wrong with an `Mcp-Param-*` header.
@@ -107,6 +109,22 @@ impl ParameterHeaders {
             })?;
         }
         Ok(())
+    }
+
+    /// The headers of a `tools/call` with this body, as a client writes them: none for what is absent, `null`, or no value
+    /// that a header can hold.
+    #[must_use]
+    pub fn write(&self, body: &Bytes) -> Vec<(HeaderName, HeaderValue)> {
+        let written = |(parameter, value): (&ParameterHeader, Option<Value>)| {
+            let text = match value? {
+                Value::Text(text) => encode_value(&text).into_owned(),
+                Value::Number(number) => number::as_integer(&number)?,
+                Value::Word(word) => word.to_owned(),
+                Value::Other => return None,
+            };
+            Some((parameter.name.clone(), HeaderValue::from_str(&text).ok()?))
+        };
+        self.0.iter().zip(self.values(body)).filter_map(written).collect()
     }
 
     /// How much memory it takes, roughly, in bytes.

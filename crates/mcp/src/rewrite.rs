@@ -77,6 +77,12 @@ fn done<const N: usize>(
     true
 }
 
+/// A JSON text on one line in the eyes of any reader; the same allocation if it is on one already.
+#[must_use]
+pub fn on_one_line(text: &Bytes) -> Bytes {
+    replace_on_one_line::<0>(text, [])
+}
+
 fn flatten(out: &mut Vec<u8>, mut text: &[u8]) {
     while let Some(&first) = text.first() {
         let (written, length): (&[u8], usize) = match text {

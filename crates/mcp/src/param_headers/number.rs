@@ -14,6 +14,28 @@ pub(super) fn is_safe(number: &str) -> bool {
         .is_ok_and(|number| number.abs() < 9_007_199_254_740_992.0)
 }
 
+/// The decimal digits of a JSON number that is an integer which every double can hold.
+pub(super) fn as_integer(number: &str) -> Option<String> {
+    if !is_safe(number) {
+        return None;
+    }
+    if let Ok(integer) = number.parse::<i64>() {
+        return Some(integer.to_string());
+    }
+    let Decimal {
+        negative,
+        digits,
+        exponent,
+    } = decimal(number)?;
+    // `is_safe` bounds it to sixteen digits; what is behind the point is none of an integer's.
+    let zeros = usize::try_from(exponent).ok()?;
+    let sign = if negative { "-" } else { "" };
+    Some(match digits.is_empty() {
+        true => "0".to_owned(),
+        false => format!("{sign}{digits}{}", "0".repeat(zeros)),
+    })
+}
+
 /// Sign, digits without zeros at either end, and the power of ten of the last digit.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
@@ -55,7 +77,7 @@ fn decimal(text: &str) -> Option<Decimal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_safe, same_number};
+    use super::{as_integer, is_safe, same_number};
 
     #[test]
     fn mb_07_only_exact_integers_have_to_be_mirrored() {
@@ -107,6 +129,25 @@ mod tests {
             ("NaN", "0"),
         ] {
             assert!(!same_number(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn integers_are_written_without_point_or_exponent() {
+        for (number, written) in [
+            ("42", Some("42")),
+            ("-7", Some("-7")),
+            ("-0", Some("0")),
+            ("0.0", Some("0")),
+            ("42.0", Some("42")),
+            ("-1.5e1", Some("-15")),
+            ("1e3", Some("1000")),
+            ("9007199254740991", Some("9007199254740991")),
+            ("9007199254740992", None),
+            ("0.5", None),
+            ("1e400", None),
+        ] {
+            assert_eq!(as_integer(number).as_deref(), written, "{number}");
         }
     }
 }

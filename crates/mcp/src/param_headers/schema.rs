@@ -49,6 +49,7 @@ fn tool<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<Option<ListedTool>
     })?;
     Ok(name.map(|name| ListedTool {
         name,
+        invalid: found.invalid,
         headers: found.headers(),
     }))
 }

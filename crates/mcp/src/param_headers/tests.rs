@@ -243,3 +243,38 @@ proptest! {
         prop_assert!(check(&schema, &arguments, &[("mcp-param-n", &*next)]).is_err());
     }
 }
+
+#[test]
+fn what_is_written_passes_the_check_and_invalid_tools_are_told() {
+    let list = br#"{"jsonrpc":"2.0","id":1,"result":{"tools":[
+        {"name":"good","inputSchema":{"type":"object","properties":{
+            "text":{"type":"string","x-mcp-header":"Text"},
+            "count":{"type":"integer","x-mcp-header":"Count"},
+            "yes":{"type":"boolean","x-mcp-header":"Yes"},
+            "deep":{"type":"object","properties":{"in":{"type":"string","x-mcp-header":"In"}}}}}},
+        {"name":"bad","inputSchema":{"properties":{"n":{"type":"number","x-mcp-header":"N"}}}},
+        {"name":"plain","inputSchema":{"type":"object"}}]}}"#;
+    let tools = tools(list).unwrap();
+    let told: Vec<_> = tools.iter().map(|tool| (&*tool.name, tool.invalid)).collect();
+    assert_eq!(told, [("good", false), ("bad", true), ("plain", false)]);
+    let headers = tools[0].headers.as_ref().unwrap();
+    let write = |arguments: &str| {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"good","arguments":{arguments}}}}}"#
+        );
+        let written = headers.write(&body.into());
+        let text = |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        written.iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        write(r#"{"text":" p\u00e9 ","count":42.0,"yes":false,"deep":{"in":""}}"#),
+        [
+            "mcp-param-text: =?base64?IHDDqSA=?=",
+            "mcp-param-count: 42",
+            "mcp-param-yes: false",
+            "mcp-param-in: "
+        ]
+    );
+    assert!(write(r#"{"text":null,"count":0.5,"deep":7}"#).is_empty());
+    assert_eq!(write(r#"{"text":["a"],"yes":true}"#), ["mcp-param-yes: true"]);
+}
