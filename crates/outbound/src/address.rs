@@ -179,6 +179,42 @@ fn class_v6(address: Ipv6Addr) -> AddressClass {
     row.map_or(AddressClass::Reserved, |(_, _, class)| *class)
 }
 
+/// How far away an address is: what a server names must be no nearer to us than the server itself, or a public
+/// server could make us knock at what only we can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressSpace {
+    /// This machine.
+    Loopback,
+    /// The networks around it, those of carriers and overlays (100.64/10) included.
+    Private,
+    /// Everything else.
+    Public,
+}
+
+impl fmt::Display for AddressSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loopback => "this machine",
+            Self::Private => "a private network",
+            Self::Public => "the public internet",
+        })
+    }
+}
+
+impl AddressSpace {
+    /// The space of an address that somebody typed.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match class(address) {
+            // No address at all is what listens here, for the systems that connect to it.
+            AddressClass::Loopback | AddressClass::Unspecified => Self::Loopback,
+            AddressClass::Private | AddressClass::Shared | AddressClass::LinkLocal => Self::Private,
+            // What is nowhere in particular may name the least.
+            _ => Self::Public,
+        }
+    }
+}
+
 /// Whether a destination may have this address.
 fn permits(destination: Destination, class: AddressClass) -> bool {
     match destination {
@@ -186,6 +222,13 @@ fn permits(destination: Destination, class: AddressClass) -> bool {
         Destination::Named { by_loopback_peer } => {
             class == AddressClass::Public || (by_loopback_peer && class == AddressClass::Loopback)
         }
+        Destination::NamedFrom(space) => match class {
+            AddressClass::Public => true,
+            AddressClass::Private | AddressClass::Shared => space <= AddressSpace::Private,
+            AddressClass::Loopback => space == AddressSpace::Loopback,
+            // Metadata services of clouds among them: never, whoever names them.
+            _ => false,
+        },
     }
 }
 
@@ -319,6 +362,57 @@ mod tests {
         assert!(judge(only("10.0.0.1"), Destination::Configured).is_ok());
     }
 
+    #[test]
+    fn b12_cl_07_what_a_server_names_is_no_nearer_than_the_server() {
+        use AddressSpace::{Loopback, Private, Public};
+        let may =
+            |space, text: &str| judge(vec![text.parse().unwrap()], Destination::NamedFrom(space)).is_ok();
+        for (address, from_loopback, from_private, from_public) in [
+            ("1.1.1.1", true, true, true),
+            ("2606:4700::1", true, true, true),
+            ("10.0.0.1", true, true, false),
+            ("192.168.1.1", true, true, false),
+            ("fd00::1", true, true, false),
+            ("100.64.0.1", true, true, false),
+            ("127.0.0.1", true, false, false),
+            ("::1", true, false, false),
+            ("::ffff:127.0.0.1", false, false, false),
+            ("::ffff:10.0.0.1", false, false, false),
+            ("64:ff9b::7f00:1", true, false, false),
+            ("169.254.169.254", false, false, false),
+            ("fe80::1", false, false, false),
+            ("0.0.0.0", false, false, false),
+            ("::", false, false, false),
+            ("224.0.0.1", false, false, false),
+            ("255.255.255.255", false, false, false),
+            ("198.18.0.1", false, false, false),
+            ("2002:7f00:1::", false, false, false),
+        ] {
+            assert_eq!(may(Loopback, address), from_loopback, "{address} from loopback");
+            assert_eq!(may(Private, address), from_private, "{address} from private");
+            assert_eq!(may(Public, address), from_public, "{address} from public");
+        }
+        assert!(Loopback < Private && Private < Public);
+    }
+
+    #[test]
+    fn b12_the_space_of_a_typed_address_is_known_and_odd_ones_count_as_far() {
+        for (address, space) in [
+            ("127.0.0.1", AddressSpace::Loopback),
+            ("::1", AddressSpace::Loopback),
+            ("0.0.0.0", AddressSpace::Loopback),
+            ("10.1.2.3", AddressSpace::Private),
+            ("100.100.1.1", AddressSpace::Private),
+            ("fd00::1", AddressSpace::Private),
+            ("fe80::1", AddressSpace::Private),
+            ("1.1.1.1", AddressSpace::Public),
+            ("::ffff:10.0.0.1", AddressSpace::Public),
+            ("198.18.0.1", AddressSpace::Public),
+        ] {
+            assert_eq!(AddressSpace::of(address.parse().unwrap()), space, "{address}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn rg_06_no_embedding_makes_a_special_address_public(bits in proptest::prelude::any::<u32>()) {
@@ -335,6 +429,8 @@ mod tests {
                     Ipv6Addr::new(0x2001, 0, 1, 1, 0, 0, !half(a, b), !half(c, d)),
                 ] {
                     proptest::prop_assert!(judge(vec![outer.into()], NAMED).is_err(), "{outer}");
+                    let public = Destination::NamedFrom(AddressSpace::Public);
+                    proptest::prop_assert!(judge(vec![outer.into()], public).is_err(), "{outer}");
                 }
             }
         }

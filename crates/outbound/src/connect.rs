@@ -44,6 +44,12 @@ pub struct TlsRoots(Arc<ClientConfig>);
 impl TlsRoots {
     /// The public authorities and those of `pem` (PEM text of any number of certificates; empty for none).
     pub fn new(pem: &[u8]) -> Result<Self, RootsError> {
+        Self::with_bundle(pem, b"")
+    }
+
+    /// As [`new`](Self::new), and those of `bundle` (PEM text, empty for none): what a system believes, in which a few
+    /// certificates may be of a kind that the TLS library does not use. Those are left out.
+    pub fn with_bundle(pem: &[u8], bundle: &[u8]) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         if !pem.is_empty() {
@@ -57,6 +63,7 @@ impl TlsRoots {
                 roots.add(certificate).map_err(RootsError::Certificate)?;
             }
         }
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -67,6 +74,16 @@ impl TlsRoots {
         // Sessions of one host would tell it that two fetches came from us.
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self(Arc::new(config)))
+    }
+
+    /// Settings for connections to a server that knows who asks anyway: sessions are resumed.
+    pub(crate) fn lasting(&self, http2: bool) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.0);
+        config.resumption = rustls::client::Resumption::in_memory_sessions(32);
+        if http2 {
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
+        Arc::new(config)
     }
 }
 

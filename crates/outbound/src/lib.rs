@@ -8,20 +8,31 @@
 //! asks, nothing is read past a cap, nothing lasts longer than a few seconds.
 //!
 //! [`Fetch`] is the seam: rules and tests above hold the network through it.
+//!
+//! [`GuardedClient`] is the same guard for programs that talk to a server for long: any request, connections that are
+//! kept, bodies that stream.
 
 pub mod address;
+mod body;
 mod client;
 mod connect;
+mod connector;
 mod fetcher;
 mod freshness;
+mod guarded;
 mod jwks;
 mod patience;
+mod proxy;
 mod resolve;
 
+pub use address::AddressSpace;
+pub use body::ResponseBody;
 pub use client::MAX_BODY;
 pub use connect::{RootsError, TlsRoots};
 pub use fetcher::{Fetcher, FetcherParts, may_fetch};
+pub use guarded::{ClientError, ClientOptions, GuardedClient};
 pub use jwks::{JwksCache, MAX_CLIENT_KEYS};
+pub use proxy::{ProxyError, ProxyRules};
 pub use resolve::{Resolve, SystemResolver};
 
 use std::time::Duration;
@@ -44,6 +55,9 @@ pub enum Destination {
         /// there. Then loopback addresses are fine, too (client id metadata document draft, section 6.5).
         by_loopback_peer: bool,
     },
+    /// A server that a client talks to, at an address in this space: nothing nearer to us than the server itself, and
+    /// never a link-local, multicast or reserved address (MCP security best practices, "SSRF").
+    NamedFrom(AddressSpace),
 }
 
 /// A document that was read: status 200, a JSON content type, at most [`MAX_BODY`] bytes.
