@@ -65,6 +65,40 @@ pub struct Refusal {
     pub remedy: String,
 }
 
+impl Refusal {
+    /// A refusal of what stands at `url`, by `(rule, clause)`. `problem` and `remedy` hold text of servers only as
+    /// [`shown`](crate::text::shown) gives it.
+    #[must_use]
+    pub fn new(
+        hop: Hop,
+        url: Option<&Url>,
+        (rule, clause): (&'static str, &'static str),
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            hop,
+            url: url.cloned(),
+            rule,
+            clause,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl From<crate::provider::ProviderError> for Error {
+    fn from(error: crate::provider::ProviderError) -> Self {
+        Self::Provider(error)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.hop)?;

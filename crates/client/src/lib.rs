@@ -7,6 +7,15 @@
 //! operator of that server must change ([`error::Refusal`]).
 
 pub mod authorizer;
+pub mod challenge;
+pub mod client_auth;
+mod document;
 pub mod error;
 pub mod http;
+pub mod machine;
+pub mod named_url;
 pub mod provider;
+pub mod resource_metadata;
+pub mod server_metadata;
+pub mod text;
+pub mod token;
