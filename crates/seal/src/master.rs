@@ -34,6 +34,8 @@ pub enum Purpose {
     SignIn,
     /// The cookie of a browser in which somebody signed in before.
     Device,
+    /// What a person's own machine keeps of logins elsewhere.
+    LocalRecord,
 }
 
 impl Purpose {
@@ -48,6 +50,7 @@ impl Purpose {
             Self::Authenticator => "authenticator",
             Self::SignIn => "sign-in",
             Self::Device => "device",
+            Self::LocalRecord => "local-record",
         }
     }
 }
