@@ -32,7 +32,14 @@ impl<'a> Document<'a> {
         policy: &'a UrlPolicy,
     ) -> Option<Self> {
         let members = parse_object(body).ok()?;
-        Some(Self { members, hop, url, rule, clause, policy })
+        Some(Self {
+            members,
+            hop,
+            url,
+            rule,
+            clause,
+            policy,
+        })
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -57,6 +64,17 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// A member that is a number without sign and fraction.
+    pub(crate) fn whole_number(&self, name: &str) -> Result<Option<u64>, Error> {
+        match self.members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value
+                .as_u64()
+                .map(Some)
+                .ok_or_else(|| self.wrong_type(name, "a whole number")),
+        }
+    }
+
     /// An array of strings.
     pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
         match self.members.get(name) {
@@ -74,12 +92,19 @@ impl<'a> Document<'a> {
     /// An array of scopes. What is no scope (RFC 6749 §3.3) could never be asked for, so it is left out.
     pub(crate) fn scopes(&self, name: &str) -> Result<Option<ScopeSet>, Error> {
         let listed = self.texts(name)?;
-        Ok(listed.map(|items| items.iter().filter_map(|item| item.parse::<Scope>().ok()).collect()))
+        Ok(listed.map(|items| {
+            items
+                .iter()
+                .filter_map(|item| item.parse::<Scope>().ok())
+                .collect()
+        }))
     }
 
     /// The URL of an endpoint (B20, B21).
     pub(crate) fn endpoint(&self, name: &str) -> Result<Option<Url>, Error> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
         match self.policy.judge(text) {
             Ok(url) => Ok(Some(url)),
             Err(why) => Err(self.refuse(

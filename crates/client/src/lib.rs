@@ -8,14 +8,24 @@
 
 pub mod authorizer;
 pub mod challenge;
+pub mod client_assertion;
 pub mod client_auth;
+pub mod client_credentials;
+pub mod device;
 mod document;
+pub mod dpop;
+pub mod enterprise;
 pub mod error;
+pub mod grant;
 pub mod http;
 pub mod machine;
 pub mod named_url;
+pub mod paste;
+mod peek;
+pub mod proven;
 pub mod provider;
 pub mod resource_metadata;
 pub mod server_metadata;
 pub mod text;
 pub mod token;
+pub mod workload;
