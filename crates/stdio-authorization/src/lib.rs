@@ -10,9 +10,11 @@
 
 mod entry;
 mod members;
+mod run;
 pub mod settings;
 mod wrap;
 
 pub use entry::{EXTENSION, TOKEN};
+pub use run::{Authority, LONGEST_LINE, Pipes, RunError, Server, run};
 pub use settings::{AuthorizationServer, Hand, Protects, Settings, ToolScopes};
 pub use wrap::{Action, Held, Reason, Verdict, Wrapper};

@@ -103,7 +103,7 @@ mod tests {
     fn other_members_keep_their_bytes() {
         let mut members = Members::read(r#"{"b" : 1.0e2, "a":{"x": [1,  2],"é":"\u00e9"}}"#).unwrap();
         assert!(members.edit(&["a", "new", "deep"], &mut |object| {
-            object.set("k", "true".to_owned())
+            object.set("k", "true".to_owned());
         }));
         assert_eq!(
             members.text(),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod refusal;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,8 @@ pub enum Action {
     ToServer(Bytes),
     /// Find out whether the call may pass, and say so by [`Wrapper::judged`].
     Judge(Held),
+    /// Nothing.
+    Nothing,
 }
 
 /// How a client speaks, as far as authorization depends on it.
@@ -52,6 +55,8 @@ pub struct Held {
     line: Bytes,
     id: Box<str>,
     name: Box<str>,
+    /// It asks for the list of tools: a server that needs a token to start is asked for nothing without one.
+    listing: bool,
     dialect: Dialect,
     /// What the call needs.
     pub scopes: ScopeSet,
@@ -96,6 +101,7 @@ enum Asked {
         name: Box<str>,
         dialect: Dialect,
         scopes: ScopeSet,
+        token: Secret,
     },
 }
 
@@ -107,6 +113,9 @@ pub struct Wrapper {
     legacy_elicits: bool,
     /// Where a login starts, for refusals that the server itself makes.
     login_url: Option<String>,
+    /// The token of the call that the server itself refused last.
+    refused: Option<Secret>,
+    standing: standing::Standing,
 }
 
 impl Wrapper {
@@ -118,6 +127,8 @@ impl Wrapper {
             asked: HashMap::new(),
             legacy_elicits: false,
             login_url: None,
+            refused: None,
+            standing: standing::Standing::default(),
         }
     }
 
@@ -132,7 +143,7 @@ impl Wrapper {
     }
 
     /// A line of the host.
-    pub fn from_host(&mut self, line: Bytes) -> Action {
+    pub fn host_line(&mut self, line: Bytes) -> Action {
         let envelope = match Envelope::read(line.clone()) {
             Ok(envelope) => envelope,
             Err(error) => return Action::ToHost(refusal::unreadable(&line, &error.to_string())),
@@ -144,6 +155,10 @@ impl Wrapper {
         };
         match (envelope.kind(), envelope.method()) {
             (Kind::Request, Some(method)) => self.request(&envelope, method, line),
+            (Kind::Notification, _) => {
+                self.standing.notification(&envelope, &line.0);
+                Action::ToServer(line.0)
+            }
             _ => Action::ToServer(line.0),
         }
     }
@@ -154,34 +169,48 @@ impl Wrapper {
         method: &str,
         (line, token): (Bytes, Option<Secret>),
     ) -> Action {
-        let modern = envelope.meta_version().is_some();
+        if method == "initialize" {
+            self.legacy_elicits = elicits(&line, &["params", "capabilities"]);
+        }
+        let needs = self.needs(envelope, method);
+        // Reading the capabilities is for those alone who may be refused.
+        let dialect = match needs.is_some() || self.standing.follows() {
+            true => self.dialect(envelope, &line),
+            false => Dialect {
+                modern: false,
+                elicits: false,
+            },
+        };
+        if let Some(scopes) = needs {
+            return Action::Judge(Held {
+                line: refusal::without_our_state(line),
+                id: envelope.id().unwrap_or("null").into(),
+                name: envelope.name().or(envelope.uri()).unwrap_or(method).into(),
+                listing: false,
+                dialect,
+                scopes,
+                token,
+            });
+        }
+        self.standing.request(envelope, &line, dialect);
         match method {
-            "initialize" => {
-                self.legacy_elicits = elicits(&line, &["params", "capabilities"]);
-                self.ask(envelope, Asked::Initialize);
-            }
+            "initialize" => self.ask(envelope, Asked::Initialize),
             "server/discover" => self.ask(envelope, Asked::Discover),
             "tools/list" => self.ask(envelope, Asked::Tools),
-            _ => {
-                if let Some(scopes) = self.needs(envelope, method) {
-                    let here = ["params", "_meta", "io.modelcontextprotocol/clientCapabilities"];
-                    let elicits = if modern {
-                        elicits(&line, &here)
-                    } else {
-                        self.legacy_elicits
-                    };
-                    return Action::Judge(Held {
-                        line: refusal::without_our_state(line),
-                        id: envelope.id().unwrap_or("null").into(),
-                        name: envelope.name().or(envelope.uri()).unwrap_or(method).into(),
-                        dialect: Dialect { modern, elicits },
-                        scopes,
-                        token,
-                    });
-                }
-            }
+            _ => {}
         }
         Action::ToServer(line)
+    }
+
+    fn dialect(&self, envelope: &Envelope, line: &Bytes) -> Dialect {
+        let here = ["params", "_meta", "io.modelcontextprotocol/clientCapabilities"];
+        let modern = envelope.meta_version().is_some();
+        let elicits = if modern {
+            elicits(line, &here)
+        } else {
+            self.legacy_elicits
+        };
+        Dialect { modern, elicits }
     }
 
     /// What a request needs; `None` if it needs no token.
@@ -209,18 +238,24 @@ impl Wrapper {
     pub fn judged(&mut self, held: Held, verdict: Verdict) -> Action {
         match verdict {
             Verdict::Pass(token) => {
-                let asked = Asked::Call {
-                    name: held.name,
-                    dialect: held.dialect,
-                    scopes: held.scopes,
+                let line = match self.settings.hand {
+                    Hand::Meta => with_token(&held.line, &token),
+                    Hand::Nothing | Hand::Environment(_) => held.line,
+                };
+                let asked = match held.listing {
+                    true => Asked::Tools,
+                    false => Asked::Call {
+                        name: held.name,
+                        dialect: held.dialect,
+                        scopes: held.scopes,
+                        token,
+                    },
                 };
                 if self.asked.len() < MOST_ASKED {
                     self.asked.insert(identity(&held.id).into(), asked);
                 }
-                Action::ToServer(match self.settings.hand {
-                    Hand::Meta => with_token(&held.line, &token),
-                    Hand::Nothing | Hand::Environment(_) => held.line,
-                })
+                self.standing.passed(held.id, held.dialect);
+                Action::ToServer(line)
             }
             Verdict::Refuse { reason, login_url } => {
                 let refused = refusal::Refusal {
@@ -237,8 +272,8 @@ impl Wrapper {
     }
 
     /// A line of the server, as the host is to get it.
-    pub fn from_server(&mut self, line: Bytes) -> Bytes {
-        if self.asked.is_empty() {
+    pub fn server_line(&mut self, line: Bytes) -> Bytes {
+        if self.asked.is_empty() && !self.standing.follows() {
             return line;
         }
         let Ok(message) = ServerMessage::read(line.clone()) else {
@@ -246,6 +281,9 @@ impl Wrapper {
         };
         if message.kind() != Kind::Response {
             return line;
+        }
+        if let Some(id) = message.id() {
+            self.standing.answered(id);
         }
         let Some(asked) = message.id().and_then(|id| self.asked.remove(&*identity(id))) else {
             return line;
@@ -258,10 +296,12 @@ impl Wrapper {
                 name,
                 dialect,
                 scopes,
+                token,
             } => {
                 let Some((reason, named)) = answers::refused_by_server(&line) else {
                     return line;
                 };
+                self.refused = (reason == Reason::InvalidToken).then_some(token);
                 let refused = refusal::Refusal {
                     id: message.id().unwrap_or("null"),
                     name: &name,
@@ -275,9 +315,9 @@ impl Wrapper {
         }
     }
 
-    /// Forgets a request whose answer will never come: the server was started anew.
-    pub fn forget_all(&mut self) {
-        self.asked.clear();
+    /// The token that the server itself found not to be good, once.
+    pub fn take_refused(&mut self) -> Option<Secret> {
+        self.refused.take()
     }
 }
 

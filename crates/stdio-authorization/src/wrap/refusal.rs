@@ -121,8 +121,8 @@ fn opens(settings: &Settings, refusal: &Refusal<'_>, url: &str, text: &str) -> B
     error(refusal, URL_ELICITATION_REQUIRED, text, &data)
 }
 
-/// The id is put in as the text that it came as.
-fn answer(id: &str, member: &str, value: &Value) -> Bytes {
+/// One answer. The id is put in as the text that it came as.
+pub(super) fn answer(id: &str, member: &str, value: &Value) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{value}}}"#).into()
 }
 

@@ -83,9 +83,9 @@ fn modern_call(capabilities: &str) -> String {
 fn r03_the_answer_to_initialize_names_the_authorization() {
     let mut wrapper = wrapper();
     let asked = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"h","version":"1"}}}"#;
-    assert_eq!(to_server(wrapper.from_host(bytes(asked))), asked);
+    assert_eq!(to_server(wrapper.host_line(bytes(asked))), asked);
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged" :true},"experimental":{"x":{}}},"serverInfo":{"name":"s","version":"1"}}}"#;
-    let line = wrapper.from_server(bytes(answer));
+    let line = wrapper.server_line(bytes(answer));
     let message = json_of(&line);
     let entry = &message["result"]["capabilities"]["experimental"][crate::EXTENSION];
     assert_eq!(entry["type"], "oauth2");
@@ -118,33 +118,33 @@ fn r03_the_answer_to_initialize_names_the_authorization() {
             .contains(r#"{"listChanged" :true}"#)
     );
     // Only the answer that was asked for is changed.
-    assert_eq!(wrapper.from_server(bytes(answer)), answer);
+    assert_eq!(wrapper.server_line(bytes(answer)), answer);
 }
 
 #[test]
 fn r03_so_does_the_answer_to_discover() {
     let mut wrapper = wrapper();
     let asked = r#"{"jsonrpc":"2.0","id":"d","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-    to_server(wrapper.from_host(bytes(asked)));
+    to_server(wrapper.host_line(bytes(asked)));
     let answer =
         r#"{"jsonrpc":"2.0","id":"d","result":{"resultType":"complete","capabilities":{"tools":{}}}}"#;
-    let message = json_of(&wrapper.from_server(bytes(answer)));
+    let message = json_of(&wrapper.server_line(bytes(answer)));
     assert_eq!(
         message["result"]["capabilities"]["extensions"][crate::EXTENSION]["type"],
         "oauth2"
     );
     // An error stays one.
-    to_server(wrapper.from_host(bytes(asked)));
+    to_server(wrapper.host_line(bytes(asked)));
     let error = r#"{"jsonrpc":"2.0","id":"d","error":{"code":-32601,"message":"no"}}"#;
-    assert_eq!(wrapper.from_server(bytes(error)), error);
+    assert_eq!(wrapper.server_line(bytes(error)), error);
 }
 
 #[test]
 fn r05_each_tool_says_what_it_takes() {
     let mut wrapper = wrapper();
-    to_server(wrapper.from_host(bytes(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#)));
+    to_server(wrapper.host_line(bytes(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#)));
     let answer = r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"read_note","inputSchema":{"type" :"object"}},{"name":"delete_note","_meta":{"k":1},"inputSchema":{"type":"object"}},{"name":"about","inputSchema":{"type":"object"}}],"nextCursor":"n"}}"#;
-    let message = json_of(&wrapper.from_server(bytes(answer)));
+    let message = json_of(&wrapper.server_line(bytes(answer)));
     let tools = &message["result"]["tools"];
     let mark = |tool: &Value| tool["_meta"][crate::EXTENSION].clone();
     assert_eq!(
@@ -163,7 +163,7 @@ fn r05_each_tool_says_what_it_takes() {
 #[test]
 fn r04_a_call_without_a_token_is_an_error_of_its_era() {
     let mut wrapper = wrapper();
-    let call = held(wrapper.from_host(bytes(CALL)));
+    let call = held(wrapper.host_line(bytes(CALL)));
     assert_eq!(
         (call.scopes.to_string().as_str(), call.token.is_none()),
         ("notes:read", true)
@@ -197,7 +197,7 @@ fn r04_a_call_without_a_token_is_an_error_of_its_era() {
         2
     );
 
-    let call = held(wrapper.from_host(bytes(&modern_call("{}"))));
+    let call = held(wrapper.host_line(bytes(&modern_call("{}"))));
     let message = to_host(wrapper.judged(call, refuse(Reason::InsufficientScope)));
     assert_eq!(
         (&message["id"], &message["error"]["code"]),
@@ -223,7 +223,7 @@ fn r06_the_token_of_a_request_is_taken_out() {
     ] {
         let message =
             |params: &str| format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{params}}}"#);
-        let call = held(wrapper.from_host(bytes(&message(with))));
+        let call = held(wrapper.host_line(bytes(&message(with))));
         assert_eq!(call.token.as_ref().unwrap().expose(), "t0k");
         assert!(!format!("{call:?}").contains("t0k"));
         let token = Secret::new("t0k");
@@ -239,19 +239,19 @@ fn r06_the_token_of_a_request_is_taken_out() {
     ] {
         let line =
             format!(r#"{{"jsonrpc":"2.0",{method},"params":{{"_meta":{{"io.doorward/token":"t0k"}}}}}}"#);
-        let passed = to_server(wrapper.from_host(bytes(&line)));
+        let passed = to_server(wrapper.host_line(bytes(&line)));
         assert!(!passed.windows(3).any(|window| window == b"t0k"));
     }
     // Something else than a text is no token, and goes, too.
     let line = r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"x","_meta":{"io.doorward/token":{"a":1}}}}"#;
-    assert!(held(wrapper.from_host(bytes(line))).token.is_none());
+    assert!(held(wrapper.host_line(bytes(line))).token.is_none());
 }
 
 #[test]
 fn r06_a_server_that_wants_the_verified_token_gets_that_one_alone() {
     let mut wrapper = Wrapper::new(settings(Hand::Meta));
     let line = r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"x","_meta":{"io.doorward/token":"theirs"}}}"#;
-    let call = held(wrapper.from_host(bytes(line)));
+    let call = held(wrapper.host_line(bytes(line)));
     let passed = to_server(wrapper.judged(call, Verdict::Pass(Secret::new("verified"))));
     assert_eq!(json_of(&passed)["params"]["_meta"][TOKEN], "verified");
     assert!(!passed.windows(6).any(|window| window == b"theirs"));
@@ -267,22 +267,22 @@ fn r11_what_is_not_about_authorization_passes_byte_for_byte() {
         r#"{"jsonrpc":"2.0","id":9,"result":{"roots":[]}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"about","arguments":{}}}"#,
     ] {
-        assert_eq!(to_server(wrapper.from_host(bytes(line))), line);
+        assert_eq!(to_server(wrapper.host_line(bytes(line))), line);
     }
     for line in [
         "not json at all",
         r#"{"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": 1.0}}"#,
         r#"{"jsonrpc":"2.0","id":5,"method":"sampling/createMessage","params":{}}"#,
     ] {
-        assert_eq!(wrapper.from_server(bytes(line)), line);
+        assert_eq!(wrapper.server_line(bytes(line)), line);
     }
-    let call = held(wrapper.from_host(bytes(CALL)));
+    let call = held(wrapper.host_line(bytes(CALL)));
     assert_eq!(
         to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t")))),
         CALL
     );
     let answer = r#"{"jsonrpc":"2.0","id":"a1","result":{"content":[{"type":"text","text":"\"error\":\"invalid_token\""}]}}"#;
-    assert_eq!(wrapper.from_server(bytes(answer)), answer);
+    assert_eq!(wrapper.server_line(bytes(answer)), answer);
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn what_two_readers_could_read_differently_is_not_passed_on() {
         r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_note"}}]"#,
         "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\u{0}",
     ] {
-        let message = to_host(wrapper.from_host(bytes(line)));
+        let message = to_host(wrapper.host_line(bytes(line)));
         assert_eq!(message["error"]["code"], -32600, "{line}");
     }
 }
@@ -319,15 +319,15 @@ fn prompts_and_resources_are_protected_as_the_settings_say() {
         "resources/subscribe",
         "completion/complete",
     ] {
-        assert!(held(all.from_host(line(method))).token.is_none(), "{method}");
-        assert_eq!(to_server(tools.from_host(line(method))), line(method));
+        assert!(held(all.host_line(line(method))).token.is_none(), "{method}");
+        assert_eq!(to_server(tools.host_line(line(method))), line(method));
     }
 }
 
 #[test]
 fn clients_that_open_urls_get_one_and_the_call_comes_back_clean() {
     let mut wrapper = wrapper();
-    let call = held(wrapper.from_host(bytes(&modern_call(r#"{"elicitation":{"url":{}}}"#))));
+    let call = held(wrapper.host_line(bytes(&modern_call(r#"{"elicitation":{"url":{}}}"#))));
     let message = to_host(wrapper.judged(call, refuse(Reason::NoToken)));
     assert_eq!(message["result"]["resultType"], "input_required");
     let request = &message["result"]["inputRequests"][crate::EXTENSION];
@@ -339,18 +339,18 @@ fn clients_that_open_urls_get_one_and_the_call_comes_back_clean() {
         r#"{{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{{"name":"delete_note","inputResponses":{{"{}":{{"action":"accept"}}}},"requestState":{state},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#,
         crate::EXTENSION
     );
-    let call = held(wrapper.from_host(bytes(&again)));
+    let call = held(wrapper.host_line(bytes(&again)));
     let passed = json_of(&to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t")))));
     assert_eq!(passed["params"].get("requestState"), None);
     assert_eq!(passed["params"].get("inputResponses"), None);
     // The server's own state is left alone.
     let theirs = again.replace(&state.to_string(), "\"other\"");
-    let call = held(wrapper.from_host(bytes(&theirs)));
+    let call = held(wrapper.host_line(bytes(&theirs)));
     let passed = to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t"))));
     assert_eq!(passed, theirs);
     // Who knows the extension gets its error.
     let knows = r#"{"elicitation":{"url":{}},"extensions":{"io.doorward/authorization":{}}}"#;
-    let call = held(wrapper.from_host(bytes(&modern_call(knows))));
+    let call = held(wrapper.host_line(bytes(&modern_call(knows))));
     assert_eq!(
         to_host(wrapper.judged(call, refuse(Reason::NoToken)))["error"]["code"],
         401
@@ -361,8 +361,8 @@ fn clients_that_open_urls_get_one_and_the_call_comes_back_clean() {
 fn legacy_clients_that_open_urls_are_asked_to() {
     let mut wrapper = wrapper();
     let asked = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{"form":{},"url":{}}},"clientInfo":{"name":"h","version":"1"}}}"#;
-    to_server(wrapper.from_host(bytes(asked)));
-    let call = held(wrapper.from_host(bytes(CALL)));
+    to_server(wrapper.host_line(bytes(asked)));
+    let call = held(wrapper.host_line(bytes(CALL)));
     let message = to_host(wrapper.judged(call, refuse(Reason::NoToken)));
     assert_eq!(message["error"]["code"], -32042);
     assert_eq!(
@@ -371,7 +371,7 @@ fn legacy_clients_that_open_urls_are_asked_to() {
     );
     assert_eq!(message["error"]["data"]["authorization"]["type"], "oauth2");
     // Without a login of our own there is nothing to open.
-    let call = held(wrapper.from_host(bytes(CALL)));
+    let call = held(wrapper.host_line(bytes(CALL)));
     let verdict = Verdict::Refuse {
         reason: Reason::NoToken,
         login_url: None,
@@ -382,10 +382,10 @@ fn legacy_clients_that_open_urls_are_asked_to() {
 #[test]
 fn the_server_itself_may_say_that_the_token_is_not_enough() {
     let mut wrapper = wrapper();
-    let call = held(wrapper.from_host(bytes(CALL)));
+    let call = held(wrapper.host_line(bytes(CALL)));
     to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t"))));
     let answer = r#"{"jsonrpc":"2.0","id":"a1","error":{"code":-32603,"message":"GitHub says no","data":{"authorization":{"error":"insufficient_scope","scopes":["notes:all"]}}}}"#;
-    let message = json_of(&wrapper.from_server(bytes(answer)));
+    let message = json_of(&wrapper.server_line(bytes(answer)));
     assert_eq!(message["error"]["code"], -32001);
     let authorization = &message["error"]["data"]["authorization"];
     assert_eq!(authorization["error"], "insufficient_scope");

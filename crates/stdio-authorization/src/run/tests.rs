@@ -1,0 +1,325 @@
+//! A host, a server and an authority that a test holds, over pipes in memory.
+
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf, split};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::settings::{AuthorizationServer, Protects};
+use crate::wrap::Reason;
+
+struct Scripted {
+    settings: Arc<Settings>,
+    /// Tokens that are good.
+    good: Mutex<Vec<String>>,
+    standing: Mutex<Option<Secret>>,
+    news: Notify,
+    refused: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Authority for Scripted {
+    async fn judge(&self, _: &ScopeSet, presented: Option<&Secret>) -> Verdict {
+        let standing = self.standing.lock().unwrap().clone();
+        let good = self.good.lock().unwrap().clone();
+        match presented.cloned().or(standing) {
+            Some(token) if good.iter().any(|good| good == token.expose()) => Verdict::Pass(token),
+            token => Verdict::Refuse {
+                reason: if token.is_some() {
+                    Reason::InvalidToken
+                } else {
+                    Reason::NoToken
+                },
+                login_url: self.login_url(),
+            },
+        }
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
+    }
+
+    fn login_url(&self) -> Option<String> {
+        Some("http://127.0.0.1:9/login".to_owned())
+    }
+
+    async fn standing_token(&self) -> Option<Secret> {
+        self.standing.lock().unwrap().clone()
+    }
+
+    async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    fn refused_by_server(&self, token: &Secret) {
+        self.refused.lock().unwrap().push(token.expose().to_owned());
+    }
+}
+
+/// A server that answers every request with its own generation and what it was asked.
+struct Echo {
+    starts: Arc<Mutex<Vec<Option<String>>>>,
+    /// Ends at once when it is started without a token.
+    needs_token: bool,
+}
+
+#[async_trait]
+impl Server for Echo {
+    async fn start(&mut self, token: Option<&Secret>) -> io::Result<Pipes> {
+        let generation = {
+            let mut starts = self.starts.lock().unwrap();
+            starts.push(token.map(|token| token.expose().to_owned()));
+            starts.len()
+        };
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let ends = self.needs_token && token.is_none();
+        tokio::spawn(async move {
+            let (read, mut write) = split(theirs);
+            let mut lines = BufReader::new(read).lines();
+            while !ends && let Ok(Some(line)) = lines.next_line().await {
+                let message: Value = serde_json::from_str(&line).unwrap();
+                let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) else {
+                    continue;
+                };
+                let answer = match (method, message["params"]["name"].as_str()) {
+                    ("initialize", _) => {
+                        json!({ "result": { "protocolVersion": "2025-11-25", "capabilities": {} } })
+                    }
+                    ("tools/list", _) => json!({ "result": { "tools": [{ "name": "x" }] } }),
+                    (_, Some("revoked")) => {
+                        json!({ "error": { "code": 1, "message": "", "data": { "authorization": { "error": "invalid_token" } } } })
+                    }
+                    _ => json!({ "result": { "generation": generation, "params": message["params"] } }),
+                };
+                let mut answer = answer;
+                answer["id"] = id.clone();
+                answer["jsonrpc"] = "2.0".into();
+                if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (output, input) = split(ours);
+        Ok(Pipes {
+            input: Box::new(input),
+            output: Box::new(output),
+        })
+    }
+}
+
+struct Host {
+    write: Option<WriteHalf<DuplexStream>>,
+    lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    running: JoinHandle<Result<(), RunError>>,
+    authority: Arc<Scripted>,
+    starts: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+impl Host {
+    fn start(hand: Hand, needs_token: bool) -> Self {
+        let authority = Arc::new(Scripted {
+            settings: Arc::new(Settings {
+                resource: "https://as.example/stdio/x".to_owned(),
+                authorization_servers: vec![AuthorizationServer::of_issuer("https://as.example")],
+                scopes: "read".parse().unwrap(),
+                tools: vec![],
+                public_tools: vec![],
+                protects: Protects {
+                    prompts: false,
+                    resources: false,
+                },
+                hand,
+            }),
+            good: Mutex::new(vec!["good".to_owned(), "better".to_owned()]),
+            standing: Mutex::default(),
+            news: Notify::new(),
+            refused: Mutex::default(),
+        });
+        let starts = Arc::<Mutex<Vec<_>>>::default();
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (host_in, host_out) = split(theirs);
+        let running = tokio::spawn({
+            let (authority, starts) = (Arc::clone(&authority), Arc::clone(&starts));
+            async move {
+                let mut server = Echo { starts, needs_token };
+                run(host_in, host_out, &mut server, &*authority).await
+            }
+        });
+        let (read, write) = split(ours);
+        Self {
+            write: Some(write),
+            lines: BufReader::new(read).lines(),
+            running,
+            authority,
+            starts,
+        }
+    }
+
+    async fn send(&mut self, message: &Value) {
+        let line = format!("{message}\n");
+        self.write
+            .as_mut()
+            .unwrap()
+            .write_all(line.as_bytes())
+            .await
+            .unwrap();
+    }
+
+    async fn line(&mut self) -> Value {
+        let line = tokio::time::timeout(Duration::from_secs(20), self.lines.next_line());
+        serde_json::from_str(&line.await.expect("a line in time").unwrap().expect("a line")).unwrap()
+    }
+
+    async fn ask(&mut self, id: u32, method: &str, params: Value) -> Value {
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))
+            .await;
+        let answer = self.line().await;
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+
+    async fn initialize(&mut self) -> Value {
+        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "h", "version": "1" } });
+        let answer = self.ask(1, "initialize", params).await;
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+            .await;
+        answer
+    }
+
+    async fn call(&mut self, id: u32, name: &str, token: Option<&str>) -> Value {
+        let mut params = json!({ "name": name });
+        if let Some(token) = token {
+            params["_meta"] = json!({ crate::TOKEN: token });
+        }
+        self.ask(id, "tools/call", params).await
+    }
+
+    fn starts(&self) -> Vec<Option<String>> {
+        self.starts.lock().unwrap().clone()
+    }
+
+    async fn end(mut self) {
+        drop(self.write.take());
+        // The duplex ends for the other side when both halves are gone.
+        drop(self.lines);
+        tokio::time::timeout(Duration::from_secs(20), self.running)
+            .await
+            .expect("it ends")
+            .unwrap()
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn r04_r06_a_call_passes_with_a_good_token_alone() {
+    let mut host = Host::start(Hand::Nothing, false);
+    let answer = host.initialize().await;
+    assert_eq!(
+        answer["result"]["capabilities"]["experimental"][crate::EXTENSION]["type"],
+        "oauth2"
+    );
+    assert_eq!(host.call(2, "x", None).await["error"]["code"], -32001);
+    let refused = host.call(3, "x", Some("bad")).await;
+    assert_eq!(
+        refused["error"]["data"]["authorization"]["error"],
+        "invalid_token"
+    );
+    let answer = host.call(4, "x", Some("good")).await;
+    assert_eq!(answer["result"]["params"], json!({ "name": "x" }));
+    *host.authority.standing.lock().unwrap() = Some(Secret::new("better"));
+    assert_eq!(host.call(5, "x", None).await["result"]["generation"], 1);
+    assert_eq!(host.starts(), [None]);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r07_a_token_that_the_server_finds_revoked_is_told_to_the_authority() {
+    let mut host = Host::start(Hand::Meta, false);
+    host.initialize().await;
+    let answer = host.call(2, "revoked", Some("good")).await;
+    assert_eq!(answer["error"]["data"]["authorization"]["error"], "invalid_token");
+    assert_eq!(*host.authority.refused.lock().unwrap(), ["good"]);
+    let answer = host.call(3, "x", Some("good")).await;
+    assert_eq!(answer["result"]["params"]["_meta"][crate::TOKEN], "good");
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r11_a_server_that_takes_its_token_from_the_environment_is_started_with_it() {
+    let mut host = Host::start(Hand::Environment("X".to_owned()), false);
+    host.initialize().await;
+    assert_eq!(host.ask(2, "ping", json!({})).await["result"]["generation"], 1);
+    assert_eq!(host.call(3, "x", Some("good")).await["result"]["generation"], 2);
+    assert_eq!(host.call(4, "x", Some("good")).await["result"]["generation"], 2);
+    assert_eq!(host.call(5, "x", Some("better")).await["result"]["generation"], 3);
+    assert_eq!(host.call(6, "x", Some("bad")).await["error"]["code"], -32001);
+    assert_eq!(
+        host.starts(),
+        [None, Some("good".to_owned()), Some("better".to_owned())]
+    );
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r11_a_server_that_does_not_start_without_a_token_is_waited_for() {
+    let mut host = Host::start(Hand::Environment("X".to_owned()), true);
+    let answer = host.initialize().await;
+    assert_eq!(
+        answer["result"]["capabilities"]["experimental"][crate::EXTENSION]["type"],
+        "oauth2"
+    );
+    let refused = host.ask(2, "tools/list", json!({})).await;
+    assert_eq!(
+        refused["error"]["data"]["authorization"]["login_url"],
+        "http://127.0.0.1:9/login"
+    );
+    assert_eq!(host.ask(3, "ping", json!({})).await["result"], json!({}));
+    // Somebody logs in.
+    *host.authority.standing.lock().unwrap() = Some(Secret::new("good"));
+    host.authority.news.notify_one();
+    assert_eq!(host.line().await["method"], "notifications/tools/list_changed");
+    let answer = host.ask(4, "tools/list", json!({})).await;
+    assert_eq!(
+        answer["result"]["tools"][0]["_meta"][crate::EXTENSION]["scopes"],
+        json!(["read"])
+    );
+    assert_eq!(host.call(5, "x", None).await["result"]["generation"], 2);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r11_the_end_of_the_server_is_the_end() {
+    let host = Host::start(Hand::Nothing, true);
+    let Host { running, write, .. } = host;
+    tokio::time::timeout(Duration::from_secs(20), running)
+        .await
+        .expect("it ends")
+        .unwrap()
+        .unwrap();
+    drop(write);
+}
+
+#[tokio::test]
+async fn r11_lines_keep_their_order_and_none_is_lost() {
+    let mut host = Host::start(Hand::Nothing, false);
+    host.initialize().await;
+    let mut all = String::new();
+    for id in 10..400 {
+        let name = if id % 3 == 0 { "tools/call" } else { "ping" };
+        let params = json!({ "name": "y", "_meta": { crate::TOKEN: "good" } });
+        all.push_str(&json!({ "jsonrpc": "2.0", "id": id, "method": name, "params": params }).to_string());
+        all.push('\n');
+    }
+    let mut write = host.write.take().unwrap();
+    let writing = tokio::spawn(async move {
+        write.write_all(all.as_bytes()).await.unwrap();
+        write
+    });
+    for id in 10..400 {
+        assert_eq!(host.line().await["id"], id);
+    }
+    host.write = Some(writing.await.unwrap());
+    host.end().await;
+}
