@@ -261,6 +261,14 @@ impl Evil {
         lock(&self.world.book).revoke_all();
     }
 
+    /// Refresh tokens can be used more than once from now on; each use still gives a new one.
+    ///
+    /// # Panics
+    /// When a script panicked before.
+    pub fn refresh_tokens_stay_good(&self) {
+        lock(&self.world.book).lasting = true;
+    }
+
     /// How often a refresh token was presented that had been used before.
     ///
     /// # Panics

@@ -27,6 +27,8 @@ pub(super) struct Book {
     refresh: HashMap<String, Option<Grant>>,
     pub(super) expires_in: u64,
     pub(super) reused: usize,
+    /// Whether a refresh token can be used again, as RFC 6749 §6 leaves open.
+    pub(super) lasting: bool,
     pub(super) complaints: Vec<String>,
     pub(super) secrets: Secrets,
 }
@@ -40,6 +42,7 @@ impl Default for Book {
             refresh: HashMap::new(),
             expires_in: 600,
             reused: 0,
+            lasting: false,
             complaints: Vec::new(),
             secrets: Secrets::default(),
         }
@@ -78,9 +81,12 @@ impl Book {
         self.codes.get_mut(code)?.take()
     }
 
-    /// The grant of a refresh token, once.
+    /// The grant of a refresh token; once, unless they last.
     pub(super) fn rotate(&mut self, token: &str) -> Option<Grant> {
         let slot = self.refresh.get_mut(token)?;
+        if self.lasting {
+            return slot.clone();
+        }
         if slot.is_none() {
             self.reused += 1;
         }
