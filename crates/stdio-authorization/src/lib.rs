@@ -9,12 +9,16 @@
 //! (`doorward stdio -- COMMAND`), or between stdin and an rmcp service in one process.
 
 mod entry;
+mod github;
 mod members;
+pub mod providers;
 mod run;
 pub mod settings;
+pub mod verify;
 mod wrap;
 
 pub use entry::{EXTENSION, TOKEN};
+pub use github::GitHubTokens;
 pub use run::{Authority, LONGEST_LINE, Pipes, RunError, Server, run};
 pub use settings::{AuthorizationServer, Hand, Protects, Settings, ToolScopes};
 pub use wrap::{Action, Held, Reason, Verdict, Wrapper};

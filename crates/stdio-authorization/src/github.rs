@@ -1,0 +1,198 @@
+//! GitHub's tokens are opaque, and there is no introspection: the API itself says whether one is good, and what it may.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use doorward_outbound::{ClientError, Destination, GuardedClient};
+use doorward_types::digest::Digest;
+use doorward_types::secret::Secret;
+use doorward_types::time::Clock;
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use url::Url;
+
+use crate::providers::{GITHUB, SCOPES_IN_HEADER};
+use crate::verify::{NotVerified, Verified, Verify};
+
+/// How long a verdict is believed. What GitHub refuses in between is found at the call itself.
+const BELIEVED: Duration = Duration::from_secs(60);
+/// Verdicts that are remembered: one person has few tokens.
+const REMEMBERED: usize = 64;
+/// The most that is read of an answer about a token.
+const MAX_BODY: usize = 256 * 1024;
+/// How long GitHub may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Verifies tokens by GitHub's own word.
+pub struct GitHubTokens {
+    client: GuardedClient,
+    /// `GET` of it with the token answers whether it is good.
+    user: Url,
+    /// The OAuth App that tokens must belong to, where its secret is known: the question whose token it is, which `GET /user`
+    /// leaves open (token substitution, RFC 9700 §4.7).
+    app: Option<App>,
+    clock: Arc<dyn Clock>,
+    remembered: Mutex<HashMap<Digest, (Duration, Verified)>>,
+}
+
+struct App {
+    check: Url,
+    authorization: HeaderValue,
+}
+
+impl GitHubTokens {
+    /// Asks the API at `api`.
+    ///
+    /// # Errors
+    /// When `api` is no base of URLs.
+    pub fn new(client: GuardedClient, api: &Url, clock: Arc<dyn Clock>) -> Result<Self, url::ParseError> {
+        Ok(Self {
+            client,
+            user: at(api, "user")?,
+            app: None,
+            clock,
+            remembered: Mutex::default(),
+        })
+    }
+
+    /// Accepts only tokens that were issued to this OAuth App or GitHub App ("Check a token" of the REST API).
+    ///
+    /// # Errors
+    /// When the client id is none that fits into a URL.
+    pub fn of_app(mut self, api: &Url, client_id: &str, secret: &Secret) -> Result<Self, url::ParseError> {
+        use base64::Engine as _;
+        let pair = format!("{client_id}:{}", secret.expose());
+        let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+        let mut authorization = HeaderValue::try_from(value).map_err(|_| url::ParseError::IdnaError)?;
+        authorization.set_sensitive(true);
+        let check = at(api, &format!("applications/{client_id}/token"))?;
+        self.app = Some(App { check, authorization });
+        Ok(self)
+    }
+
+    fn key(token: &Secret) -> Digest {
+        token.digest()
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, (Duration, Verified)>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, request: Request<Bytes>) -> Result<(StatusCode, HeaderMap), NotVerified> {
+        let asking = async {
+            // Where the API is, the configuration says. Redirects are not followed: they come back as what they are.
+            let response = self.client.send(request, Destination::Configured).await?;
+            let (head, body) = response.into_parts();
+            body.read(MAX_BODY).await?;
+            Ok::<_, ClientError>((head.status, head.headers))
+        };
+        let unavailable =
+            |why: String| NotVerified::Unavailable(format!("GitHub cannot be asked about the token: {why}"));
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(unavailable(error.to_string())),
+            Err(_) => Err(unavailable("it did not answer in time".to_owned())),
+        }
+    }
+
+    /// Whether the token was issued to our app.
+    async fn is_ours(&self, app: &App, token: &Secret) -> Result<(), NotVerified> {
+        let body = serde_json::json!({ "access_token": token.expose() }).to_string();
+        let mut request = request(&app.check, app.authorization.clone())?;
+        *request.method_mut() = http::Method::POST;
+        *request.body_mut() = body.into();
+        match self.ask(request).await?.0 {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => Err(NotVerified::Refused(
+                "the access token does not belong to this app, or does not work any more".to_owned(),
+            )),
+            status => Err(NotVerified::Unavailable(format!(
+                "GitHub answered {} to the question whose token this is: check the client id and its secret",
+                status.as_u16()
+            ))),
+        }
+    }
+
+    async fn verified(&self, token: &Secret) -> Result<Verified, NotVerified> {
+        if let Some(app) = &self.app {
+            self.is_ours(app, token).await?;
+        }
+        let (status, headers) = self.ask(request(&self.user, bearer(token)?)?).await?;
+        match status {
+            StatusCode::OK => {
+                let scopes = headers
+                    .get("x-oauth-scopes")
+                    .and_then(|value| value.to_str().ok());
+                let scopes = scopes.map(|text| GITHUB.closure(&GITHUB.scopes(text)));
+                tracing::debug!(
+                    provider = GITHUB.name,
+                    quirk = SCOPES_IN_HEADER.id,
+                    known = scopes.is_some(),
+                    "providers: a token's scopes"
+                );
+                Ok(Verified {
+                    scopes,
+                    expires: None,
+                })
+            }
+            StatusCode::UNAUTHORIZED => Err(NotVerified::Refused(
+                "GitHub says that the access token does not work".to_owned(),
+            )),
+            status => Err(NotVerified::Unavailable(format!(
+                "GitHub answered {} to the question whether the token works",
+                status.as_u16()
+            ))),
+        }
+    }
+}
+
+#[async_trait]
+impl Verify for GitHubTokens {
+    async fn verify(&self, token: &Secret) -> Result<Verified, NotVerified> {
+        let (key, now) = (Self::key(token), self.clock.monotonic());
+        if let Some((until, verified)) = self.remembered().get(&key)
+            && now < *until
+        {
+            return Ok(verified.clone());
+        }
+        let verified = self.verified(token).await?;
+        let mut remembered = self.remembered();
+        remembered.retain(|_, (until, _)| now < *until);
+        if remembered.len() < REMEMBERED {
+            remembered.insert(key, (now.saturating_add(BELIEVED), verified.clone()));
+        }
+        Ok(verified)
+    }
+
+    fn forget(&self, token: &Secret) {
+        self.remembered().remove(&Self::key(token));
+    }
+}
+
+fn at(api: &Url, path: &str) -> Result<Url, url::ParseError> {
+    // Enterprise Server has its API below a path: `https://HOST/api/v3`.
+    Url::parse(&format!("{}/{path}", api.as_str().trim_end_matches('/')))
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, NotVerified> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+        NotVerified::Refused("the access token holds characters that no token has".to_owned())
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn request(url: &Url, authorization: HeaderValue) -> Result<Request<Bytes>, NotVerified> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = http::Uri::try_from(url.as_str()).map_err(|_| {
+        NotVerified::Unavailable("the address of GitHub's API is not one that HTTP can ask".to_owned())
+    })?;
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, authorization);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+    headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+    Ok(request)
+}
