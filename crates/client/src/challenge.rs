@@ -50,7 +50,9 @@ pub fn parse_line(line: &[u8]) -> Vec<RawChallenge> {
         reader.skip_blanks();
         let is_parameter = current.is_some() && reader.peek() == Some(b'=');
         if is_parameter {
-            let Some(value) = reader.parameter_value() else { return done };
+            let Some(value) = reader.parameter_value() else {
+                return done;
+            };
             if let Some(challenge) = &mut current {
                 challenge.parameters.push((word.to_ascii_lowercase(), value));
             }
@@ -117,13 +119,15 @@ impl Reader<'_> {
     /// A token68 if that is all that stands before the next comma; else nothing is consumed.
     fn token68(&mut self) -> Option<String> {
         let from = self.at;
-        let token = self.word(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)).map(|mut token| {
-            while self.peek() == Some(b'=') {
-                token.push('=');
-                self.at += 1;
-            }
-            token
-        });
+        let token = self
+            .word(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+            .map(|mut token| {
+                while self.peek() == Some(b'=') {
+                    token.push('=');
+                    self.at += 1;
+                }
+                token
+            });
         self.skip_blanks();
         if token.is_some() && matches!(self.peek(), None | Some(b',')) {
             return token;
@@ -146,7 +150,11 @@ impl Reader<'_> {
         }
         self.at += 1;
         self.skip_blanks();
-        let value = if self.peek() == Some(b'"') { self.quoted()? } else { self.token()? };
+        let value = if self.peek() == Some(b'"') {
+            self.quoted()?
+        } else {
+            self.token()?
+        };
         self.skip_blanks();
         matches!(self.peek(), None | Some(b',')).then_some(value)
     }
@@ -215,7 +223,12 @@ impl Challenge {
         let all = parse(headers);
         let of = |scheme: &str| all.iter().find(|challenge| challenge.scheme == scheme);
         let (bearer, dpop) = (of("bearer"), of("dpop"));
-        let get = |name: &str| [bearer, dpop].into_iter().flatten().find_map(|challenge| challenge.get(name));
+        let get = |name: &str| {
+            [bearer, dpop]
+                .into_iter()
+                .flatten()
+                .find_map(|challenge| challenge.get(name))
+        };
         let mut out = Self {
             bearer: bearer.is_some(),
             dpop: dpop.is_some(),
@@ -254,13 +267,20 @@ impl Challenge {
 
 /// A list of scopes, separated by any number of blanks. One that is none makes the whole list worthless.
 fn scopes(text: &str) -> Option<ScopeSet> {
-    let set: ScopeSet = text.split_ascii_whitespace().map(str::parse::<Scope>).collect::<Result<_, _>>().ok()?;
+    let set: ScopeSet = text
+        .split_ascii_whitespace()
+        .map(str::parse::<Scope>)
+        .collect::<Result<_, _>>()
+        .ok()?;
     (!set.is_empty()).then_some(set)
 }
 
 /// Whether it is an error code (RFC 6749 §5.2) of a sensible length.
 pub(crate) fn is_error_code(code: &str) -> bool {
-    (1..=64).contains(&code.len()) && code.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+    (1..=64).contains(&code.len())
+        && code
+            .bytes()
+            .all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use doorward_oauth::client_auth::ASSERTION_TYPE;
 pub use doorward_oauth::client_auth::Method;
+use doorward_types::random::Random;
 use doorward_types::secret::Secret;
+use doorward_types::time::UnixTime;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use crate::client_assertion::ClientKey;
 use crate::error::{Error, Hop, Refusal};
 use crate::provider::ClientInformation;
 use crate::server_metadata::ServerMetadata;
@@ -52,8 +55,14 @@ impl ClientAuthentication {
         let secret = client.client_secret.clone();
         match method {
             Method::None => Some(Self::None { client_id }),
-            Method::ClientSecretBasic => Some(Self::Basic { client_id, secret: secret? }),
-            Method::ClientSecretPost => Some(Self::Post { client_id, secret: secret? }),
+            Method::ClientSecretBasic => Some(Self::Basic {
+                client_id,
+                secret: secret?,
+            }),
+            Method::ClientSecretPost => Some(Self::Post {
+                client_id,
+                secret: secret?,
+            }),
             Method::PrivateKeyJwt => None,
         }
     }
@@ -62,8 +71,14 @@ impl ClientAuthentication {
     /// are joined, so that neither can hold a colon.
     #[must_use]
     pub fn header(&self) -> Option<HeaderValue> {
-        let Self::Basic { client_id, secret } = self else { return None };
-        let pair = Zeroizing::new(format!("{}:{}", form_encoded(client_id), form_encoded(secret.expose())));
+        let Self::Basic { client_id, secret } = self else {
+            return None;
+        };
+        let pair = Zeroizing::new(format!(
+            "{}:{}",
+            form_encoded(client_id),
+            form_encoded(secret.expose())
+        ));
         let header = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
         let mut header = HeaderValue::from_str(&header).ok()?;
         header.set_sensitive(true);
@@ -77,7 +92,10 @@ impl ClientAuthentication {
             Self::None { client_id } => vec![("client_id", Secret::new(client_id))],
             Self::Basic { .. } => Vec::new(),
             Self::Post { client_id, secret } => {
-                vec![("client_id", Secret::new(client_id)), ("client_secret", secret.clone())]
+                vec![
+                    ("client_id", Secret::new(client_id)),
+                    ("client_secret", secret.clone()),
+                ]
             }
             Self::Assertion { client_id, assertion } => vec![
                 ("client_id", Secret::new(client_id)),
@@ -86,6 +104,31 @@ impl ClientAuthentication {
             ],
         }
     }
+}
+
+/// Authenticates `client` at `issuer` for one request, with its secret or with an assertion that `key` signs and whose
+/// audience is the issuer and nobody else.
+pub fn authenticate(
+    issuer: &str,
+    client: &ClientInformation,
+    method: Method,
+    key: Option<&ClientKey>,
+    now: UnixTime,
+    random: &dyn Random,
+) -> Result<ClientAuthentication, Error> {
+    if let (Method::PrivateKeyJwt, Some(key)) = (method, key) {
+        return Ok(ClientAuthentication::Assertion {
+            client_id: client.client_id.clone(),
+            assertion: key.assertion(&client.client_id, issuer, now, random)?,
+        });
+    }
+    ClientAuthentication::of(client, method).ok_or_else(|| {
+        Error::NeedsUser(format!(
+            "the client {} authenticates with {}, and there is nothing to do that with: give its secret or key",
+            shown(&client.client_id),
+            method.name()
+        ))
+    })
 }
 
 fn form_encoded(text: &str) -> String {
@@ -103,18 +146,34 @@ pub fn choose(server: &ServerMetadata, client: &ClientInformation, has_key: bool
     };
     if let Some(registered) = &client.token_endpoint_auth_method {
         return Method::from_name(registered).filter(can).ok_or_else(|| {
-            unusable(server, format!("the client is registered to authenticate with {}", shown(registered)))
+            unusable(
+                server,
+                format!(
+                    "the client is registered to authenticate with {}",
+                    shown(registered)
+                ),
+            )
         });
     }
     let Some(listed) = &server.token_endpoint_auth_methods_supported else {
-        let first = [Method::PrivateKeyJwt, Method::ClientSecretBasic, Method::None].into_iter().find(can);
+        let first = [Method::PrivateKeyJwt, Method::ClientSecretBasic, Method::None]
+            .into_iter()
+            .find(can);
         return Ok(first.unwrap_or(Method::None));
     };
-    let order = [Method::PrivateKeyJwt, Method::ClientSecretBasic, Method::ClientSecretPost, Method::None];
+    let order = [
+        Method::PrivateKeyJwt,
+        Method::ClientSecretBasic,
+        Method::ClientSecretPost,
+        Method::None,
+    ];
     let is_listed = |method: &Method| listed.iter().any(|name| name == method.name());
     order.into_iter().filter(can).find(is_listed).ok_or_else(|| {
         let listed = shown(&listed.join(", "));
-        unusable(server, format!("token_endpoint_auth_methods_supported lists only {listed}"))
+        unusable(
+            server,
+            format!("token_endpoint_auth_methods_supported lists only {listed}"),
+        )
     })
 }
 

@@ -146,6 +146,12 @@ pub enum Error {
         /// What the last answer said.
         why: String,
     },
+    /// The key that tokens are bound to does not work.
+    #[error(transparent)]
+    Dpop(#[from] crate::dpop::DpopError),
+    /// The key that the client authenticates with does not work.
+    #[error("the client's key cannot sign: {0}")]
+    Key(#[from] doorward_jose::SigningError),
     /// The place where tokens are kept does not work.
     #[error("the token store: {0}")]
     Provider(#[source] crate::provider::ProviderError),

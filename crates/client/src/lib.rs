@@ -6,12 +6,16 @@
 //! the check that the specification asks for, and every refusal names the hop, the document, the rule and what the
 //! operator of that server must change ([`error::Refusal`]).
 
+pub mod authorize;
 pub mod authorizer;
+pub mod callback;
 pub mod challenge;
 pub mod client_assertion;
 pub mod client_auth;
 pub mod client_credentials;
+pub mod decide;
 pub mod device;
+pub mod discover;
 mod document;
 pub mod dpop;
 pub mod enterprise;
@@ -20,12 +24,18 @@ pub mod grant;
 pub mod http;
 pub mod machine;
 pub mod named_url;
+pub mod orchestrate;
 pub mod paste;
 mod peek;
 pub mod proven;
 pub mod provider;
+pub mod refresh;
+pub mod registration;
 pub mod resource_metadata;
+pub mod revoke;
+pub mod scope;
 pub mod server_metadata;
+pub mod step_up;
 pub mod text;
 pub mod token;
 pub mod workload;

@@ -39,5 +39,9 @@ pub async fn drive<M: Machine + Send>(machine: &mut M, http: &dyn Http) -> Resul
 
 /// The answer, or why there is none.
 pub(crate) fn reached(answer: Answer, hop: Hop, url: &Url) -> Result<HttpResponse, Error> {
-    answer.map_err(|source| Error::Unreachable { hop, url: url.clone(), source })
+    answer.map_err(|source| Error::Unreachable {
+        hop,
+        url: url.clone(),
+        source,
+    })
 }

@@ -70,7 +70,9 @@ impl UrlPolicy {
 
     fn is_insecure_host(&self, text: &str) -> bool {
         let Ok(url) = Url::parse(text) else { return false };
-        url.scheme() == "http" && self.insecure_host.is_some() && url.host_str() == self.insecure_host.as_deref()
+        url.scheme() == "http"
+            && self.insecure_host.is_some()
+            && url.host_str() == self.insecure_host.as_deref()
     }
 }
 
@@ -129,7 +131,12 @@ mod tests {
         let server = Url::parse("http://10.1.2.3:8000/mcp").unwrap();
         let policy = UrlPolicy::with_insecure_host_of(&server);
         assert!(policy.judge("http://10.1.2.3:9000/token").is_ok());
-        for bad in ["http://10.1.2.4/token", "http://u@10.1.2.3/", "http://10.1.2.3/#f", "ftp://10.1.2.3/"] {
+        for bad in [
+            "http://10.1.2.4/token",
+            "http://u@10.1.2.3/",
+            "http://10.1.2.3/#f",
+            "ftp://10.1.2.3/",
+        ] {
             assert!(policy.judge(bad).is_err(), "{bad}");
         }
     }

@@ -83,8 +83,10 @@ pub struct Pending {
     pub redirect_uri: String,
     /// The scopes of the request; empty if none were sent.
     pub requested: ScopeSet,
-    /// The client that asked.
+    /// The client that asked. Its `token_endpoint_auth_method` is the one that its code is exchanged with.
     pub client: ClientInformation,
+    /// Whether the token is to be bound to a key: then the code is exchanged with a proof of it (RFC 9449 §5).
+    pub dpop: bool,
 }
 
 /// The application's side of a login. One value serves one user and one MCP server.
@@ -98,10 +100,18 @@ pub trait Provider: Send + Sync {
     async fn forget_tokens(&self, issuer: &str, resource: &str) -> Result<(), ProviderError>;
     /// What this client is to `issuer`: given by its user for this issuer, or registered before.
     async fn client(&self, issuer: &str) -> Result<Option<ClientInformation>, ProviderError>;
-    /// Keeps a registration.
+    /// The issuer that a pre-registered client id was first used with, whichever that is: its secret is shown to no other
+    /// (G13, CL-08).
+    async fn issuer_of(&self, client_id: &str) -> Result<Option<String>, ProviderError>;
+    /// Keeps a registration, and of a pre-registered client which issuer it belongs to.
     async fn save_client(&self, client: &ClientInformation) -> Result<(), ProviderError>;
     /// Forgets a registration (`invalid_client`).
     async fn forget_client(&self, issuer: &str) -> Result<(), ProviderError>;
+    /// Where answers come to, if that is not known before [`client`](Self::client) was asked: a registration that is kept may
+    /// decide about the port to listen on. `None`: where the options say.
+    fn redirect_uri(&self) -> Option<String> {
+        None
+    }
     /// The request that is under way.
     async fn pending(&self) -> Result<Option<Pending>, ProviderError>;
     /// Keeps the request that is under way, `None` to forget it.

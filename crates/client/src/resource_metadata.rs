@@ -44,7 +44,11 @@ pub fn locations(server: &Url) -> Vec<Url> {
     let root = at(WELL_KNOWN, None);
     let path = if server.path() == "/" { "" } else { server.path() };
     let inserted = at(&format!("{WELL_KNOWN}{path}"), server.query());
-    if inserted == root { vec![root] } else { vec![inserted, root] }
+    if inserted == root {
+        vec![root]
+    } else {
+        vec![inserted, root]
+    }
 }
 
 impl ResourceMetadata {
@@ -99,7 +103,10 @@ fn judge_resource(document: &Document<'_>, server: &Url, policy: &UrlPolicy) -> 
         return Err(refuse(format!("resource is \"{}\": {why}", shown(resource))));
     }
     if !covers(resource, server) {
-        return Err(refuse(format!("resource is \"{}\", which is not the server at {server}", shown(resource))));
+        return Err(refuse(format!(
+            "resource is \"{}\", which is not the server at {server}",
+            shown(resource)
+        )));
     }
     Ok(resource.into())
 }
@@ -109,7 +116,9 @@ fn judge_resource(document: &Document<'_>, server: &Url, policy: &UrlPolicy) -> 
 /// query of the server do not count; everything else is compared as it is written.
 #[must_use]
 pub fn covers(resource: &str, server: &Url) -> bool {
-    let Some((scheme, rest)) = resource.split_once("://") else { return false };
+    let Some((scheme, rest)) = resource.split_once("://") else {
+        return false;
+    };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at(end);
     let origin = format!("{}://{}/", scheme.to_ascii_lowercase(), authority);

@@ -65,7 +65,9 @@ pub struct ServerMetadata {
 /// fragment, as [`judge_issuer`] lets through.
 #[must_use]
 pub fn locations(issuer: &str) -> Vec<Url> {
-    let Some((scheme, rest)) = issuer.split_once("://") else { return Vec::new() };
+    let Some((scheme, rest)) = issuer.split_once("://") else {
+        return Vec::new();
+    };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     // RFC 8414 §3.1: a terminating slash goes before the insertion.
     let path = path.trim_end_matches('/');
@@ -160,7 +162,10 @@ impl ServerMetadata {
             url.set_fragment(None);
             url
         };
-        let issuer = server.origin().is_tuple().then(|| server.origin().ascii_serialization())?;
+        let issuer = server
+            .origin()
+            .is_tuple()
+            .then(|| server.origin().ascii_serialization())?;
         Some(Self {
             issuer,
             authorization_endpoint: Some(at("/authorize")),
@@ -205,15 +210,31 @@ impl ServerMetadata {
     /// S256 is listed (S5, S6). Without any document, revision 2025-03-26 says that PKCE is there.
     pub fn code_flow(&self) -> Result<&Url, Error> {
         let refuse = |rule, problem: String, remedy: &str| {
-            Error::from(Refusal::new(Hop::ServerMetadata, self.document_url(), rule, problem, remedy))
+            Error::from(Refusal::new(
+                Hop::ServerMetadata,
+                self.document_url(),
+                rule,
+                problem,
+                remedy,
+            ))
         };
         if self.source != Source::DefaultPaths {
-            let methods = self.code_challenge_methods_supported.as_deref().unwrap_or_default();
-            if !methods.iter().any(|method| method == doorward_oauth::pkce::METHOD) {
+            let methods = self
+                .code_challenge_methods_supported
+                .as_deref()
+                .unwrap_or_default();
+            if !methods
+                .iter()
+                .any(|method| method == doorward_oauth::pkce::METHOD)
+            {
                 let problem = if methods.is_empty() {
-                    "code_challenge_methods_supported is missing: nothing says that PKCE protects the code".into()
+                    "code_challenge_methods_supported is missing: nothing says that PKCE protects the code"
+                        .into()
                 } else {
-                    format!("code_challenge_methods_supported does not list S256: {}", shown(&methods.join(", ")))
+                    format!(
+                        "code_challenge_methods_supported does not list S256: {}",
+                        shown(&methods.join(", "))
+                    )
                 };
                 return Err(refuse(
                     ("S6", "MCP authorization, code protection; OAuth 2.1 §7.5.2"),
@@ -223,7 +244,9 @@ impl ServerMetadata {
             }
         }
         let lists_code = |types: &Vec<String>| types.iter().any(|kind| kind == "code");
-        if !self.response_types_supported.as_ref().is_none_or(lists_code) || !self.supports_grant("authorization_code") {
+        if !self.response_types_supported.as_ref().is_none_or(lists_code)
+            || !self.supports_grant("authorization_code")
+        {
             return Err(refuse(
                 ("A2", "OAuth 2.1 §4.1"),
                 "it does not offer the authorization code grant".into(),
@@ -242,7 +265,11 @@ impl ServerMetadata {
 
 fn other_issuer(document: &Document<'_>, expected: &str, named: &str) -> Error {
     let problem = if document.has("issuer") {
-        format!("issuer is \"{}\", but the document was looked up for \"{}\"", shown(named), shown(expected))
+        format!(
+            "issuer is \"{}\", but the document was looked up for \"{}\"",
+            shown(named),
+            shown(expected)
+        )
     } else {
         format!("issuer is missing; it must be \"{}\"", shown(expected))
     };

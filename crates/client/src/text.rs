@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn cl_15_what_a_server_writes_does_not_move_the_cursor() {
-        assert_eq!(shown("a\u{1b}[2Jb\r\nc\u{202e}d"), "a\\u{1b}[2Jb\\r\\nc\\u{202e}d");
+        assert_eq!(
+            shown("a\u{1b}[2Jb\r\nc\u{202e}d"),
+            "a\\u{1b}[2Jb\\r\\nc\\u{202e}d"
+        );
         assert_eq!(shown("Grüße, 東京"), "Grüße, 東京");
         assert_eq!(shown(&"x".repeat(400)), format!("{}…", "x".repeat(300)));
     }

@@ -79,7 +79,11 @@ impl TokenRequest {
     /// With the scopes; nothing if there are none.
     #[must_use]
     pub fn with_scope(self, scope: &ScopeSet) -> Self {
-        if scope.is_empty() { self } else { self.with("scope", &scope.to_string()) }
+        if scope.is_empty() {
+            self
+        } else {
+            self.with("scope", &scope.to_string())
+        }
     }
 
     /// With a header. Values that are credentials are marked sensitive by who makes them.
@@ -121,7 +125,10 @@ impl TokenRequest {
             body.append_pair(name, value.expose());
         }
         let mut headers = self.headers.clone();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         HttpRequest {
             method: Method::POST,
@@ -161,10 +168,20 @@ pub fn process(hop: Hop, url: &Url, response: &HttpResponse) -> Result<TokenResp
         return Err(failure(hop, url, response));
     }
     let Ok(object) = parse_object(&response.body) else {
-        return Err(broken(hop, url, "the answer is not a JSON object with unique keys"));
+        return Err(broken(
+            hop,
+            url,
+            "the answer is not a JSON object with unique keys",
+        ));
     };
-    let answer = Answer { object: &object, hop, url };
-    let access_token = answer.token("access_token")?.ok_or_else(|| broken(hop, url, "access_token is missing"))?;
+    let answer = Answer {
+        object: &object,
+        hop,
+        url,
+    };
+    let access_token = answer
+        .token("access_token")?
+        .ok_or_else(|| broken(hop, url, "access_token is missing"))?;
     let kind = answer.text("token_type")?.unwrap_or_default();
     let dpop = kind.eq_ignore_ascii_case("DPoP");
     let not_applicable = kind.eq_ignore_ascii_case("N_A");
@@ -173,7 +190,10 @@ pub fn process(hop: Hop, url: &Url, response: &HttpResponse) -> Result<TokenResp
             hop,
             Some(url),
             ("A22", "RFC 6749 §7.1"),
-            format!("token_type is \"{}\", and a client must not use what it does not know", shown(kind)),
+            format!(
+                "token_type is \"{}\", and a client must not use what it does not know",
+                shown(kind)
+            ),
             "its operator must issue tokens of type Bearer or DPoP",
         )
         .into());
@@ -221,7 +241,9 @@ impl<'a> Answer<'a> {
     }
 
     fn scope(&self) -> Result<Option<ScopeSet>, Error> {
-        let Some(text) = self.text("scope")? else { return Ok(None) };
+        let Some(text) = self.text("scope")? else {
+            return Ok(None);
+        };
         text.split_ascii_whitespace()
             .map(str::parse::<Scope>)
             .collect::<Result<ScopeSet, _>>()
@@ -233,7 +255,9 @@ impl<'a> Answer<'a> {
 /// Seconds, as a number or (as some servers write it) as digits in a string. Anything else is the same as not told.
 fn expires_in(object: &Map<String, Value>) -> Option<Duration> {
     let seconds = match object.get("expires_in")? {
-        Value::Number(number) => number.as_u64().or_else(|| number.as_f64().and_then(whole_seconds))?,
+        Value::Number(number) => number
+            .as_u64()
+            .or_else(|| number.as_f64().and_then(whole_seconds))?,
         Value::String(text) => text.parse().ok()?,
         _ => return None,
     };
@@ -249,7 +273,14 @@ fn whole_seconds(seconds: f64) -> Option<u64> {
 /// What an answer that is not a success says (RFC 6749 §5.2, RFC 7591 §3.2.2).
 pub(crate) fn failure(hop: Hop, url: &Url, response: &HttpResponse) -> Error {
     if response.status.is_redirection() {
-        return broken(hop, url, &format!("the answer is a redirect ({}), which is never followed", response.status));
+        return broken(
+            hop,
+            url,
+            &format!(
+                "the answer is a redirect ({}), which is never followed",
+                response.status
+            ),
+        );
     }
     let object = parse_object(&response.body).unwrap_or_default();
     let member = |name: &str| object.get(name).and_then(Value::as_str);
@@ -259,7 +290,11 @@ pub(crate) fn failure(hop: Hop, url: &Url, response: &HttpResponse) -> Error {
             code: code.into(),
             description: member("error_description").map(shown),
         },
-        _ => broken(hop, url, &format!("the answer is {}, without an OAuth error", response.status)),
+        _ => broken(
+            hop,
+            url,
+            &format!("the answer is {}, without an OAuth error", response.status),
+        ),
     }
 }
 
