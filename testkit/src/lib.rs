@@ -16,6 +16,7 @@ pub mod everything;
 pub mod evil;
 pub mod forge;
 pub mod forwarder;
+pub mod github;
 pub mod html;
 pub mod http;
 pub mod http2;
