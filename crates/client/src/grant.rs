@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use doorward_types::secret::Secret;
 
 use crate::enterprise::EnterpriseManaged;
-use crate::provider::ProviderError;
+use crate::provider::{ClientInformation, ClientOrigin, ProviderError};
 use crate::workload::Workload;
 
 /// `grant_type` of a JWT that stands for a user or a workload (RFC 7523 §2.1).
@@ -91,6 +91,20 @@ impl Grant {
         )
     }
 
+    /// The client of a workload that the authorization server knows by its assertion alone (RFC 7523 §3.1): none.
+    #[must_use]
+    pub(crate) fn nameless_client(&self, issuer: &str) -> Option<ClientInformation> {
+        matches!(self, Self::Workload(_)).then(|| ClientInformation {
+            issuer: issuer.to_owned(),
+            client_id: String::new(),
+            client_secret: None,
+            token_endpoint_auth_method: Some("none".to_owned()),
+            redirect_uri: None,
+            origin: ClientOrigin::PreRegistered,
+            secret_expires_at: None,
+        })
+    }
+
     /// The MCP extension that a client names among its capabilities when it uses this grant (C4, E22).
     #[must_use]
     pub const fn extension(&self) -> Option<&'static str> {
@@ -123,7 +137,6 @@ mod tests {
         let workload = Arc::new(Workload {
             assertion: Arc::new(FixedAssertion(Secret::new("hush"))),
             audience: None,
-            client_id: None,
         });
         let grants = [
             Grant::AuthorizationCode,

@@ -24,6 +24,7 @@ pub mod grant;
 pub mod http;
 pub mod machine;
 pub mod named_url;
+pub mod obtain;
 pub mod orchestrate;
 pub mod paste;
 mod peek;
@@ -36,6 +37,8 @@ pub mod revoke;
 pub mod scope;
 pub mod server_metadata;
 pub mod step_up;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod token;
 pub mod workload;

@@ -23,6 +23,7 @@ use crate::grant::Grant;
 use crate::http::Http;
 use crate::machine::{drive, reached};
 use crate::named_url::UrlPolicy;
+use crate::obtain::Asking;
 use crate::proven::{Proof, ProvenRequest};
 use crate::provider::{ClientInformation, ClientOrigin, Pending, Provider, Tokens};
 use crate::refresh::{self, Failure};
@@ -217,6 +218,10 @@ pub async fn authorize_at(
         Some(union) => union.clone(),
         None => scope::initial(options.scope.as_ref(), why.challenge.as_ref(), discovered),
     };
+    if !options.grant.uses_browser() {
+        let tokens = obtain(env, options, (discovered, dpop), &client, &scope).await?;
+        return Ok(Outcome::Authorized(tokens));
+    }
     let scope = scope::with_offline_access(scope, discovered, options.wants_refresh);
     let method = client_auth::choose(&discovered.authorization_server, &client, options.key.is_some())?;
     let client = ClientInformation {
@@ -355,6 +360,11 @@ async fn client(
         may_register,
         ..options.application.clone()
     };
+    if application.pre_registered.is_none()
+        && let Some(client) = options.grant.nameless_client(&server.issuer)
+    {
+        return Ok((client, redirect_uri));
+    }
     match registration::choose(server, &application, kept, &redirect_uri, env.clock.now())? {
         Registration::Client(client) => {
             if client.origin == ClientOrigin::PreRegistered {
@@ -443,6 +453,32 @@ async fn exchange_code(
         client.client_id.as_str(),
     );
     let tokens = refresh::issued(whose, &pending.requested, response, env.clock.now());
+    env.provider.save_tokens(&tokens).await?;
+    Ok(tokens)
+}
+
+/// Tokens by a grant without a browser, kept.
+async fn obtain(
+    env: &Environment<'_>,
+    options: &Options,
+    (discovered, dpop): (&Discovered, Option<&Dpop>),
+    client: &ClientInformation,
+    scope: &ScopeSet,
+) -> Result<Tokens, Error> {
+    let asking = Asking {
+        env,
+        server: &discovered.authorization_server,
+        resource: &discovered.resource,
+        scope,
+        client,
+        key: options.key.as_deref(),
+        dpop,
+        policy: &options.policy()?,
+    };
+    let response = asking.obtain(&options.grant).await?;
+    let issuer = discovered.authorization_server.issuer.as_str();
+    let whose = (issuer, discovered.resource.as_str(), client.client_id.as_str());
+    let tokens = refresh::issued(whose, scope, response, env.clock.now());
     env.provider.save_tokens(&tokens).await?;
     Ok(tokens)
 }

@@ -118,4 +118,20 @@ pub trait Provider: Send + Sync {
     async fn save_pending(&self, pending: Option<&Pending>) -> Result<(), ProviderError>;
     /// Shows the user the authorization URL: opens a browser, prints it.
     async fn redirect(&self, authorization_url: &Url) -> Result<(), ProviderError>;
+    /// Tells the user where to go on another device, and which code to type there (RFC 8628 §3.3). For applications that
+    /// never use [`Grant::Device`](crate::grant::Grant::Device) there is nothing to do.
+    async fn show_code(
+        &self,
+        _authorization: &crate::device::DeviceAuthorization,
+    ) -> Result<(), ProviderError> {
+        Err(ProviderError(
+            "this application cannot show a code for another device".into(),
+        ))
+    }
+    /// Waits, before it is asked once more whether the user is done on the other device.
+    async fn pause(&self, _duration: std::time::Duration) -> Result<(), ProviderError> {
+        Err(ProviderError(
+            "this application cannot wait for another device".into(),
+        ))
+    }
 }

@@ -8,6 +8,7 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use url::Url;
 
+use crate::client_auth::ClientAuthentication;
 use crate::client_credentials::target;
 use crate::error::Error;
 use crate::grant::{AssertionSource, JWT_BEARER};
@@ -28,8 +29,6 @@ pub struct Workload {
     /// The `aud` that the authorization server wants, if it is neither its issuer nor its token endpoint. Without it,
     /// a JWT for anybody else is not sent: it may open that other door.
     pub audience: Option<String>,
-    /// The client id, where the authorization server wants one; it is sent without any secret.
-    pub client_id: Option<String>,
 }
 
 /// The authorization server that is asked, as its metadata says.
@@ -99,14 +98,14 @@ pub fn judge(
     }
 }
 
-/// The token request with an assertion that [`judge`] lets pass. The answer is final: whatever error it is, the same
+/// The token request with an assertion that [`judge`] lets pass, as `client` if the server knows the workload as one. The answer is final: whatever error it is, the same
 /// assertion is not sent again, and no other grant is tried in its place.
 pub fn request(
     workload: &Workload,
     assertion: &Secret,
     to: Audience<'_>,
-    resource: Option<&str>,
-    scope: &ScopeSet,
+    client: Option<&ClientAuthentication>,
+    (resource, scope): (Option<&str>, &ScopeSet),
     now: UnixTime,
 ) -> Result<TokenRequest, Error> {
     judge(workload, assertion, to, now).map_err(|why| {
@@ -116,8 +115,8 @@ pub fn request(
         ))
     })?;
     let mut request = TokenRequest::new(to.token_endpoint, JWT_BEARER).with_secret("assertion", assertion);
-    if let Some(client_id) = &workload.client_id {
-        request = request.with("client_id", client_id);
+    if let Some(client) = client {
+        request = request.authenticated(client);
     }
     Ok(target(request, resource, scope))
 }
@@ -144,7 +143,6 @@ mod tests {
         Workload {
             assertion: Arc::new(FixedAssertion(Secret::new("x"))),
             audience: audience.map(str::to_owned),
-            client_id: None,
         }
     }
 
@@ -218,17 +216,12 @@ mod tests {
         let now = UnixTime::from_seconds(1000);
         let token = jwt(&claims(json!("https://as.example"), 2000));
         let scope = "a b".parse().unwrap();
-        let mut workload = workload(None);
-        workload.client_id = Some("job".into());
-        let request = request(
-            &workload,
-            &token,
-            to,
-            Some("https://mcp.example/mcp"),
-            &scope,
-            now,
-        )
-        .unwrap();
+        let workload = workload(None);
+        let client = ClientAuthentication::None {
+            client_id: "job".into(),
+        };
+        let target = (Some("https://mcp.example/mcp"), &scope);
+        let request = request(&workload, &token, to, Some(&client), target, now).unwrap();
         assert_eq!(
             request.build().body.unwrap().expose(),
             format!(
@@ -239,7 +232,7 @@ mod tests {
         );
         assert!(!format!("{request:?}").contains(token.expose()));
         let old = jwt(&claims(json!("https://as.example"), 1));
-        let error = super::request(&workload, &old, to, None, &scope, now).unwrap_err();
+        let error = super::request(&workload, &old, to, None, (None, &scope), now).unwrap_err();
         assert!(error.to_string().contains("expired") && !error.to_string().contains(old.expose()));
     }
 }
