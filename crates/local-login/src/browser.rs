@@ -213,5 +213,6 @@ fn start(program: &str, arguments: &[String], url: &str) -> std::io::Result<Chil
     command.spawn()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -111,8 +111,8 @@ impl Way {
     async fn judged(&self, url: &Url, destination: Destination) -> Result<Vec<IpAddr>, ClientError> {
         let host = url.host_str().unwrap_or_default();
         let addresses = self.resolve(url).await?;
-        let mut addresses =
-            address::judge(addresses, destination).map_err(|error| ClientError::of_judgement(error, host))?;
+        let mut addresses = address::judge(addresses, destination)
+            .map_err(|error| ClientError::of_judgement(&error, host))?;
         let typed = destination == Destination::Configured && self.options.insecure_http;
         if url.scheme() == "http" && !typed && !addresses.iter().all(IpAddr::is_loopback) {
             return Err(ClientError::NotHttps(host.to_owned()));
@@ -122,7 +122,7 @@ impl Way {
             addresses.retain(IpAddr::is_ipv4);
         }
         if addresses.is_empty() {
-            return Err(ClientError::of_judgement(FetchError::Unresolved, host));
+            return Err(ClientError::of_judgement(&FetchError::Unresolved, host));
         }
         Ok(addresses)
     }
@@ -141,7 +141,7 @@ impl Way {
         match resolved {
             Ok(Ok(addresses)) if !addresses.is_empty() => address::judge(addresses, destination)
                 .map(|_| ())
-                .map_err(|error| ClientError::of_judgement(error, host)),
+                .map_err(|error| ClientError::of_judgement(&error, host)),
             _ => Ok(()),
         }
     }

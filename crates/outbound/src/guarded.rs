@@ -179,11 +179,11 @@ impl ClientError {
         )
     }
 
-    pub(crate) fn of_judgement(error: FetchError, host: &str) -> Self {
+    pub(crate) fn of_judgement(error: &FetchError, host: &str) -> Self {
         match error {
             FetchError::Forbidden(class) => Self::Forbidden {
                 host: host.to_owned(),
-                class,
+                class: *class,
             },
             _ => Self::Unresolved {
                 host: host.to_owned(),
@@ -271,6 +271,15 @@ impl GuardedClient {
             None => answer.await,
         };
         let response = answer.map_err(|error| ClientError::of_pool(&error))?;
+        // The buffer's limit depends on how the bytes happen to arrive.
+        let head = response.headers().iter();
+        if head
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum::<usize>()
+            > MAX_HEAD
+        {
+            return Err(ClientError::Broken("its head is too long".to_owned()));
+        }
         let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
         if !response.headers().get_all(CONTENT_ENCODING).iter().all(plain) {
             return Err(ClientError::Encoded);
