@@ -67,6 +67,13 @@ impl Subscriptions {
         })
     }
 
+    /// A subscription came to nothing. One that was asked for after it stands.
+    fn forget(&mut self, uri: &str) {
+        if !self.unasked.iter().any(|(_, unasked)| unasked == uri) {
+            self.uris.remove(uri);
+        }
+    }
+
     fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.current.iter().chain(&self.next)
     }
@@ -152,9 +159,20 @@ impl LegacyHost {
 
     fn open(&mut self, wait: Duration) -> Vec<Step> {
         let filter = self.filter();
-        self.subscriptions.changed = false;
+        let subscriptions = &mut self.subscriptions;
+        subscriptions.changed = false;
+        let unasked = mem::take(&mut subscriptions.unasked);
+        // One that was taken back before the server heard of it has had its way.
+        let (waiting, over): (Vec<_>, Vec<_>) = unasked
+            .into_iter()
+            .partition(|(_, uri)| subscriptions.uris.contains(uri));
+        let mut steps: Vec<Step> = over
+            .iter()
+            .map(|(id, _)| answer(id, &Members::default()))
+            .collect();
         if filter.is_empty() {
-            return self.leave();
+            steps.extend(self.leave());
+            return steps;
         }
         let number = self.number();
         let mut params = Members::default().with("notifications", &filter);
@@ -164,16 +182,17 @@ impl LegacyHost {
         self.subscriptions.next = Some(Stream {
             number,
             honoured: BTreeSet::new(),
-            waiting: mem::take(&mut self.subscriptions.unasked),
+            waiting,
             opens_in: wait,
             age: Duration::ZERO,
         });
         let request = message::request(number, "subscriptions/listen", &params);
-        vec![if wait.is_zero() {
+        steps.push(if wait.is_zero() {
             Step::ToServer(request)
         } else {
             Step::ToServerIn(wait, request)
-        }]
+        });
+        steps
     }
 
     /// Ends the stream that is not wanted any more.
@@ -225,7 +244,7 @@ impl LegacyHost {
         if let Some(stream) = subscriptions.next.take_if(|stream| stream.number == number) {
             let words = error.map_or_else(|| "the stream ended".to_owned(), told);
             for (id, uri) in stream.waiting {
-                subscriptions.uris.remove(&uri);
+                subscriptions.forget(&uri);
                 let refusal = Refusal::Opening {
                     method: "subscriptions/listen",
                     told: words.clone(),
@@ -239,7 +258,7 @@ impl LegacyHost {
         {
             return Vec::new();
         }
-        if mem::take(&mut self.subscriptions.changed) && !self.subscriptions.unasked.is_empty() {
+        if mem::take(&mut self.subscriptions.changed) {
             steps.extend(self.open(Duration::ZERO));
         } else if self.subscriptions.streams().next().is_some() {
             // What is listened to goes on.
