@@ -210,14 +210,25 @@ impl ClientHome {
     /// A person at the browser: every URL that is opened is visited and its redirects followed, until the answer is dropped.
     #[must_use]
     pub fn browse(&self) -> Browsing {
+        self.browse_with(|url| async move {
+            visit(&url).await;
+        })
+    }
+
+    /// A person at the browser who does this with every URL that is opened, one after the other.
+    #[must_use]
+    pub fn browse_with<F>(&self, mut person: impl FnMut(String) -> F + Send + 'static) -> Browsing
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let folder = self.root().join("opened");
         Browsing(tokio::spawn(async move {
             let mut done = 0;
             loop {
                 for arguments in opened(&folder).into_iter().skip(done) {
                     done += 1;
-                    if let Some(url) = arguments.last() {
-                        visit(url).await;
+                    if let Some(url) = arguments.into_iter().next_back() {
+                        person(url).await;
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -18,6 +18,9 @@ mod resource;
 
 use book::Book;
 
+#[cfg(test)]
+mod tests;
+
 /// The path of the MCP endpoint.
 pub const MCP: &str = "/mcp";
 /// The path of the resource metadata.
