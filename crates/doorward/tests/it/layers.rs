@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
@@ -22,11 +22,13 @@ const LAYERS: [(&str, u8); 22] = [
     ("doorward-limits", 4),
     ("doorward-recorder", 5),
     ("doorward-local-login", 5),
+    ("doorward-rmcp-client", 5),
     ("doorward-bridge", 6),
     ("doorward-stdio-authorization", 6),
     ("doorward-gateway", 6),
     ("doorward-web", 6),
     ("doorward-demo", 6),
+    ("doorward-github", 7),
     ("doorward", 7),
 ];
 /// For development only: they may use anything, and nothing that is shipped may use them.
