@@ -1,7 +1,7 @@
 //! Authorization servers that do not do what the specifications say, as data: what is different, who says so, when it was seen,
 //! and what would not work without knowing it.
 
-use doorward_types::scope::ScopeSet;
+use doorward_types::scope::{Scope, ScopeSet};
 use serde::Serialize;
 use url::Url;
 
@@ -181,6 +181,17 @@ impl Provider {
             .collect()
     }
 
+    /// Of scopes of which any one is enough, those that open none of the others: what a step-up asks for.
+    #[must_use]
+    pub fn narrowest(&self, any: &ScopeSet) -> ScopeSet {
+        let opens_another = |scope: &Scope| {
+            let closure = self.closure(&std::iter::once(scope.clone()).collect());
+            any.iter().any(|other| other != scope && closure.contains(other))
+        };
+        let narrow = any.iter().filter(|scope| !opens_another(scope)).take(1);
+        narrow.cloned().collect()
+    }
+
     /// The scopes with those that they open as well.
     #[must_use]
     pub fn closure(&self, scopes: &ScopeSet) -> ScopeSet {
@@ -209,6 +220,8 @@ mod tests {
         let all = GITHUB.closure(&GITHUB.scopes("repo,user"));
         assert!(GITHUB.scopes("public_repo read:user").is_subset(&all));
         assert!(!GITHUB.scopes("read:org").is_subset(&all));
+        let narrowest = GITHUB.narrowest(&GITHUB.scopes("repo,public_repo"));
+        assert_eq!(narrowest.to_string(), "public_repo");
     }
 
     #[test]
