@@ -18,6 +18,8 @@ pub enum Source {
     Document(Url),
     /// Nothing: the default paths of revision 2025-03-26 at the MCP server's origin.
     DefaultPaths,
+    /// Whoever runs this client wrote it down.
+    Configured,
 }
 
 /// What is known of an authorization server, after every check that does not depend on the grant.
@@ -193,7 +195,7 @@ impl ServerMetadata {
     pub fn document_url(&self) -> Option<&Url> {
         match &self.source {
             Source::Document(url) => Some(url),
-            Source::DefaultPaths => None,
+            Source::DefaultPaths | Source::Configured => None,
         }
     }
 

@@ -8,6 +8,8 @@
 //! server come out, and whatever is not about authorization passes byte for byte. It stands between the two pipes of any command
 //! (`doorward stdio -- COMMAND`), or between stdin and an rmcp service in one process.
 
+mod authority;
+pub mod discovery;
 mod entry;
 mod github;
 mod members;
@@ -17,6 +19,7 @@ pub mod settings;
 pub mod verify;
 mod wrap;
 
+pub use authority::{LocalAuthority, Login};
 pub use entry::{EXTENSION, TOKEN};
 pub use github::GitHubTokens;
 pub use run::{Authority, LONGEST_LINE, Pipes, RunError, Server, run};

@@ -1,6 +1,10 @@
 //! Authorization servers that do not do what the specifications say, as data: what is different, who says so, when it was seen,
 //! and what would not work without knowing it.
 
+mod http;
+
+pub use self::http::Corrected;
+
 use doorward_types::scope::{Scope, ScopeSet};
 use serde::Serialize;
 use url::Url;

@@ -60,7 +60,7 @@ pub trait Authority: Send + Sync {
     /// Completes when something changed since the last time: newer metadata, a login that succeeded.
     async fn news(&self);
     /// The server said that the token is not good. It is not used again without being verified anew.
-    fn refused_by_server(&self, token: &Secret);
+    async fn refused_by_server(&self, token: &Secret);
 }
 
 /// Why a connection ended badly.
@@ -212,7 +212,7 @@ impl Connection<'_> {
                 Event::Server(Some(line)) => {
                     let line = self.wrapper.server_line(line?);
                     if let Some(token) = self.wrapper.take_refused() {
-                        self.authority.refused_by_server(&token);
+                        self.authority.refused_by_server(&token).await;
                     }
                     self.say(line).await;
                 }

@@ -53,7 +53,7 @@ impl Authority for Scripted {
         self.news.notified().await;
     }
 
-    fn refused_by_server(&self, token: &Secret) {
+    async fn refused_by_server(&self, token: &Secret) {
         self.refused.lock().unwrap().push(token.expose().to_owned());
     }
 }
