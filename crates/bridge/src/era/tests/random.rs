@@ -178,6 +178,12 @@ impl Talk {
                 // It stays without an answer.
                 self.open.remove(&self.next.to_string());
             }
+            7 if which % 4 == 0 => {
+                self.send(
+                    "resources/unsubscribe",
+                    json!({ "uri": format!("a:{}", which % 3) }),
+                );
+            }
             7 => self.send(
                 "resources/subscribe",
                 json!({ "uri": format!("a:{}", which % 3) }),

@@ -1,0 +1,428 @@
+//! The session of a legacy server: opened by `initialize`, and opened again when the server has forgotten it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use doorward_mcp::ServerMessage as Message;
+use http::HeaderValue;
+use url::Url;
+
+use super::{Conversation, Held, Purpose, Sent, Wire};
+use crate::event::{Action, Delete, Due, Listen};
+use crate::failure::Failure;
+use crate::head;
+use crate::memory::Share;
+use crate::reading;
+use crate::settings::Transport;
+
+/// The first and the longest wait before a session is opened again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What carries the session.
+#[derive(Debug)]
+pub(super) enum Via {
+    Streamable,
+    /// HTTP+SSE of 2024-11-05.
+    Sse {
+        stream: Option<u64>,
+        endpoint: Option<Url>,
+        /// The `initialize` that waits for the endpoint, and the number it goes by.
+        opening: Option<(u64, Arc<Message>, Purpose)>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// `initialize` is under way: all else waits.
+    Opening,
+    /// It was answered.
+    Opened,
+    /// `notifications/initialized` is under way: all else waits.
+    Confirming,
+    Ready,
+    /// It is gone, and is opened again when there is need.
+    Lost,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) via: Via,
+    pub(super) phase: Phase,
+    /// Counts the openings.
+    pub(super) generation: u32,
+    pub(super) id: Option<HeaderValue>,
+    pub(super) version: Option<String>,
+    /// What opened it, to be repeated.
+    initialize: Option<Bytes>,
+    pub(super) initialized: Option<Bytes>,
+    /// The GET stream.
+    stream: Option<u64>,
+    /// The other transport may be tried.
+    may_fall_back: bool,
+    /// Openings in vain, one after another.
+    in_vain: u32,
+    error_of_post: Option<Failure>,
+}
+
+impl Session {
+    pub(super) fn new(transport: Transport) -> Self {
+        Self {
+            via: match transport {
+                Transport::Sse => Via::sse(),
+                Transport::Auto | Transport::Streamable => Via::Streamable,
+            },
+            phase: Phase::Opening,
+            generation: 0,
+            id: None,
+            version: None,
+            initialize: None,
+            initialized: None,
+            stream: None,
+            may_fall_back: transport == Transport::Auto,
+            in_vain: 0,
+            error_of_post: None,
+        }
+    }
+
+    /// "Clients that no longer need a particular session SHOULD send an HTTP DELETE".
+    pub(super) fn farewell(&self, url: &Url) -> Option<Delete> {
+        let id = self.id.as_ref()?;
+        Some(Delete {
+            url: url.clone(),
+            headers: head::stream(Some(id), self.version.as_deref()),
+        })
+    }
+
+    fn begin(&mut self) {
+        self.generation += 1;
+        self.phase = Phase::Opening;
+        (self.id, self.version) = (None, None);
+    }
+}
+
+impl Via {
+    const fn sse() -> Self {
+        Self::Sse {
+            stream: None,
+            endpoint: None,
+            opening: None,
+        }
+    }
+}
+
+impl Conversation {
+    /// The host or the adapter opens a session; one that was there ends.
+    pub(super) fn open_new(&mut self, initialize: &Message) {
+        let url = self.settings.url.clone();
+        let Some(session) = self.session() else {
+            return;
+        };
+        let farewell = session.farewell(&url);
+        let stream = session.stream.take();
+        session.begin();
+        session.initialize = Some(initialize.line().clone());
+        session.initialized = None;
+        session.in_vain = 0;
+        self.abort_stream(stream);
+        self.actions.extend(farewell.map(Action::Delete));
+    }
+
+    fn abort_stream(&mut self, stream: Option<u64>) {
+        if let Some(number) = stream {
+            self.sent.remove(&number);
+            self.actions.push(Action::Abort(number));
+        }
+    }
+
+    /// HTTP+SSE: an `initialize` waits for the endpoint, which the stream names. The number it goes by, if it does.
+    pub(super) fn await_endpoint(&mut self, initialize: &Arc<Message>, purpose: Purpose) -> Option<u64> {
+        let Wire::Legacy(session) = &mut self.wire else {
+            return None;
+        };
+        let Via::Sse {
+            opening, endpoint, ..
+        } = &mut session.via
+        else {
+            return None;
+        };
+        if endpoint.is_some() {
+            return None;
+        }
+        self.next += 1;
+        let number = self.next;
+        *opening = Some((number, Arc::clone(initialize), purpose));
+        self.start_stream(true, Duration::ZERO);
+        Some(number)
+    }
+
+    fn start_stream(&mut self, is_sse: bool, delay: Duration) {
+        self.next += 1;
+        let number = self.next;
+        let url = self.settings.url.clone();
+        let Some(session) = self.session() else {
+            return;
+        };
+        let headers = head::stream(session.id.as_ref(), session.version.as_deref());
+        let in_session = session.id.is_some();
+        let generation = session.generation;
+        let old = match &mut session.via {
+            Via::Sse { stream, .. } => stream.replace(number),
+            Via::Streamable => session.stream.replace(number),
+        };
+        self.abort_stream(old);
+        self.sent.insert(
+            number,
+            Sent {
+                message: None,
+                purpose: Purpose::Stream,
+                generation,
+                in_session,
+                again: false,
+                named: None,
+                answered: false,
+                elsewhere: false,
+                parameters: Vec::new(),
+            },
+        );
+        self.actions.push(Action::Listen(Listen {
+            number,
+            url,
+            headers,
+            is_sse,
+            delay,
+        }));
+    }
+
+    /// The stream of HTTP+SSE names where messages go.
+    pub(super) fn endpoint(&mut self, number: u64, url: Url) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        let Via::Sse {
+            stream,
+            endpoint,
+            opening,
+        } = &mut session.via
+        else {
+            return;
+        };
+        if *stream != Some(number) {
+            return;
+        }
+        *endpoint = Some(url);
+        session.error_of_post = None;
+        if let Some((number, initialize, purpose)) = opening.take() {
+            self.post_as(number, initialize, purpose, false);
+        }
+    }
+
+    /// The answer to an `initialize` came; `named`: the session that its head named.
+    pub(super) fn opened(&mut self, answer: &Message, named: Option<HeaderValue>) {
+        let version = reading::negotiated(answer);
+        if let Some(session) = self.session() {
+            session.phase = Phase::Opened;
+            session.id = named;
+            session.version = version;
+        }
+    }
+
+    /// `notifications/initialized` went out, accepted or not: everything may follow.
+    pub(super) fn confirmed(&mut self) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        if session.phase != Phase::Confirming {
+            return;
+        }
+        session.phase = Phase::Ready;
+        session.in_vain = 0;
+        let streamable = matches!(session.via, Via::Streamable);
+        let held = std::mem::take(&mut self.held);
+        if streamable {
+            self.start_stream(false, Duration::ZERO);
+        }
+        for Held { message, again } in held {
+            self.pass_legacy(message, again);
+        }
+    }
+
+    /// Opens the session again, with what opened it before. "When a client receives HTTP 404 in response to a request
+    /// containing an `MCP-Session-Id`, it MUST start a new session by sending a new `InitializeRequest`".
+    pub(super) fn reopen(&mut self) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        let initialize = session
+            .initialize
+            .clone()
+            .and_then(|line| Message::read(line).ok());
+        session.begin();
+        let stream = session.stream.take();
+        self.abort_stream(stream);
+        if let Some(initialize) = initialize {
+            tracing::info!("the session with the server is opened anew");
+            self.send(Arc::new(initialize), Purpose::Reopen, false);
+        }
+    }
+
+    /// It was, and needs no more of us than going on.
+    pub(super) fn reopened(&mut self, answer: &Message, named: Option<HeaderValue>) {
+        let before = self.session().and_then(|session| session.version.clone());
+        self.opened(answer, named);
+        let Some(session) = self.session() else {
+            return;
+        };
+        if before.is_some() && before != session.version {
+            tracing::warn!(?before, now = ?session.version, "the server speaks another version than before: the host is not told");
+        }
+        session.phase = Phase::Confirming;
+        let confirm = session.initialized.clone().unwrap_or_else(|| {
+            Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+        });
+        if let Ok(confirm) = Message::read(confirm) {
+            self.post(Arc::new(confirm), Purpose::Reconfirm, false);
+        }
+    }
+
+    /// And the adapter may have to do something.
+    pub(super) fn reconfirmed(&mut self) {
+        self.confirmed();
+        if let Some(adapter) = &mut self.adapter {
+            let steps = adapter.renewed();
+            self.take_steps(steps, Share::default());
+        }
+    }
+
+    /// It could not be opened again. Everybody who waits for it is told, and it is tried again later.
+    pub(super) fn not_reopened(&mut self, failure: &Failure) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        session.phase = Phase::Lost;
+        self.retry_later();
+        for held in std::mem::take(&mut self.held) {
+            self.lost(&held.message, failure);
+        }
+    }
+
+    fn retry_later(&mut self) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        let delay = BACK_OFF
+            .0
+            .saturating_mul(1 << session.in_vain.min(5))
+            .min(BACK_OFF.1);
+        session.in_vain += 1;
+        let generation = session.generation;
+        self.actions.push(Action::Later(delay, Due::Reopen(generation)));
+    }
+
+    pub(super) fn reopen_if_lost(&mut self, of: u32) {
+        let is_lost = self
+            .session()
+            .is_some_and(|session| session.phase == Phase::Lost && session.generation == of);
+        if is_lost {
+            self.reopen();
+        }
+    }
+
+    /// The server does not know the session of this exchange. Whether there is a newer one already, or now will be.
+    pub(super) fn session_gone(&mut self, generation: u32) {
+        let current = self.session().map(|session| (session.generation, session.phase));
+        if current.is_some_and(|(current, phase)| current == generation && phase != Phase::Opening) {
+            self.reopen();
+        }
+    }
+
+    /// Tries HTTP+SSE where Streamable HTTP was refused to an `initialize`. Whether it does.
+    pub(super) fn fall_back(
+        &mut self,
+        number: u64,
+        initialize: &Arc<Message>,
+        purpose: Purpose,
+        refusal: &Failure,
+    ) -> bool {
+        let Some(session) = self.session() else {
+            return false;
+        };
+        if !std::mem::take(&mut session.may_fall_back) || !matches!(session.via, Via::Streamable) {
+            return false;
+        }
+        tracing::debug!("the server does not speak Streamable HTTP: HTTP+SSE is tried");
+        session.error_of_post = Some(refusal.clone());
+        session.via = Via::Sse {
+            stream: None,
+            endpoint: None,
+            opening: Some((number, Arc::clone(initialize), purpose)),
+        };
+        self.start_stream(true, Duration::ZERO);
+        true
+    }
+
+    /// The stream of HTTP+SSE, and with it the session, is over.
+    pub(super) fn sse_ended(&mut self, failure: &Failure) {
+        let transport = self.settings.transport;
+        let Some(session) = self.session() else {
+            return;
+        };
+        let Via::Sse {
+            stream,
+            endpoint,
+            opening,
+        } = &mut session.via
+        else {
+            return;
+        };
+        (*stream, *endpoint) = (None, None);
+        let opening = opening.take();
+        let failure = session.error_of_post.take().unwrap_or_else(|| failure.clone());
+        let Some((number, initialize, purpose)) = opening else {
+            return self.sse_broke(&failure);
+        };
+        if purpose == Purpose::Reopen {
+            return self.not_reopened(&failure);
+        }
+        // The session was never there: the next `initialize` may try the other transport again.
+        self.wire = Wire::Legacy(Session::new(transport));
+        self.first_or_lost(number, &initialize, &failure);
+    }
+
+    /// What was to come on the stream does not.
+    fn sse_broke(&mut self, failure: &Failure) {
+        if let Some(session) = self.session() {
+            session.phase = Phase::Lost;
+        }
+        self.retry_later();
+        let (lost, kept) = std::mem::take(&mut self.sent)
+            .into_iter()
+            .partition(|(_, sent)| sent.elsewhere);
+        self.sent = kept;
+        for (number, sent) in lost {
+            self.actions.push(Action::Abort(number));
+            match (sent.purpose, sent.message) {
+                (Purpose::Passed, Some(message)) if !sent.answered => {
+                    self.first_or_lost(number, &message, failure);
+                }
+                // It is under way already: nobody waits for it but those who are held.
+                (Purpose::Reopen, _) => self.not_reopened(failure),
+                _ => {}
+            }
+        }
+    }
+
+    /// The GET stream cannot be had, or not any more.
+    pub(super) fn stream_ended(&mut self, number: u64) {
+        if let Some(session) = self.session()
+            && session.stream == Some(number)
+        {
+            session.stream = None;
+        }
+    }
+
+    pub(super) fn is_sse_stream(&self, number: u64) -> bool {
+        matches!(&self.wire, Wire::Legacy(Session { via: Via::Sse { stream, .. }, .. }) if *stream == Some(number))
+    }
+}

@@ -1,0 +1,191 @@
+//! Sending one request until it is authorized, refused for good, or does not get through.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use doorward_client::authorizer::Attempt;
+use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, StatusCode};
+use url::Url;
+
+use super::{Exchanges, failed};
+use crate::event::{Outcome, Refused};
+use crate::failure::Failure;
+use crate::http::{Answer, Body};
+
+/// How often one message is sent again because of authorization (a nonce, a login, more scopes).
+const TRIES: u8 = 3;
+/// The waits before a connection that could not be made is tried again: a server that is being restarted is back soon.
+const CONNECT_AGAIN: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(750),
+    Duration::from_secs(2),
+];
+/// The most that is read of a refusal.
+const REFUSAL: usize = 64 << 10;
+
+/// A request without authorization.
+pub(super) struct Asked<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a Url,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) operation: &'a str,
+}
+
+impl Exchanges {
+    /// The answer, if its status is one of success.
+    pub(super) async fn send(&self, asked: &Asked<'_>) -> Result<Answer, Outcome> {
+        let mut refusals = 0;
+        loop {
+            let (answer, sent) = self.reach(asked).await?;
+            let status = answer.status;
+            if let Some(authorizer) = &self.authorizer
+                && asks_for_authorization(status, &answer.headers)
+            {
+                refusals += 1;
+                if refusals > TRIES {
+                    let words = format!(
+                        "not authorized: the server refused `{}` {refusals} times, whatever token it was given",
+                        asked.operation
+                    );
+                    return Err(failed(status.as_u16().into(), words));
+                }
+                let headers = answer.headers.clone();
+                // A login takes minutes; the connection must not wait for it.
+                drop(answer);
+                let attempt = Attempt {
+                    status,
+                    headers: &headers,
+                    sent: &sent,
+                    operation: asked.operation,
+                    tries: refusals,
+                };
+                tracing::debug!(%status, operation = asked.operation, refusals, "the server asks for authorization");
+                authorizer
+                    .refused(attempt)
+                    .await
+                    .map_err(|error| Outcome::Failed(Failure::unauthorized(status.as_u16(), &error)))?;
+                continue;
+            }
+            if let Some(authorizer) = &self.authorizer {
+                authorizer.answered(&answer.headers);
+            }
+            if status.is_success() {
+                return Ok(answer);
+            }
+            if status.is_redirection() {
+                return Err(Outcome::Failed(redirected(asked.url, &answer)));
+            }
+            return Err(Outcome::Refused(read_refusal(answer).await));
+        }
+    }
+
+    /// The head of the answer, and the headers of authorization that the request went with.
+    async fn reach(&self, asked: &Asked<'_>) -> Result<(Answer, HeaderMap), Outcome> {
+        let mut again = CONNECT_AGAIN.iter();
+        loop {
+            let (request, sent) = self.request(asked).await?;
+            let error = match self.http.send(request).await {
+                Ok(answer) => return Ok((answer, sent)),
+                Err(error) => error,
+            };
+            if error.maybe_processed {
+                let words = format!(
+                    "the connection to the server broke before it answered: {error}. The request is not sent again, since the server may have acted on it"
+                );
+                return Err(failed(502, words));
+            }
+            let Some(delay) = again.next() else {
+                return Err(failed(503, format!("the server cannot be reached: {error}")));
+            };
+            tracing::debug!(%error, "the server cannot be reached: it is tried again");
+            tokio::time::sleep(*delay).await;
+        }
+    }
+
+    /// A request with the user's headers and with authorization, and the latter alone.
+    pub(super) async fn request(&self, asked: &Asked<'_>) -> Result<(Request<Bytes>, HeaderMap), Outcome> {
+        let mut request = Request::new(asked.body.clone());
+        *request.method_mut() = asked.method.clone();
+        *request.uri_mut() = asked
+            .url
+            .as_str()
+            .parse()
+            .map_err(|_| failed(400, "the server's URL fits no HTTP request"))?;
+        let mut headers = self.settings.headers.clone();
+        // What the protocol needs is not the user's to replace.
+        headers.extend(asked.headers.clone());
+        let mut authorization = HeaderMap::new();
+        if let Some(authorizer) = &self.authorizer {
+            authorization = authorizer
+                .headers(&asked.method, asked.url)
+                .await
+                .map_err(|error| Outcome::Failed(Failure::unauthorized(401, &error)))?;
+            headers.extend(authorization.clone());
+        }
+        *request.headers_mut() = headers;
+        Ok((request, authorization))
+    }
+}
+
+/// A 401 always does; a 403 or 400 if it says how (RFC 6750 §3.1). Other refusals are the server's last word.
+fn asks_for_authorization(status: StatusCode, headers: &HeaderMap) -> bool {
+    match status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => headers.contains_key(WWW_AUTHENTICATE),
+        _ => false,
+    }
+}
+
+/// Followed, a redirect would take the token to wherever the server says (CL-09, RFC 9700 §4.9).
+fn redirected(url: &Url, answer: &Answer) -> Failure {
+    let target = answer
+        .headers
+        .get(LOCATION)
+        .and_then(|target| target.to_str().ok());
+    let target = target.and_then(|target| url.join(target).ok());
+    let to = target.map_or_else(
+        || "elsewhere".to_owned(),
+        |mut target| {
+            // A query may hold what is not for the screen.
+            target.set_query(None);
+            target.set_fragment(None);
+            let _: Result<(), ()> = target.set_username("");
+            let _: Result<(), ()> = target.set_password(None);
+            target.to_string()
+        },
+    );
+    let status = answer.status;
+    Failure::new(
+        status.as_u16().into(),
+        format!(
+            "the server answered {status} and points to {to}: redirects are not followed, since they would take the token along. If you trust that address, give it instead"
+        ),
+    )
+}
+
+async fn read_refusal(answer: Answer) -> Refused {
+    let retry_after = answer
+        .headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    Refused {
+        status: answer.status,
+        body: read_some(answer.body, REFUSAL).await,
+        retry_after,
+    }
+}
+
+/// The beginning of a body, as far as it comes.
+pub(super) async fn read_some(mut body: Box<dyn Body>, most: usize) -> Bytes {
+    let mut read = BytesMut::new();
+    while let Some(Ok(piece)) = body.next().await {
+        let room = most.saturating_sub(read.len());
+        read.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+        if read.len() >= most {
+            break;
+        }
+    }
+    read.freeze()
+}
