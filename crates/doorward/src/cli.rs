@@ -11,6 +11,8 @@ use crate::command::data::DataCommand;
 use crate::command::explain::ExplainArgs;
 use crate::command::grant::GrantCommand;
 use crate::command::key::KeyCommand;
+use crate::command::login::LoginArgs;
+use crate::command::logout::LogoutArgs;
 use crate::command::policy::PolicyCommand;
 use crate::command::user::UserCommand;
 use crate::output::Format;
@@ -91,12 +93,30 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Log in to an MCP server elsewhere, for `connect` and for later; or list who is logged in where
+    #[command(after_help = LOGIN_EXAMPLES)]
+    Login(Box<LoginArgs>),
+    /// End a login at its authorization server, and forget its tokens
+    Logout(Box<LogoutArgs>),
     /// Ask a running server whether it is ready; exit 1 if it is not
     Health {
         #[command(flatten)]
         common: CommonArgs,
     },
 }
+
+/// With a browser, without one, and as several people.
+pub(crate) const LOGIN_EXAMPLES: &str = "\
+Examples:
+  doorward login https://mcp.example.com/mcp
+      log in with a browser on this machine
+  doorward login https://mcp.example.com/mcp --no-browser
+      print the address; log in anywhere and paste the address that the browser ends at
+  doorward login https://mcp.example.com/mcp --device
+      print a code to type on another device
+  doorward login https://mcp.example.com/mcp --user work
+      a second account at the same server
+  doorward login --list";
 
 /// Where ids come from.
 pub(crate) const EXPLAIN_EXAMPLES: &str = "\

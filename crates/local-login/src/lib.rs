@@ -6,4 +6,5 @@ pub mod callback;
 pub mod lock;
 pub mod network;
 mod page;
+pub mod session;
 pub mod store;

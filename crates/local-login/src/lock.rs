@@ -19,7 +19,7 @@ const BETWEEN: Duration = Duration::from_millis(50);
 const LONGEST_NOTE: u64 = 64 * 1024;
 
 /// What a lock is about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockName {
     kind: &'static str,
     about: Vec<String>,

@@ -7,8 +7,11 @@ pub(crate) mod explain;
 pub(crate) mod grant;
 mod health;
 pub(crate) mod key;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod policy;
 pub(crate) mod remote_options;
+pub(crate) mod remote_session;
 pub(crate) mod user;
 
 use std::sync::Arc;
@@ -92,6 +95,8 @@ pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
         Command::Data { common, command } => data::run(&command, &mut Context::new(&common)?).await,
         Command::Config { common, command } => config::run(&command, &common),
         Command::Policy { common, command } => policy::run(command, &common).await,
+        Command::Login(args) => login::run(*args).await,
+        Command::Logout(args) => logout::run(*args).await,
         Command::Health { common } => health::run(&mut Context::to_ask(&common)?).await,
     }
 }

@@ -20,6 +20,10 @@ pub(crate) struct StoreOptions {
     /// Where tokens are kept (or DOORWARD_STORE; default: $XDG_DATA_HOME/doorward or ~/.local/share/doorward)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
+    /// Keep the store's key in a file beside it, not in the keychain of the system
+    #[cfg(feature = "keychain")]
+    #[arg(long)]
+    pub(crate) no_keychain: bool,
 }
 
 /// Who this program is to the authorization server, and what it asks for.
@@ -46,9 +50,6 @@ pub(crate) struct ClientOptions {
     /// Scopes to ask for instead of those that the server names; may be repeated
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: Vec<String>,
-    /// What the token is for, if it is not what the server's own metadata says
-    #[arg(long, value_name = "URL")]
-    pub(crate) resource: Option<String>,
     /// A further parameter of the authorization request; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) authorize_param: Vec<String>,

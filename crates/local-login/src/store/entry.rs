@@ -1,6 +1,9 @@
 //! What is kept: tokens, registrations, which server led to them, and what a secret was first used for.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorward_client::provider::{ClientInformation, ClientOrigin, Tokens};
+use doorward_seal::Zeroizing;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
@@ -37,6 +40,18 @@ pub struct TokensEntry {
 }
 
 impl TokensEntry {
+    /// Who issued them.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// What they are for.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
     /// What `user` got for `server`.
     #[must_use]
     pub fn new(user: &str, server: &str, tokens: &Tokens, obtained_at: UnixTime) -> Self {
@@ -150,14 +165,34 @@ pub struct ServerEntry {
 pub struct Pin {
     /// The issuer, byte for byte.
     pub issuer: String,
+    /// The MCP server at which that was.
+    pub server: String,
 }
 
-/// The private key that tokens are bound to (RFC 9449).
+/// The private key that tokens are bound to (RFC 9449), kept as well protected as they are (P1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DpopKeyEntry {
-    /// In the text form of its maker.
     #[serde(with = "secret")]
-    pub key: Secret,
+    pkcs8: Secret,
+}
+
+impl DpopKeyEntry {
+    /// A key in PKCS #8.
+    #[must_use]
+    pub fn new(pkcs8: &[u8]) -> Self {
+        Self {
+            pkcs8: Secret::new(URL_SAFE_NO_PAD.encode(pkcs8)),
+        }
+    }
+
+    /// The key in PKCS #8; `None` if it is something else.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
+        URL_SAFE_NO_PAD
+            .decode(self.pkcs8.expose())
+            .ok()
+            .map(Zeroizing::new)
+    }
 }
 
 /// A record that cannot be read. The others can.
@@ -210,20 +245,21 @@ impl Store {
         Ok(kept)
     }
 
-    /// What this program is to an issuer.
-    pub fn client(&self, issuer: &str) -> Done<Option<ClientEntry>> {
-        let found: Option<ClientEntry> = self.read(&self.name(CLIENT, &[issuer]))?;
+    /// What this program is to an issuer, when `user` uses `server`. Not for all servers of an issuer alike: each has its own
+    /// port in its redirect URI, and two of them can be logged in to at once.
+    pub fn client(&self, issuer: &str, server: &str, user: &str) -> Done<Option<ClientEntry>> {
+        let found: Option<ClientEntry> = self.read(&self.name(CLIENT, &[issuer, server, user]))?;
         Ok(found.filter(|entry| entry.issuer == issuer))
     }
 
     /// Keeps a registration.
-    pub fn save_client(&self, entry: &ClientEntry) -> Done {
-        self.write(&self.name(CLIENT, &[&entry.issuer]), entry)
+    pub fn save_client(&self, server: &str, user: &str, entry: &ClientEntry) -> Done {
+        self.write(&self.name(CLIENT, &[&entry.issuer, server, user]), entry)
     }
 
     /// Forgets a registration; whether there was one.
-    pub fn forget_client(&self, issuer: &str) -> Done<bool> {
-        self.remove(&self.name(CLIENT, &[issuer]))
+    pub fn forget_client(&self, issuer: &str, server: &str, user: &str) -> Done<bool> {
+        self.remove(&self.name(CLIENT, &[issuer, server, user]))
     }
 
     /// Where the tokens of `user` for a server are.
@@ -255,8 +291,9 @@ impl Store {
         self.write(&self.pin_name(server, client_id, secret), pin)
     }
 
-    /// Lets go of all client ids that belong to an issuer: somebody logs out there, or means another one from now on.
-    pub fn forget_pins(&self, issuer: &str) -> Done {
+    /// Lets go of all client ids that were first used with a server: its user logs out, and may mean another authorization
+    /// server from now on.
+    pub fn forget_pins(&self, server: &str) -> Done {
         for name in self.0.folder.names()? {
             let Some(name) = Name::of_kind(PIN, &name) else {
                 continue;
@@ -265,7 +302,7 @@ impl Store {
                 .read::<Pin>(&name)
                 .ok()
                 .flatten()
-                .is_some_and(|pin| pin.issuer == issuer)
+                .is_some_and(|pin| pin.server == server)
             {
                 self.remove(&name)?;
             }
@@ -280,19 +317,19 @@ impl Store {
         }
     }
 
-    /// The key that tokens of `user` at an issuer are bound to.
-    pub fn dpop_key(&self, issuer: &str, resource: &str, user: &str) -> Done<Option<DpopKeyEntry>> {
-        self.read(&self.name(DPOP_KEY, &[issuer, resource, user]))
+    /// The key that tokens of `user` for a server are bound to.
+    pub fn dpop_key(&self, server: &str, user: &str) -> Done<Option<DpopKeyEntry>> {
+        self.read(&self.name(DPOP_KEY, &[server, user]))
     }
 
     /// Keeps it.
-    pub fn save_dpop_key(&self, issuer: &str, resource: &str, user: &str, entry: &DpopKeyEntry) -> Done {
-        self.write(&self.name(DPOP_KEY, &[issuer, resource, user]), entry)
+    pub fn save_dpop_key(&self, server: &str, user: &str, entry: &DpopKeyEntry) -> Done {
+        self.write(&self.name(DPOP_KEY, &[server, user]), entry)
     }
 
     /// Forgets it, with the tokens that are bound to it.
-    pub fn forget_dpop_key(&self, issuer: &str, resource: &str, user: &str) -> Done<bool> {
-        self.remove(&self.name(DPOP_KEY, &[issuer, resource, user]))
+    pub fn forget_dpop_key(&self, server: &str, user: &str) -> Done<bool> {
+        self.remove(&self.name(DPOP_KEY, &[server, user]))
     }
 }
 

@@ -107,9 +107,16 @@ fn g13_keeps_registrations_by_issuer() {
         origin: ClientOrigin::Dynamic,
         secret_expires_at: None,
     };
-    store.save_client(&ClientEntry::from(&client)).unwrap();
-    assert!(store.client("https://other.example.com").unwrap().is_none());
-    let back = ClientInformation::from(store.client(ISSUER).unwrap().unwrap());
+    store
+        .save_client(RESOURCE, "ann", &ClientEntry::from(&client))
+        .unwrap();
+    assert!(
+        store
+            .client("https://other.example.com", RESOURCE, "ann")
+            .unwrap()
+            .is_none()
+    );
+    let back = ClientInformation::from(store.client(ISSUER, RESOURCE, "ann").unwrap().unwrap());
     assert_eq!(back.client_id, "one");
     assert_eq!(back.client_secret, client.client_secret);
     assert_eq!(back.origin, ClientOrigin::Dynamic);
@@ -123,6 +130,7 @@ fn cl_08_a_secret_belongs_to_the_first_issuer_wherever_it_is_used() {
     let secret = Secret::new("hush");
     let pin = Pin {
         issuer: ISSUER.to_owned(),
+        server: RESOURCE.to_owned(),
     };
     store.save_pin(RESOURCE, "app", Some(&secret), &pin).unwrap();
     let elsewhere = "https://evil.example.net/mcp";
@@ -137,7 +145,7 @@ fn cl_08_a_secret_belongs_to_the_first_issuer_wherever_it_is_used() {
     store.save_pin(RESOURCE, "name", None, &pin).unwrap();
     assert_eq!(store.pin(elsewhere, "name", None).unwrap(), None);
     assert_eq!(store.pin(RESOURCE, "name", None).unwrap(), Some(pin));
-    store.forget_pins(ISSUER).unwrap();
+    store.forget_pins(RESOURCE).unwrap();
     assert_eq!(store.pin(RESOURCE, "app", Some(&secret)).unwrap(), None);
 }
 

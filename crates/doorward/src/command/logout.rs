@@ -1,0 +1,127 @@
+//! `doorward logout …`: ends a login where it was made, and forgets it here.
+
+use clap::{ArgGroup, Args};
+use doorward_local_login::session::LoggedOut;
+use doorward_local_login::store::TokensEntry;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::remote_options::{RemoteOptions, server_url};
+use super::remote_session;
+use crate::error::CommandError;
+use crate::output::{Format, Output};
+
+/// `doorward logout`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["url", "all"])))]
+pub(crate) struct LogoutArgs {
+    /// The MCP server, as it was given to `doorward login`
+    pub(crate) url: Option<String>,
+    /// Every server, every user
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Keep what cannot be revoked: without this it is forgotten here although the server still accepts it
+    #[arg(long)]
+    pub(crate) keep_unrevoked: bool,
+    /// How to answer
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) remote: Box<RemoteOptions>,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
+    let mut output = Output::stdout(args.format);
+    let Some(which) = which(&args)? else {
+        return nothing(&mut output);
+    };
+    let mut results = Vec::new();
+    let mut unrevoked = 0_usize;
+    for (url, user) in &which {
+        let mut remote = args.remote.clone();
+        remote.tokens.user.clone_from(user);
+        let session = remote_session::open(&remote, url, remote_session::Mode::Headless)?;
+        let done = session
+            .log_out(args.keep_unrevoked)
+            .await
+            .map_err(|error| remote_session::explain(&error))?;
+        if let LoggedOut::Nobody = done {
+            continue;
+        }
+        if let LoggedOut::NotRevoked { .. } = done {
+            unrevoked += 1;
+        }
+        results.push(tell(&mut output, url, user, &done, args.keep_unrevoked)?);
+    }
+    if results.is_empty() {
+        return nothing(&mut output);
+    }
+    if args.format == Format::Json {
+        output.json(&results)?;
+    }
+    if unrevoked > 0 && args.keep_unrevoked {
+        return Err(
+            CommandError::failed("not everything could be revoked, so it was kept")
+                .hint("try again later, or run it without --keep-unrevoked"),
+        );
+    }
+    Ok(())
+}
+
+fn nothing(output: &mut Output) -> Result<(), CommandError> {
+    if output.format == Format::Json {
+        return Ok(output.json(&Vec::<Value>::new())?);
+    }
+    Ok(output.line("nobody was logged in there: nothing to forget")?)
+}
+
+/// The logins that are meant; `None` if there is no store at all.
+fn which(args: &LogoutArgs) -> Result<Option<Vec<(Url, String)>>, CommandError> {
+    let store = remote_session::existing_store(&args.remote.tokens)?;
+    if let Some(url) = &args.url {
+        let url = server_url(url, true)?;
+        return Ok(store.map(|_| vec![(url, args.remote.tokens.user.clone())]));
+    }
+    let Some(store) = store else {
+        return Ok(None);
+    };
+    let unreadable = |error| CommandError::failed("the token store cannot be read").because(&error);
+    let kept = store.all_tokens().map_err(unreadable)?;
+    if let Some(first) = kept.unreadable.first() {
+        return Err(CommandError::failed("some records cannot be read, and nothing was done").because(first));
+    }
+    let parsed = |entry: TokensEntry| Some((Url::parse(&entry.server).ok()?, entry.user));
+    Ok(Some(kept.tokens.into_iter().filter_map(parsed).collect()))
+}
+
+fn tell(
+    output: &mut Output,
+    url: &Url,
+    user: &str,
+    done: &LoggedOut,
+    kept: bool,
+) -> Result<Value, CommandError> {
+    let (revoked, why) = match done {
+        LoggedOut::Revoked => (true, None),
+        LoggedOut::NotRevoked { why } => (false, Some(why.clone())),
+        LoggedOut::Nobody => (false, None),
+    };
+    if output.format == Format::Human {
+        match &why {
+            None => output.line(format!("logged out of {url}: revoked there, and forgotten here"))?,
+            Some(why) if kept => output.line(format!("still logged in to {url}: {why}"))?,
+            Some(why) => output.line(format!(
+                "forgotten here, but not revoked at {url}: {why}. Until they end, the tokens would still be accepted if \
+                 somebody has a copy; end the login where you made it if that matters"
+            ))?,
+        }
+    }
+    Ok(json!({
+        "server": url.as_str(),
+        "user": user,
+        "revoked": revoked,
+        "forgotten": revoked || !kept,
+        "why": why,
+    }))
+}
