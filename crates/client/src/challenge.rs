@@ -48,14 +48,15 @@ pub fn parse_line(line: &[u8]) -> Vec<RawChallenge> {
         let Some(word) = reader.token() else { return done };
         let after_word = reader.at;
         reader.skip_blanks();
-        let is_parameter = current.is_some() && reader.peek() == Some(b'=');
-        if is_parameter {
+        if reader.peek() == Some(b'=') {
             let Some(value) = reader.parameter_value() else {
                 return done;
             };
-            if let Some(challenge) = &mut current {
-                challenge.parameters.push((word.to_ascii_lowercase(), value));
-            }
+            // A parameter goes with a scheme, and not with one that has a token68 (RFC 9110 §11.2).
+            let Some(challenge) = current.as_mut().filter(|challenge| challenge.token68.is_none()) else {
+                return done;
+            };
+            challenge.parameters.push((word.to_ascii_lowercase(), value));
             continue;
         }
         // Only now is the one before known to be complete.

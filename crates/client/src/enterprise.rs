@@ -67,10 +67,10 @@ pub enum IdpCredential {
 /// The company's identity provider, as its administrator configured it (E22): never as an MCP server names it.
 #[derive(Clone)]
 pub struct EnterpriseManaged {
-    /// Its `issuer`: the audience of a client assertion.
+    /// Its `issuer`: where its metadata is looked for, and the audience of a client assertion.
     pub issuer: String,
-    /// Its token endpoint.
-    pub token_endpoint: Url,
+    /// Its token endpoint; `None`: as its metadata says.
+    pub token_endpoint: Option<Url>,
     /// Who this program is there.
     pub client_id: String,
     /// How it authenticates there.
@@ -96,16 +96,68 @@ pub struct Wanted<'a> {
 #[derive(Clone, Debug)]
 pub struct IdJag(Secret);
 
+/// Judges the identity provider's answer to [`EnterpriseManaged::exchange_request`]. It is an ID-JAG for exactly this
+/// authorization server and resource, or it is not sent on: a grant for somebody else must not come into the hands of
+/// this server.
+pub fn exchange_response(
+    endpoint: &Url,
+    response: &HttpResponse,
+    wanted: Wanted<'_>,
+) -> Result<IdJag, Error> {
+    let refuse = |rule: &'static str, clause: &'static str, problem: String| -> Error {
+        let remedy =
+            "the administrator of the identity provider must correct its configuration for this MCP server";
+        Refusal::new(
+            Hop::TokenExchange,
+            Some(endpoint),
+            (rule, clause),
+            problem,
+            remedy,
+        )
+        .into()
+    };
+    let answer = process(Hop::TokenExchange, endpoint, response)?;
+    if answer.issued_token_type.as_deref() != Some(ID_JAG) {
+        let problem = "issued_token_type is not that of an ID-JAG";
+        return Err(refuse(
+            "E1",
+            "MCP enterprise-managed authorization §4.2",
+            problem.into(),
+        ));
+    }
+    // A JWE is for the authorization server's eyes only (E13).
+    if let Some(jwt) = OwnJwt::read(&answer.access_token) {
+        if jwt.typ() != Some(ID_JAG_TYP) {
+            let problem = format!("typ of the grant is not {ID_JAG_TYP}");
+            return Err(refuse(
+                "E23",
+                "MCP enterprise-managed authorization §4.3",
+                problem,
+            ));
+        }
+        if jwt.holds("aud", wanted.issuer) != Some(true) {
+            let problem = format!("the grant is not for {}", wanted.issuer);
+            return Err(refuse("E1", "MCP enterprise-managed authorization §4.3", problem));
+        }
+        if jwt.holds("resource", wanted.resource) == Some(false) {
+            let problem = format!("the grant is not for the resource {}", wanted.resource);
+            return Err(refuse("E2", "MCP enterprise-managed authorization §4.3", problem));
+        }
+    }
+    Ok(IdJag(answer.access_token))
+}
+
 impl EnterpriseManaged {
     /// The first leg: exchanges `subject_token` at the identity provider (ext-auth §4).
     pub fn exchange_request(
         &self,
+        token_endpoint: &Url,
         subject_token: &Secret,
         wanted: Wanted<'_>,
         now: UnixTime,
         random: &dyn Random,
     ) -> Result<TokenRequest, Error> {
-        let request = TokenRequest::new(&self.token_endpoint, TOKEN_EXCHANGE)
+        let request = TokenRequest::new(token_endpoint, TOKEN_EXCHANGE)
             .named_by_user()
             .at(Hop::TokenExchange)
             .with("requested_token_type", ID_JAG)
@@ -136,52 +188,6 @@ impl EnterpriseManaged {
                 client_id,
             },
         })
-    }
-
-    /// Judges the identity provider's answer. It is an ID-JAG for exactly this authorization server and resource, or it is not
-    /// sent on: a grant for somebody else must not come into the hands of this server.
-    pub fn exchange_response(&self, response: &HttpResponse, wanted: Wanted<'_>) -> Result<IdJag, Error> {
-        let endpoint = &self.token_endpoint;
-        let refuse = |rule: &'static str, clause: &'static str, problem: String| -> Error {
-            let remedy = "the administrator of the identity provider must correct its configuration for this MCP server";
-            Refusal::new(
-                Hop::TokenExchange,
-                Some(endpoint),
-                (rule, clause),
-                problem,
-                remedy,
-            )
-            .into()
-        };
-        let answer = process(Hop::TokenExchange, endpoint, response)?;
-        if answer.issued_token_type.as_deref() != Some(ID_JAG) {
-            let problem = "issued_token_type is not that of an ID-JAG";
-            return Err(refuse(
-                "E1",
-                "MCP enterprise-managed authorization §4.2",
-                problem.into(),
-            ));
-        }
-        // A JWE is for the authorization server's eyes only (E13).
-        if let Some(jwt) = OwnJwt::read(&answer.access_token) {
-            if jwt.typ() != Some(ID_JAG_TYP) {
-                let problem = format!("typ of the grant is not {ID_JAG_TYP}");
-                return Err(refuse(
-                    "E23",
-                    "MCP enterprise-managed authorization §4.3",
-                    problem,
-                ));
-            }
-            if jwt.holds("aud", wanted.issuer) != Some(true) {
-                let problem = format!("the grant is not for {}", wanted.issuer);
-                return Err(refuse("E1", "MCP enterprise-managed authorization §4.3", problem));
-            }
-            if jwt.holds("resource", wanted.resource) == Some(false) {
-                let problem = format!("the grant is not for the resource {}", wanted.resource);
-                return Err(refuse("E2", "MCP enterprise-managed authorization §4.3", problem));
-            }
-        }
-        Ok(IdJag(answer.access_token))
     }
 }
 

@@ -4,6 +4,9 @@
 
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue};
+use url::Url;
 
 use crate::client_assertion::ClientKey;
 use crate::client_auth::{self, ClientAuthentication, Method};
@@ -13,12 +16,14 @@ use crate::dpop::Dpop;
 use crate::enterprise::{self, EnterpriseManaged, Wanted};
 use crate::error::{Error, Hop, Refusal};
 use crate::grant::{AssertionSource, Grant};
+use crate::http::{HttpRequest, NamedBy};
 use crate::machine::{drive, reached};
 use crate::named_url::UrlPolicy;
 use crate::orchestrate::Environment;
 use crate::proven::ProvenRequest;
 use crate::provider::ClientInformation;
-use crate::server_metadata::ServerMetadata;
+use crate::server_metadata::{ServerMetadata, locations};
+use crate::text::shown;
 use crate::token::{TokenRequest, TokenResponse};
 use crate::workload::{self, Audience, Workload};
 
@@ -124,10 +129,14 @@ impl Asking<'_> {
         };
         let subject_token = asserted(idp.subject_token.as_ref()).await?;
         let (now, random) = (self.env.clock.now(), self.env.random);
-        let request = idp.exchange_request(&subject_token, wanted, now, random)?;
+        let endpoint = match &idp.token_endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => self.token_endpoint_of(&idp.issuer).await?,
+        };
+        let request = idp.exchange_request(&endpoint, &subject_token, wanted, now, random)?;
         let answer = self.env.http.send(request.build()).await;
-        let answer = reached(answer, Hop::TokenExchange, &idp.token_endpoint)?;
-        let id_jag = idp.exchange_response(&answer, wanted)?;
+        let answer = reached(answer, Hop::TokenExchange, &endpoint)?;
+        let id_jag = enterprise::exchange_response(&endpoint, &answer, wanted)?;
         let build = || {
             let client = self.authentication(method)?;
             Ok(enterprise::grant_request(
@@ -138,6 +147,36 @@ impl Asking<'_> {
             ))
         };
         self.ask(build).await
+    }
+
+    /// The token endpoint of an identity provider that the configuration names, as its metadata says (D6, D7).
+    async fn token_endpoint_of(&self, issuer: &str) -> Result<Url, Error> {
+        let mut tried = Vec::new();
+        for url in locations(issuer) {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            let request = HttpRequest {
+                method: http::Method::GET,
+                url: url.clone(),
+                named_by: NamedBy::User,
+                headers,
+                body: None,
+                hop: Hop::ServerMetadata,
+            };
+            let response = reached(self.env.http.send(request).await, Hop::ServerMetadata, &url)?;
+            if response.status == http::StatusCode::OK
+                && let Some(metadata) =
+                    ServerMetadata::parse(issuer, &url, &response.body, &UrlPolicy::strict())?
+            {
+                return Ok(metadata.token_endpoint);
+            }
+            tried.push(format!("{url} ({})", response.status));
+        }
+        Err(Error::NeedsUser(format!(
+            "the identity provider {} has no metadata that can be used: name its token endpoint. Tried: {}",
+            shown(issuer),
+            tried.join(", ")
+        )))
     }
 
     async fn workload(&self, workload: &Workload) -> Result<TokenResponse, Error> {
@@ -175,13 +214,13 @@ impl Asking<'_> {
         let request = device::request(endpoint, &client, Some(self.resource), self.scope);
         let answer = self.env.http.send(request.build()).await;
         let answer = reached(answer, Hop::DeviceAuthorization, endpoint)?;
-        let shown = DeviceAuthorization::read(&answer, endpoint, self.policy, self.env.clock.now())?;
-        self.env.provider.show_code(&shown).await?;
-        self.poll(method, &shown).await
+        let told = DeviceAuthorization::read(&answer, endpoint, self.policy, self.env.clock.now())?;
+        self.env.provider.show_code(&told).await?;
+        self.poll(method, &told).await
     }
 
-    async fn poll(&self, method: Method, shown: &DeviceAuthorization) -> Result<TokenResponse, Error> {
-        let mut polling = shown.polling();
+    async fn poll(&self, method: Method, told: &DeviceAuthorization) -> Result<TokenResponse, Error> {
+        let mut polling = told.polling();
         loop {
             self.env.provider.pause(polling.interval()).await?;
             if polling.is_over(self.env.clock.now()) {

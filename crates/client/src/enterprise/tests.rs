@@ -15,12 +15,16 @@ const MCP: &str = "https://mcp.example/mcp";
 pub(crate) fn okta() -> EnterpriseManaged {
     EnterpriseManaged {
         issuer: "https://idp.example".into(),
-        token_endpoint: Url::parse("https://idp.example/token").unwrap(),
+        token_endpoint: Some(idp_endpoint()),
         client_id: "at-idp".into(),
         credential: IdpCredential::SecretBasic(Secret::new("idp-secret")),
         subject_token: Arc::new(FixedAssertion(Secret::new("id.tok.en"))),
         subject_token_type: SubjectTokenType::IdToken,
     }
+}
+
+fn idp_endpoint() -> Url {
+    Url::parse("https://idp.example/token").unwrap()
 }
 
 fn scope() -> ScopeSet {
@@ -59,6 +63,7 @@ fn e1_e7_the_exchange_names_audience_and_resource_byte_for_byte_and_nothing_in_t
     let scope = scope();
     let request = okta()
         .exchange_request(
+            &idp_endpoint(),
             &Secret::new("id.tok.en"),
             wanted(&scope),
             UnixTime::EPOCH,
@@ -95,6 +100,7 @@ fn e14_e15_the_program_authenticates_at_the_identity_provider_as_it_is_told() {
         let idp = EnterpriseManaged { credential, ..okta() };
         let request = idp
             .exchange_request(
+                &idp_endpoint(),
                 &Secret::new("x"),
                 wanted(&scope),
                 UnixTime::EPOCH,
@@ -127,7 +133,9 @@ fn e1_e2_e20_a_grant_for_somebody_else_is_not_sent_on() {
     let scope = scope();
     let good = json!({ "iss": "https://idp.example", "sub": "u", "aud": AS, "resource": MCP, "client_id": "c",
                        "jti": "1", "iat": 1, "exp": 2 });
-    let judge = |grant: &str, issued: &str| okta().exchange_response(&answer(grant, issued), wanted(&scope));
+    let judge = |grant: &str, issued: &str| {
+        exchange_response(&idp_endpoint(), &answer(grant, issued), wanted(&scope))
+    };
     assert!(judge(&jag(ID_JAG_TYP, &good), ID_JAG).is_ok());
     assert!(
         judge("a.b.c.d.e", ID_JAG).is_ok(),
@@ -197,8 +205,7 @@ fn e12_what_an_identity_provider_refuses_is_told_without_the_assertion() {
         headers: HeaderMap::new(),
         body: r#"{"error":"invalid_grant","error_description":"not allowed\u001b[2J for you"}"#.into(),
     };
-    let error = okta()
-        .exchange_response(&response, wanted(&scope))
+    let error = exchange_response(&idp_endpoint(), &response, wanted(&scope))
         .unwrap_err()
         .to_string();
     assert_eq!(

@@ -36,8 +36,9 @@ impl Script {
 
     fn forms(&self) -> Vec<Form> {
         let sent = self.sent.lock().unwrap();
-        let form =
-            |request: &HttpRequest| Form::parse(request.body.as_ref().unwrap().expose().as_bytes()).unwrap();
+        let form = |request: &HttpRequest| {
+            Form::parse(request.body.as_ref().map_or("", Secret::expose).as_bytes()).unwrap()
+        };
         sent.iter().map(form).collect()
     }
 }
@@ -418,4 +419,28 @@ async fn r22_a_device_waits_at_the_pace_of_the_server_until_somebody_approves() 
     )
     .await;
     assert!(asked.result.is_err() && asked.sent.is_empty());
+}
+
+#[tokio::test]
+async fn e22_d6_the_configured_identity_provider_is_found_by_its_metadata() {
+    let metadata = || server(&[crate::grant::JWT_BEARER], &["client_secret_basic"]);
+    let okta = enterprise::EnterpriseManaged {
+        token_endpoint: None,
+        ..enterprise::tests::okta()
+    };
+    let grant = Grant::EnterpriseManaged(Arc::new(okta));
+    let document =
+        json!({ "issuer": "https://idp.example", "token_endpoint": "https://idp.example/elsewhere" });
+    let script = Script::new([(404, json!({})), (200, document), refused("access_denied")]);
+    let found = run(grant.clone(), metadata(), client("c", Some("s")), None, script).await;
+    assert!(found.result.is_err());
+    assert_eq!(found.sent[2].url.as_str(), "https://idp.example/elsewhere");
+    let impostor =
+        json!({ "issuer": "https://evil.example", "token_endpoint": "https://evil.example/token" });
+    let script = Script::new([(200, impostor)]);
+    let refused = run(grant.clone(), metadata(), client("c", Some("s")), None, script).await;
+    assert!(refused.result.unwrap_err().to_string().contains("D7") && refused.sent.len() == 1);
+    let script = Script::new([(404, json!({})), (404, json!({}))]);
+    let nowhere = run(grant, metadata(), client("c", Some("s")), None, script).await;
+    assert!(nowhere.result.unwrap_err().to_string().contains("token endpoint"));
 }
