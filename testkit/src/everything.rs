@@ -13,6 +13,7 @@ mod ask;
 mod content;
 mod conversation;
 mod input_required;
+mod one_era;
 mod prompts;
 mod resources;
 mod sealed;

@@ -21,6 +21,8 @@ use tower_layer::Layer as _;
 use tower_service::Service;
 
 use super::Everything;
+pub use super::one_era::Era;
+use super::one_era::OneEra;
 use crate::http::{Destination, Site};
 
 /// A server over Streamable HTTP on a port of its own. It lives on a thread until the test process ends.
@@ -53,6 +55,16 @@ impl Server {
 #[must_use]
 pub fn start() -> Server {
     serve(listener(), service())
+}
+
+/// The same with one era only.
+///
+/// # Panics
+/// When no port can be bound.
+#[must_use]
+pub fn start_one_era(era: Era) -> Server {
+    let inner = service();
+    serve(listener(), OneEra { era, inner })
 }
 
 /// The same behind a layer of the library for Rust servers.
