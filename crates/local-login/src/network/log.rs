@@ -74,7 +74,7 @@ const ERROR_CODES: [&str; 24] = [
     "interaction_required",
 ];
 /// Shorter than this nothing is blotted out: it would be found in every word.
-const SHORTEST: usize = 6;
+const SHORTEST: usize = 8;
 /// Secrets that are remembered.
 const REMEMBERED: usize = 256;
 /// What stands where a value was.
