@@ -68,7 +68,7 @@ fn grant(scenario: &str, context: &Context) -> Result<Grant, Failure> {
         "auth/client-credentials-basic" | "auth/client-credentials-jwt" => Grant::ClientCredentials,
         "auth/enterprise-managed-authorization" => Grant::EnterpriseManaged(Arc::new(EnterpriseManaged {
             issuer: given(&context.idp_issuer)?,
-            token_endpoint: Url::parse(&given(&context.idp_token_endpoint)?)?,
+            token_endpoint: Some(Url::parse(&given(&context.idp_token_endpoint)?)?),
             client_id: given(&context.idp_client_id)?,
             credential: IdpCredential::None,
             subject_token: Arc::new(FixedAssertion(Secret::new(given(&context.idp_id_token)?))),
