@@ -1,5 +1,10 @@
 //! Both adapters, message by message. Everything that they write is held against the specification's schemas.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "tables of values read better without references"
+)]
+
 mod legacy_host;
 mod modern_host;
 mod random;

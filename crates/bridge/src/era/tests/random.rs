@@ -178,7 +178,7 @@ impl Talk {
                 // It stays without an answer.
                 self.open.remove(&self.next.to_string());
             }
-            7 if which % 4 == 0 => {
+            7 if which.is_multiple_of(4) => {
                 self.send(
                     "resources/unsubscribe",
                     json!({ "uri": format!("a:{}", which % 3) }),
