@@ -89,8 +89,11 @@ impl ClientAuthentication {
     #[must_use]
     pub fn parameters(&self) -> Vec<(&'static str, Secret)> {
         match self {
-            Self::None { client_id } => vec![("client_id", Secret::new(client_id))],
-            Self::Basic { .. } => Vec::new(),
+            // With Basic the header says it already (RFC 6749 §4.1.3 asks for it in the body of others only); servers made with the
+            // Python SDK look for the client in the body nevertheless.
+            Self::None { client_id } | Self::Basic { client_id, .. } => {
+                vec![("client_id", Secret::new(client_id))]
+            }
             Self::Post { client_id, secret } => {
                 vec![
                     ("client_id", Secret::new(client_id)),
