@@ -139,7 +139,7 @@ pub enum Error {
     #[error("{0}")]
     NeedsUser(String),
     /// Tried as often as the rules allow (step-up, endless 401).
-    #[error("gave up after {tries} tries: {why}")]
+    #[error("gave up after {tries} {}: {why}", if *tries == 1 { "try" } else { "tries" })]
     GaveUp {
         /// How often.
         tries: u8,

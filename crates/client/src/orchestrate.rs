@@ -118,13 +118,22 @@ impl Options {
         }
     }
 
+    /// Whether tokens that are kept are of the kind that the server takes and this client can use.
+    fn can_use(&self, tokens: &Tokens, discovered: &Discovered, why: &Why) -> bool {
+        if tokens.dpop {
+            self.dpop.is_some()
+        } else {
+            !requires_dpop(discovered, why.challenge.as_ref())
+        }
+    }
+
     /// The key that tokens of this server are bound to, if they are to be. An error if they must be and cannot.
     fn binding(
         &self,
         discovered: &Discovered,
         challenge: Option<&Challenge>,
     ) -> Result<Option<&Dpop>, Error> {
-        let required = discovered.requires_dpop() || challenge.is_some_and(Challenge::requires_dpop);
+        let required = requires_dpop(discovered, challenge);
         let listed = &discovered.authorization_server.dpop_signing_alg_values_supported;
         let offered = listed
             .as_ref()
@@ -138,6 +147,10 @@ impl Options {
             _ => Ok(None),
         }
     }
+}
+
+fn requires_dpop(discovered: &Discovered, challenge: Option<&Challenge>) -> bool {
+    discovered.requires_dpop() || challenge.is_some_and(Challenge::requires_dpop)
 }
 
 /// Finds the authorization server (D3 to D7). Always asks anew: a server may have moved to another one (G14).
@@ -208,16 +221,22 @@ pub async fn authorize_at(
     let dpop = options.binding(discovered, why.challenge.as_ref())?;
     let issuer = &discovered.authorization_server.issuer;
     let kept = env.provider.tokens(issuer, &discovered.resource).await?;
-    if let Some(tokens) = kept.filter(|tokens| tokens.dpop == dpop.is_some())
-        && let Some(tokens) = reuse(env, options, why, (discovered, dpop), tokens).await?
+    if let Some(tokens) = kept
+        .as_ref()
+        .filter(|tokens| options.can_use(tokens, discovered, why))
+        && let Some(tokens) = reuse(env, options, why, discovered, tokens.clone()).await?
     {
         return Ok(Outcome::Authorized(tokens));
     }
-    let (client, redirect_uri) = client(env, options, discovered).await?;
-    let scope = match &why.scope {
-        Some(union) => union.clone(),
-        None => scope::initial(options.scope.as_ref(), why.challenge.as_ref(), discovered),
+    let scope = match (&why.scope, &kept) {
+        (Some(union), _) => union.clone(),
+        (None, kept) => {
+            let before = kept.as_ref().map(|tokens| &tokens.requested);
+            scope::initial(options.scope.as_ref(), before, why.challenge.as_ref(), discovered)
+        }
     };
+    scope::bounded(&scope, discovered)?;
+    let (client, redirect_uri) = client(env, options, discovered).await?;
     if !options.grant.uses_browser() {
         let tokens = obtain(env, options, (discovered, dpop), &client, &scope).await?;
         return Ok(Outcome::Authorized(tokens));
@@ -247,7 +266,7 @@ async fn reuse(
     env: &Environment<'_>,
     options: &Options,
     why: &Why,
-    (discovered, dpop): (&Discovered, Option<&Dpop>),
+    discovered: &Discovered,
     tokens: Tokens,
 ) -> Result<Option<Tokens>, Error> {
     if why
@@ -265,7 +284,7 @@ async fn reuse(
     if rejected && why.no_refresh {
         return Ok(None);
     }
-    match renew(env, options, (discovered, dpop), &tokens).await {
+    match renew(env, options, discovered, &tokens).await {
         Ok(Some(renewed)) => Ok(Some(renewed)),
         Ok(None) if rejected || refresh::is_over(&tokens, now) => Ok(None),
         Ok(None) => Ok(Some(tokens)),
@@ -291,7 +310,7 @@ async fn reuse(
 pub async fn renew(
     env: &Environment<'_>,
     options: &Options,
-    (discovered, dpop): (&Discovered, Option<&Dpop>),
+    discovered: &Discovered,
     tokens: &Tokens,
 ) -> Result<Option<Tokens>, Error> {
     let Some(refresh_token) = &tokens.refresh_token else {
@@ -305,7 +324,7 @@ pub async fn renew(
         let authentication = authenticate(env, options, &tokens.issuer, &client, method)?;
         refresh::request(discovered, tokens, refresh_token, &authentication)
     };
-    let proof = env.proof(dpop.filter(|_| tokens.dpop));
+    let proof = env.proof(options.dpop.as_ref().filter(|_| tokens.dpop));
     let response = drive(&mut ProvenRequest::new(proof, request), env.http).await?;
     let renewed = refresh::renewed(tokens, response, env.clock.now());
     env.provider.save_tokens(&renewed).await?;

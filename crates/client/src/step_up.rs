@@ -16,8 +16,9 @@ const MAX_OPERATIONS: usize = 1024;
 /// What has been tried: per resource and operation how often, and which elevations were refused.
 #[derive(Debug, Default)]
 pub struct StepUps {
-    tries: HashMap<(String, String), u8>,
-    /// Per resource: the unions that were asked for and brought nothing, and how many.
+    /// Per resource and operation: how often, and what was asked for last.
+    tries: HashMap<(String, String), (u8, ScopeSet)>,
+    /// Per resource: the unions that were asked for and of which nobody has seen yet that they were granted.
     asked: HashMap<String, Vec<ScopeSet>>,
 }
 
@@ -34,7 +35,7 @@ impl StepUps {
     ) -> Result<ScopeSet, Error> {
         let why = || describe(operation, challenge);
         let key = (resource.to_owned(), operation.to_owned());
-        let tries = self.tries.get(&key).copied().unwrap_or(0);
+        let tries = self.tries.get(&key).map_or(0, |(tries, _)| *tries);
         let Some(challenged) = &challenge.scope else {
             return Err(Error::GaveUp {
                 tries: tries + 1,
@@ -71,13 +72,19 @@ impl StepUps {
             });
         }
         asked.push(union.clone());
-        self.tries.insert(key, tries + 1);
+        self.tries.insert(key, (tries + 1, union.clone()));
         Ok(union)
     }
 
-    /// The operation went through: its tries are forgotten, refused elevations are not.
+    /// The operation went through: its tries are forgotten, and what it asked for was granted, so that it may be asked for
+    /// again when the grant is gone one day.
     pub fn succeeded(&mut self, resource: &str, operation: &str) {
-        self.tries.remove(&(resource.to_owned(), operation.to_owned()));
+        let Some((_, union)) = self.tries.remove(&(resource.to_owned(), operation.to_owned())) else {
+            return;
+        };
+        if let Some(asked) = self.asked.get_mut(resource) {
+            asked.retain(|other| !other.is_subset(&union));
+        }
     }
 }
 

@@ -18,6 +18,8 @@ use crate::text::shown;
 
 /// The longest token that is kept, in bytes.
 const MAX_TOKEN: usize = 32 * 1024;
+/// The longest `scope` that is kept, in bytes.
+const MAX_SCOPE: usize = 4096;
 
 /// A form that goes to a token endpoint, or to one that is talked to in the same way (revocation, device authorization).
 #[derive(Clone, Debug)]
@@ -244,6 +246,9 @@ impl<'a> Answer<'a> {
         let Some(text) = self.text("scope")? else {
             return Ok(None);
         };
+        if text.len() > MAX_SCOPE {
+            return Err(broken(self.hop, self.url, "scope is longer than 4096 bytes"));
+        }
         text.split_ascii_whitespace()
             .map(str::parse::<Scope>)
             .collect::<Result<ScopeSet, _>>()

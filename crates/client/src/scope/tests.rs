@@ -34,12 +34,12 @@ fn a12_a9_a8_the_challenge_then_the_metadata_then_nothing() {
     let (challenge, silent) = (challenged(Some("x y")), challenged(None));
     let listed = discovered(Some(&["a", "b"]), None);
     let quiet = discovered(None, None);
-    assert_eq!(initial(None, Some(&challenge), &listed).to_string(), "x y");
-    assert_eq!(initial(None, Some(&silent), &listed).to_string(), "a b");
-    assert_eq!(initial(None, None, &listed).to_string(), "a b");
-    assert!(initial(None, Some(&silent), &quiet).is_empty());
+    assert_eq!(initial(None, None, Some(&challenge), &listed).to_string(), "x y");
+    assert_eq!(initial(None, None, Some(&silent), &listed).to_string(), "a b");
+    assert_eq!(initial(None, None, None, &listed).to_string(), "a b");
+    assert!(initial(None, None, Some(&silent), &quiet).is_empty());
     let user: ScopeSet = "mine".parse().unwrap();
-    assert_eq!(initial(Some(&user), Some(&challenge), &listed), user);
+    assert_eq!(initial(Some(&user), None, Some(&challenge), &listed), user);
 }
 
 #[test]
@@ -65,4 +65,29 @@ fn a28_offline_access_only_where_the_authorization_server_lists_it() {
         scopes()
     );
     assert!(with_offline_access(ScopeSet::empty(), &lists, true).is_empty());
+}
+
+#[test]
+fn a10_what_was_asked_for_before_is_asked_for_again() {
+    let before: ScopeSet = "old offline_access".parse().unwrap();
+    let quiet = discovered(None, None);
+    assert_eq!(
+        initial(None, Some(&before), Some(&challenged(Some("new"))), &quiet).to_string(),
+        "new old"
+    );
+    let user: ScopeSet = "mine".parse().unwrap();
+    assert_eq!(initial(Some(&user), Some(&before), None, &quiet), user);
+}
+
+#[test]
+fn cl_13_a_list_of_scopes_has_an_end() {
+    let quiet = discovered(None, None);
+    let many = |count: usize| {
+        (0..count)
+            .map(|n| format!("s{n}").parse::<Scope>().unwrap())
+            .collect::<ScopeSet>()
+    };
+    assert!(bounded(&many(128), &quiet).is_ok());
+    assert!(bounded(&many(129), &quiet).is_err());
+    assert!(bounded(&"x".repeat(4097).parse().unwrap(), &quiet).is_err());
 }

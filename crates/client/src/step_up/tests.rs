@@ -62,8 +62,23 @@ fn b28_a_refused_elevation_is_remembered_over_operations() {
     assert_eq!(next(&mut steps, "one", "admin", "a", "a").unwrap(), "a admin");
     assert!(next(&mut steps, "one", "admin", "a admin", "a").is_err());
     assert!(next(&mut steps, "two", "admin", "a admin", "a").is_err());
-    steps.succeeded("https://mcp.example.com", "one");
-    assert!(next(&mut steps, "one", "admin", "a admin", "a").is_err());
+    steps.succeeded("https://mcp.example.com", "three");
+    assert!(next(&mut steps, "two", "admin", "a", "a").is_err());
+}
+
+#[test]
+fn a35_cl_13_a_union_that_was_granted_can_be_asked_for_again_after_a_new_login() {
+    let mut steps = StepUps::default();
+    assert_eq!(
+        next(&mut steps, "call", "write", "read", "read").unwrap(),
+        "read write"
+    );
+    steps.succeeded("https://mcp.example.com", "call");
+    // Revoked at the server; the new login asked for the initial scopes only.
+    assert_eq!(
+        next(&mut steps, "call", "write", "read", "read").unwrap(),
+        "read write"
+    );
 }
 
 #[test]
