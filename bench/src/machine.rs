@@ -22,6 +22,12 @@ impl Tree {
         Ok(kib as f64 / 1024.0)
     }
 
+    /// The same with every page that is shared counted in parts, in MiB.
+    pub(crate) fn proportional(self) -> Result<f64> {
+        let kib: u64 = self.members()?.iter().map(|&pid| proportional(pid)).sum();
+        Ok(kib as f64 / 1024.0)
+    }
+
     fn members(self) -> Result<Vec<u32>> {
         let mut parents = Vec::new();
         for entry in fs::read_dir("/proc").context("/proc cannot be read")? {
@@ -67,8 +73,16 @@ fn ticks(pid: u32) -> u64 {
 }
 
 fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    kib(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+fn proportional(pid: u32) -> u64 {
+    kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+fn kib(file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 //! Everything measured is a process of its own; this one makes the load. CPU time per request is the main
 //! figure, because it hardly depends on who else runs; ratios within one run are what may be compared.
 
+mod bridge;
 mod call;
 mod figures;
 mod gate;
@@ -41,6 +42,14 @@ enum Command {
     Growth(Plan),
     /// Client credentials, codes and rotated refresh tokens on durable SQLite, beside oidc-provider in memory.
     Token {
+        #[command(flatten)]
+        plan: Plan,
+        /// The installed npm packages.
+        #[arg(long)]
+        packages: PathBuf,
+    },
+    /// The stdio bridge beside mcp-remote: start, added latency, memory.
+    Bridge {
         #[command(flatten)]
         plan: Plan,
         /// The installed npm packages.
@@ -97,6 +106,7 @@ async fn main() -> Result<()> {
         Command::Call { plan, peers } => call::measure(&plan, &peers).await,
         Command::Growth(plan) => growth::measure(&plan).await,
         Command::Token { plan, packages } => token::measure(&plan, &packages).await,
+        Command::Bridge { plan, packages } => bridge::measure(&plan, &packages).await,
         Command::Upstream => upstream::serve().await,
     }
 }

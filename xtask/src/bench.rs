@@ -36,6 +36,8 @@ pub(crate) enum What {
     Growth(Length),
     /// Client credentials, codes and rotated refresh tokens on durable SQLite, beside npm `oidc-provider` in memory.
     Token(Length),
+    /// The stdio bridge beside npm `mcp-remote`: start with stored tokens, added latency, memory at rest.
+    Bridge(Length),
 }
 
 #[derive(Args)]
@@ -54,14 +56,15 @@ pub(crate) fn run(what: &What) -> Result<()> {
         What::Call { length, .. } => ("call", length),
         What::Growth(length) => ("growth", length),
         What::Token(length) => ("token", length),
+        What::Bridge(length) => ("bridge", length),
     };
     let needs: &[Need] = match what {
         What::Call { .. } => &[Need::Nginx],
         What::Growth(_) => &[],
-        What::Token(_) => &[Need::Node],
+        What::Token(_) | What::Bridge(_) => &[Need::Node],
     };
     tools::require(needs, length.install)?;
-    if matches!(what, What::Token(_)) {
+    if matches!(what, What::Token(_) | What::Bridge(_)) {
         packages::install()?;
     }
     cargo(["build", "--release", "-p", "doorward", "-p", "doorward-bench"])?;
@@ -98,7 +101,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
             }
         }
         What::Growth(_) => {}
-        What::Token(_) => {
+        What::Token(_) | What::Bridge(_) => {
             bench.arg("--packages").arg(packages::installed());
         }
     }
