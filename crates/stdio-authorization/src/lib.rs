@@ -9,17 +9,21 @@
 //! (`doorward stdio -- COMMAND`), or between stdin and an rmcp service in one process.
 
 mod authority;
+mod command;
 pub mod discovery;
 mod entry;
 mod github;
 mod members;
 pub mod providers;
+#[cfg(feature = "rmcp")]
+pub mod rmcp;
 mod run;
 pub mod settings;
 pub mod verify;
 mod wrap;
 
 pub use authority::{LocalAuthority, Login};
+pub use command::CommandServer;
 pub use entry::{EXTENSION, TOKEN};
 pub use github::GitHubTokens;
 pub use run::{Authority, LONGEST_LINE, Pipes, RunError, Server, run};

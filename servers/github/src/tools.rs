@@ -3,7 +3,7 @@
 use doorward_stdio_authorization::TOKEN;
 use doorward_types::secret::Secret;
 use rmcp::handler::server::wrapper::{Json, Parameters};
-use rmcp::model::{ErrorCode, ErrorData, PromptMessage, Role, RequestMetaObject};
+use rmcp::model::{ErrorCode, ErrorData, PromptMessage, RequestMetaObject, Role};
 use rmcp::{ServerHandler, prompt, prompt_handler, prompt_router, tool, tool_handler, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
