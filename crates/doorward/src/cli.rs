@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::client::ClientCommand;
 use crate::command::config::ConfigCommand;
+use crate::command::connect::ConnectArgs;
 use crate::command::data::DataCommand;
 use crate::command::explain::ExplainArgs;
 use crate::command::grant::GrantCommand;
@@ -93,6 +94,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// A stdio bridge to a remote MCP server: logs in when needed, for hosts that speak stdio only
+    #[command(after_help = CONNECT_EXAMPLES)]
+    Connect(Box<ConnectArgs>),
     /// Log in to an MCP server elsewhere, for `connect` and for later; or list who is logged in where
     #[command(after_help = LOGIN_EXAMPLES)]
     Login(Box<LoginArgs>),
@@ -117,6 +121,17 @@ Examples:
   doorward login https://mcp.example.com/mcp --user work
       a second account at the same server
   doorward login --list";
+
+/// What a host is configured with.
+pub(crate) const CONNECT_EXAMPLES: &str = "\
+Examples:
+  doorward connect https://mcp.example.com/mcp
+      what a host runs; in its configuration: \"command\": \"doorward\", \"args\": [\"connect\", \"https://mcp.example.com/mcp\"]
+  doorward connect https://mcp.example.com/mcp --ignore-tool 'delete*'
+      without the tools whose names begin with delete
+  doorward connect https://mcp.example.com/mcp --header 'X-Api-Key: ${API_KEY}'
+      with a header of your own from the environment
+Docs: docs/connect.md";
 
 /// Where ids come from.
 pub(crate) const EXPLAIN_EXAMPLES: &str = "\

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::error::CommandError;
 
 fn main() -> ExitCode {
@@ -49,7 +49,12 @@ fn not_launched(error: &doorward_process::LaunchError) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A host starts several bridges, which wait most of the time: one thread each is enough.
+    let mut builder = match &cli.command {
+        Command::Connect(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed("cannot start").because(&error))?;

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use crate::loopback;
+
 /// Requests with a `state` that wait to be looked at.
 const WAITING: usize = 16;
 /// How long [`Arrival::answer`] waits for the browser to take its page.
@@ -202,7 +204,7 @@ impl CallbackListener {
         });
         let tasks = sockets
             .into_iter()
-            .map(|socket| tokio::spawn(serve::accept(socket, Arc::clone(&shared))).abort_handle())
+            .map(|socket| tokio::spawn(loopback::serve(socket, Arc::clone(&shared))).abort_handle())
             .collect();
         Ok(Self {
             redirect_uri: format!("http://{host}:{port}{path}"),

@@ -3,8 +3,11 @@
 
 pub mod assertion;
 pub mod browser;
+pub mod builder;
 pub mod callback;
 pub mod lock;
+pub mod login_page;
+mod loopback;
 pub mod network;
 mod page;
 pub mod session;

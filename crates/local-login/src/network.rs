@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use doorward_client::http::{Http, HttpRequest, HttpResponse, NamedBy, TransportError};
 use doorward_outbound::{AddressSpace, ClientError, Destination, GuardedClient};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method};
 use url::Url;
 
 pub use log::{Exchange, ExchangeLog, Heard, masked};
@@ -70,29 +72,41 @@ impl Network {
         Destination::NamedFrom(space.unwrap_or(AddressSpace::Public))
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+    async fn exchange(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
         let destination = self.destination(&request.url, request.named_by).await;
+        let mut result = self.once(request, destination).await;
+        // A connection of before that was just being closed. Asking twice changes nothing (RFC 9110 §9.2.2).
+        if matches!(result, Err(ClientError::Ended)) && request.method == Method::GET {
+            result = self.once(request, destination).await;
+        }
+        result.map_err(|error| self.told(error, destination))
+    }
+
+    async fn once(
+        &self,
+        request: &HttpRequest,
+        destination: Destination,
+    ) -> Result<HttpResponse, ClientError> {
         let body = match &request.body {
             Some(body) => Bytes::copy_from_slice(body.expose().as_bytes()),
             None => Bytes::new(),
         };
         let mut outgoing = http::Request::new(body);
-        *outgoing.method_mut() = request.method;
-        *outgoing.uri_mut() = http::Uri::try_from(request.url.as_str())
-            .map_err(|_| TransportError::Failed("the URL is not one that HTTP can ask for".to_owned()))?;
-        *outgoing.headers_mut() = request.headers;
-        let result = async {
-            let response = self.client.send(outgoing, destination).await?;
-            let (head, body) = response.into_parts();
-            let body = body.read(MAX_BODY).await?;
-            Ok(HttpResponse {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
-        }
-        .await;
-        result.map_err(|error| self.told(error, destination))
+        *outgoing.method_mut() = request.method.clone();
+        *outgoing.uri_mut() = http::Uri::try_from(request.url.as_str()).map_err(|_| ClientError::NotHttp)?;
+        *outgoing.headers_mut() = request.headers.clone();
+        // A code is redeemed once: its request must not meet a connection that the server is about to close.
+        outgoing
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+        let response = self.client.send(outgoing, destination).await?;
+        let (head, body) = response.into_parts();
+        let body = body.read(MAX_BODY).await?;
+        Ok(HttpResponse {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// The words for the person at the terminal.
@@ -126,10 +140,8 @@ impl Network {
 #[async_trait]
 impl Http for Network {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let log = self.log.clone();
-        let told = log.is_some().then(|| request.clone());
         let begun = Instant::now();
-        let result = tokio::time::timeout(TOTAL, self.exchange(request))
+        let result = tokio::time::timeout(TOTAL, self.exchange(&request))
             .await
             .unwrap_or_else(|_| {
                 Err(TransportError::Failed(format!(
@@ -137,7 +149,7 @@ impl Http for Network {
                     TOTAL.as_secs()
                 )))
             });
-        if let (Some(log), Some(request)) = (log, told) {
+        if let Some(log) = &self.log {
             let hop = request.hop.to_string();
             let exchange = Exchange {
                 label: &hop,

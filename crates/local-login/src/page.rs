@@ -36,6 +36,20 @@ pub(crate) struct Page {
     pub(crate) text: Vec<String>,
     /// What somebody else wrote: set apart.
     pub(crate) quote: Option<String>,
+    /// What it is about, one name and value a row.
+    pub(crate) facts: Vec<(&'static str, String)>,
+    /// The one thing that can be done.
+    pub(crate) button: Option<Button>,
+}
+
+/// A form with nothing but a button.
+#[derive(Clone, Debug)]
+pub(crate) struct Button {
+    /// The path that it is posted to.
+    pub(crate) action: &'static str,
+    /// What only our own page knows.
+    pub(crate) csrf: String,
+    pub(crate) label: String,
 }
 
 /// System fonts, light and dark. It stands in every page, so it is short.
@@ -54,17 +68,33 @@ h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25;font-weight:650;letter-sp
 h1.good{color:var(--good)}h1.bad{color:var(--bad)}\
 p{margin:0 0 .75rem}p:last-child,blockquote:last-child{margin-bottom:0}\
 blockquote{margin:0 0 .75rem;padding:.625rem .875rem;background:var(--inset);border:1px solid var(--line);border-radius:.5rem;font-size:.9375rem;white-space:pre-wrap}\
+dl{margin:0 0 1rem;border:1px solid var(--line);border-radius:.75rem}\
+dl div{padding:.625rem .875rem}dl div+div{border-top:1px solid var(--line)}\
+dt{color:var(--soft);font-size:.875rem}dd{margin:0;font-weight:600}\
+form{margin:0 0 .75rem}\
+button{width:100%;padding:.75rem 1rem;border:0;border-radius:.625rem;background:var(--good);color:var(--card);font:inherit;font-weight:600;cursor:pointer}\
+button:focus-visible{outline:3px solid var(--soft);outline-offset:2px}\
 .soft{color:var(--soft);font-size:.9375rem}";
 
-/// Nothing but this one style sheet: no script of anybody, no picture, no frame, no form (CL-11).
+/// Nothing but this one style sheet: no script of anybody, no picture, no frame (CL-11).
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let digest = STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes());
-    format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'")
 });
 
 impl Page {
+    pub(crate) fn new(status: StatusCode, mood: Mood, title: &'static str, text: &[&str]) -> Self {
+        Self {
+            status,
+            mood,
+            title,
+            text: text.iter().map(|sentence| (*sentence).to_owned()).collect(),
+            quote: None,
+            facts: Vec::new(),
+            button: None,
+        }
+    }
+
     pub(crate) fn html(&self) -> String {
         let class = match self.mood {
             Mood::Good => " class=\"good\"",
@@ -89,6 +119,24 @@ impl Page {
         if let Some(quote) = &self.quote {
             let _ = writeln!(html, "<blockquote>{}</blockquote>", escaped(&shown(quote)));
         }
+        if !self.facts.is_empty() {
+            html.push_str("<dl>\n");
+            for (name, value) in &self.facts {
+                let (name, value) = (escaped(name), escaped(&shown(value)));
+                let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+            }
+            html.push_str("</dl>\n");
+        }
+        if let Some(button) = &self.button {
+            let _ = writeln!(
+                html,
+                "<form method=\"post\" action=\"{}\"><input type=\"hidden\" name=\"csrf\" value=\"{}\">\
+                 <button>{}</button></form>",
+                escaped(button.action),
+                escaped(&button.csrf),
+                escaped(&shown(&button.label))
+            );
+        }
         if let Some(last) = last {
             let _ = writeln!(html, "<p class=\"soft\">{}</p>", escaped(last));
         }
@@ -101,11 +149,22 @@ impl Page {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        if let Ok(policy) = HeaderValue::from_str(&POLICY) {
+        // A form's answer may lead to another site, which `form-action` would forbid.
+        let form = if self.button.is_some() {
+            ""
+        } else {
+            "; form-action 'none'"
+        };
+        if let Ok(policy) = HeaderValue::from_str(&format!("{}{form}", *POLICY)) {
             headers.insert(CONTENT_SECURITY_POLICY, policy);
         }
-        // The address of the page holds the code.
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // The address of the page may hold a code. From a form the browser says to ourselves where it comes from.
+        let referrer = if self.button.is_some() {
+            "same-origin"
+        } else {
+            "no-referrer"
+        };
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(
@@ -114,6 +173,24 @@ impl Page {
         );
         response
     }
+}
+
+pub(crate) fn nothing_here() -> Page {
+    Page::new(
+        StatusCode::NOT_FOUND,
+        Mood::Plain,
+        "There is nothing here",
+        &["This address is only there for a login."],
+    )
+}
+
+pub(crate) fn foreign_host() -> Page {
+    Page::new(
+        StatusCode::FORBIDDEN,
+        Mood::Plain,
+        "Not under this name",
+        &["This address is only there for a login, and only under its own name."],
+    )
 }
 
 /// For text and for attributes.
@@ -138,11 +215,13 @@ mod tests {
 
     fn page(quote: &str) -> Page {
         Page {
-            status: StatusCode::OK,
-            mood: Mood::Bad,
-            title: "The login failed",
-            text: vec!["The server said:".into(), "Look into the log.".into()],
             quote: Some(quote.to_owned()),
+            ..Page::new(
+                StatusCode::OK,
+                Mood::Bad,
+                "The login failed",
+                &["The server said:", "Look into the log."],
+            )
         }
     }
 

@@ -71,7 +71,7 @@ async fn interruptible(session: &Session, force: bool) -> Result<LoggedIn, Comma
 /// What a person pastes into the terminal, line by line.
 fn pasted_lines(args: &LoginArgs) -> Option<mpsc::Receiver<String>> {
     let reads_secret = args.remote.client.client_secret_file.as_deref() == Some(std::path::Path::new("-"));
-    if reads_secret || !std::io::stdin().is_terminal() {
+    if reads_secret || !may_read_stdin() {
         return None;
     }
     let (sender, receiver) = mpsc::channel(4);
@@ -85,6 +85,13 @@ fn pasted_lines(args: &LoginArgs) -> Option<mpsc::Receiver<String>> {
         }
     });
     Some(receiver)
+}
+
+/// A terminal may be read by the group in its foreground; the others are stopped when they try.
+fn may_read_stdin() -> bool {
+    let stdin = std::io::stdin();
+    !stdin.is_terminal()
+        || rustix::termios::tcgetpgrp(&stdin).is_ok_and(|foreground| foreground == rustix::process::getpgrp())
 }
 
 fn report(output: &mut Output, entry: &TokensEntry, what: &str) -> Result<(), CommandError> {

@@ -2,9 +2,11 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod connect;
 pub(crate) mod data;
 pub(crate) mod explain;
 pub(crate) mod grant;
+pub(crate) mod grant_options;
 mod health;
 pub(crate) mod key;
 pub(crate) mod login;
@@ -95,6 +97,7 @@ pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
         Command::Data { common, command } => data::run(&command, &mut Context::new(&common)?).await,
         Command::Config { common, command } => config::run(&command, &common),
         Command::Policy { common, command } => policy::run(command, &common).await,
+        Command::Connect(args) => connect::run(*args).await,
         Command::Login(args) => login::run(*args).await,
         Command::Logout(args) => logout::run(*args).await,
         Command::Health { common } => health::run(&mut Context::to_ask(&common)?).await,

@@ -8,6 +8,7 @@ use doorward_types::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::grant_options::GrantOptions;
 use crate::error::CommandError;
 
 /// Where tokens are kept, and whose.
@@ -142,6 +143,8 @@ pub(crate) struct RemoteOptions {
     pub(crate) client: ClientOptions,
     #[command(flatten)]
     pub(crate) login: LoginOptions,
+    #[command(flatten)]
+    pub(crate) grant: GrantOptions,
     #[command(flatten)]
     pub(crate) network: NetworkOptions,
 }

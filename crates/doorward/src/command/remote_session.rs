@@ -129,10 +129,13 @@ fn settings(options: &RemoteOptions, url: &Url, interactive: bool) -> Result<Set
         scope,
         authorize_parameters: parameters(&client.authorize_param)?,
         headers: options.network.headers()?,
-        grant: match login.grant() {
-            GrantOption::AuthorizationCode => Grant::AuthorizationCode,
-            GrantOption::Device => Grant::Device,
-            GrantOption::ClientCredentials => Grant::ClientCredentials,
+        grant: match options.grant.grant()? {
+            Some(grant) => grant,
+            None => match login.grant() {
+                GrantOption::AuthorizationCode => Grant::AuthorizationCode,
+                GrantOption::Device => Grant::Device,
+                GrantOption::ClientCredentials => Grant::ClientCredentials,
+            },
         },
         dpop: client.dpop,
         callback: CallbackOptions {

@@ -164,6 +164,36 @@ async fn cl_09_redirects_and_headers_come_back_as_they_are() {
 }
 
 #[tokio::test]
+async fn what_changes_nothing_is_asked_once_more_and_nothing_else_is() {
+    // A server that hangs up on whoever comes first.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+    let visits = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&visits);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 8192];
+            let _ = stream.read(&mut request).await.unwrap();
+            let visit = {
+                let mut visits = counted.lock().unwrap();
+                *visits += 1;
+                *visits
+            };
+            if visit % 2 == 0 {
+                let _ = stream.write_all(&ok("{}")).await;
+            }
+        }
+    });
+    let network = network(&url);
+    assert!(network.send(request(&url, NamedBy::User)).await.is_ok());
+    assert_eq!(*visits.lock().unwrap(), 2);
+    let mut post = request(&url, NamedBy::User);
+    post.method = Method::POST;
+    assert!(network.send(post).await.is_err());
+    assert_eq!(*visits.lock().unwrap(), 3);
+}
+
+#[tokio::test]
 async fn an_answer_is_bounded() {
     for (size, fits) in [(MAX_BODY, true), (MAX_BODY + 1, false)] {
         let target = server(ok(&"x".repeat(size))).await;

@@ -437,7 +437,7 @@ async fn finish(inner: &Arc<Inner>, options: &Options, parameters: CallbackParam
     to_its_end(async move {
         match orchestrate::finish(&shared.environment(), &options, &parameters).await {
             Ok(_) => Ok(()),
-            Err(AnswerError::Failed(error)) => Err(error),
+            Err(AnswerError::Failed(error)) => Err(*error),
             Err(error @ AnswerError::NotOurs) => Err(Error::NeedsUser(error.to_string())),
         }
     })
@@ -452,7 +452,13 @@ async fn timed_out(inner: &Inner, pending: &Pending, error: &CallbackError) -> E
         let forgotten = inner.provider.forget_client(&pending.issuer).await;
         tracing::debug!(?forgotten, "the registration is not used again");
     }
-    Error::NeedsUser(format!("nobody logged in: {error}"))
+    Error::NeedsUser(match error {
+        CallbackError::TimedOut(_) => format!(
+            "nobody logged in within {} seconds: no answer came back from the browser",
+            inner.settings.login_timeout.as_secs()
+        ),
+        error => format!("nobody logged in: {error}"),
+    })
 }
 
 fn not_kept(error: &crate::store::StoreError) -> Error {

@@ -118,15 +118,8 @@ async fn renew_locked(
     } else {
         None
     };
-    let options = inner.options("", dpop.clone());
-    match orchestrate::renew(
-        &inner.environment(),
-        &options,
-        (discovered, dpop.as_ref()),
-        &now_kept,
-    )
-    .await
-    {
+    let options = inner.options("", dpop);
+    match orchestrate::renew(&inner.environment(), &options, discovered, &now_kept).await {
         Ok(Some(_)) => adopted(inner).await,
         Ok(None) => Ok(None),
         Err(error) => match refresh::failure(&error) {
