@@ -24,7 +24,13 @@ pub enum CallbackError {
     NotOurs,
     /// It is the answer, and it is not good.
     #[error(transparent)]
-    Failed(#[from] Error),
+    Failed(Box<Error>),
+}
+
+impl From<Error> for CallbackError {
+    fn from(error: Error) -> Self {
+        Self::Failed(Box::new(error))
+    }
 }
 
 impl CallbackParameters {
@@ -61,7 +67,11 @@ impl CallbackParameters {
             .into_iter()
             .find(|name| self.form.is_repeated(name))
         {
-            return Err(refuse(("A2", "RFC 6749 §3.1"), format!("{name} is there more than once")).into());
+            return Err(refuse(
+                ("A2", "RFC 6749 §3.1"),
+                &format!("{name} is there more than once"),
+            )
+            .into());
         }
         match (self.form.get("code"), self.form.get("error")) {
             (Some(code), None) => Ok(Secret::new(code)),
@@ -77,7 +87,7 @@ impl CallbackParameters {
             .into()),
             _ => Err(refuse(
                 ("A2", "OAuth 2.1 §4.1.2"),
-                "there is neither one code nor one error".into(),
+                "there is neither one code nor one error",
             )
             .into()),
         }
@@ -99,7 +109,7 @@ impl CallbackParameters {
         };
         Err(refuse(
             ("A16", "RFC 9207 §2.4; MCP authorization response validation"),
-            problem.into(),
+            problem,
         ))
     }
 }
@@ -110,7 +120,7 @@ impl fmt::Debug for CallbackParameters {
     }
 }
 
-fn refuse(rule: (&'static str, &'static str), problem: String) -> Error {
+fn refuse(rule: (&'static str, &'static str), problem: &str) -> Error {
     Refusal::new(
         Hop::Callback,
         None,

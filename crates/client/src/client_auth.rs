@@ -151,7 +151,7 @@ pub fn choose(server: &ServerMetadata, client: &ClientInformation, has_key: bool
         return Method::from_name(registered).filter(can).ok_or_else(|| {
             unusable(
                 server,
-                format!(
+                &format!(
                     "the client is registered to authenticate with {}",
                     shown(registered)
                 ),
@@ -175,12 +175,12 @@ pub fn choose(server: &ServerMetadata, client: &ClientInformation, has_key: bool
         let listed = shown(&listed.join(", "));
         unusable(
             server,
-            format!("token_endpoint_auth_methods_supported lists only {listed}"),
+            &format!("token_endpoint_auth_methods_supported lists only {listed}"),
         )
     })
 }
 
-fn unusable(server: &ServerMetadata, problem: String) -> Error {
+fn unusable(server: &ServerMetadata, problem: &str) -> Error {
     Refusal::new(
         Hop::Token,
         Some(&server.token_endpoint),

@@ -25,6 +25,13 @@ fn judge(query: &str, iss_required: bool) -> Result<String, CallbackError> {
     Ok(code.expose().to_owned())
 }
 
+fn failed(result: Result<String, CallbackError>) -> Error {
+    match result {
+        Err(CallbackError::Failed(error)) => *error,
+        other => panic!("{other:?}"),
+    }
+}
+
 const GOOD: &str = "https%3A%2F%2Fas.example%2Ft";
 
 #[test]
@@ -51,8 +58,8 @@ fn a17_cl_05_nothing_is_folded_before_comparing() {
     ] {
         for required in [true, false] {
             let result = judge(&format!("code=c&state=the-state&iss={other}"), required);
-            let Err(CallbackError::Failed(Error::Refused(refusal))) = result else {
-                panic!("{other}: {result:?}")
+            let Error::Refused(refusal) = failed(result) else {
+                panic!("{other}")
             };
             assert_eq!(refusal.rule, "A16");
         }
@@ -73,9 +80,9 @@ fn a18_cl_05_an_error_of_somebody_else_is_not_shown() {
             "{text}"
         );
     }
-    let Err(CallbackError::Failed(Error::Answered {
+    let Error::Answered {
         code, description, ..
-    })) = judge(&format!("{query}&iss={GOOD}"), true)
+    } = failed(judge(&format!("{query}&iss={GOOD}"), true))
     else {
         panic!()
     };
@@ -116,14 +123,9 @@ fn an_answer_is_one_code_or_one_error() {
         "foo=bar",
     ] {
         let result = judge(&format!("state=the-state&{query}"), false);
-        assert!(
-            matches!(result, Err(CallbackError::Failed(Error::Refused(_)))),
-            "{query}"
-        );
+        assert!(matches!(failed(result), Error::Refused(_)), "{query}");
     }
-    let Err(CallbackError::Failed(Error::Answered { code, .. })) =
-        judge("state=the-state&error=%22%1b", false)
-    else {
+    let Error::Answered { code, .. } = failed(judge("state=the-state&error=%22%1b", false)) else {
         panic!()
     };
     assert_eq!(code, "invalid_request");

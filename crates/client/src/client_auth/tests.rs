@@ -7,7 +7,7 @@ use crate::testing::{client, metadata_with, url};
 
 const ISSUER: &str = "https://as.example";
 
-fn server(methods: serde_json::Value) -> ServerMetadata {
+fn server(methods: &serde_json::Value) -> ServerMetadata {
     let body = metadata_with(
         ISSUER,
         &json!({ "token_endpoint_auth_methods_supported": methods }),
@@ -68,7 +68,7 @@ fn the_method_follows_the_registration_then_the_list() {
         ),
     ] {
         assert_eq!(
-            choose(&server(listed.clone()), client, has_key).unwrap(),
+            choose(&server(&listed), client, has_key).unwrap(),
             expected,
             "{listed}"
         );
@@ -80,10 +80,7 @@ fn the_method_follows_the_registration_then_the_list() {
         (json!(["none"]), &with_secret(Some("private_key_jwt"))),
         (json!([]), &secret),
     ] {
-        assert!(
-            choose(&server(listed.clone()), client, false).is_err(),
-            "{listed}"
-        );
+        assert!(choose(&server(&listed), client, false).is_err(), "{listed}");
     }
 }
 

@@ -11,7 +11,7 @@ fn read(status: u16, body: &str) -> Result<TokenResponse, Error> {
     )
 }
 
-fn good(changes: serde_json::Value) -> Result<TokenResponse, Error> {
+fn good(changes: &serde_json::Value) -> Result<TokenResponse, Error> {
     let mut body = json!({ "access_token": "at", "token_type": "Bearer" });
     for (name, value) in changes.as_object().unwrap() {
         body[name] = value.clone();
@@ -49,7 +49,7 @@ fn a19_r19_a_request_carries_what_it_was_given_and_nothing_prints_it() {
 #[test]
 fn the_answer_of_rfc_6749() {
     let tokens =
-        good(json!({ "token_type": "bEARER", "expires_in": 60, "refresh_token": "rt", "scope": "b a" }))
+        good(&json!({ "token_type": "bEARER", "expires_in": 60, "refresh_token": "rt", "scope": "b a" }))
             .unwrap();
     assert_eq!(tokens.access_token, Secret::new("at"));
     assert_eq!(tokens.refresh_token, Some(Secret::new("rt")));
@@ -58,9 +58,9 @@ fn the_answer_of_rfc_6749() {
         (false, Some(Duration::from_secs(60)))
     );
     assert_eq!(tokens.scope.unwrap().to_string(), "a b");
-    assert!(good(json!({ "token_type": "DPoP" })).unwrap().dpop);
-    assert!(good(json!({ "token_type": "N_A" })).unwrap().not_applicable);
-    assert!(good(json!({})).unwrap().scope.is_none());
+    assert!(good(&json!({ "token_type": "DPoP" })).unwrap().dpop);
+    assert!(good(&json!({ "token_type": "N_A" })).unwrap().not_applicable);
+    assert!(good(&json!({})).unwrap().scope.is_none());
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn expiry_is_read_in_the_forms_that_there_are() {
         (json!(null), None),
         (json!([1]), None),
     ] {
-        let told = good(json!({ "expires_in": value })).unwrap().expires_in;
+        let told = good(&json!({ "expires_in": value })).unwrap().expires_in;
         assert_eq!(told, expected.map(Duration::from_secs), "{value}");
     }
 }
@@ -98,10 +98,7 @@ fn answers_that_are_not_right_are_refused() {
         json!({ "scope": "a\"b" }),
         json!({ "scope": "x".repeat(5000) }),
     ] {
-        assert!(
-            matches!(good(changes.clone()), Err(Error::Refused(_))),
-            "{changes}"
-        );
+        assert!(matches!(good(&changes), Err(Error::Refused(_))), "{changes}");
     }
     for (status, body) in [
         (200, ""),
