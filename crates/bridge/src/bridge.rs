@@ -13,9 +13,11 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::conversation::Conversation;
+use crate::cookies::Jar;
 use crate::era;
 use crate::event::{Action, Due, Event};
 use crate::exchange::Exchanges;
+use crate::failure::Failure;
 use crate::http::Http;
 use crate::lines::Lines;
 use crate::memory::{Memory, Share};
@@ -47,8 +49,13 @@ pub struct Parts {
 }
 
 /// Bridges until the host closes `input`, or `stop` completes. `output` gets one JSON-RPC message a line and nothing else.
-/// Ends the session with the server before it returns.
-pub async fn run<R, W>(parts: Parts, input: R, output: W, stop: impl Future<Output = ()> + Send)
+/// Ends the session with the server before it returns. Gives the reason if the host asked and never got through to the server.
+pub async fn run<R, W>(
+    parts: Parts,
+    input: R,
+    output: W,
+    stop: impl Future<Output = ()> + Send,
+) -> Option<Failure>
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -61,6 +68,7 @@ where
         http: parts.http,
         authorizer: parts.authorizer,
         memory: Memory::new(settings.longest_message.saturating_mul(4)),
+        cookies: Jar::default(),
         events,
     });
     let bridge = Bridge {
@@ -75,7 +83,7 @@ where
         settings,
     };
     let writer = tokio::spawn(write(unread, output));
-    bridge.route(input, receive, lines, writer, stop).await;
+    bridge.route(input, receive, lines, writer, stop).await
 }
 
 struct Bridge {
@@ -98,7 +106,7 @@ impl Bridge {
         lines: mpsc::Sender<(Bytes, Share)>,
         writer: JoinHandle<()>,
         stop: impl Future<Output = ()> + Send,
-    ) {
+    ) -> Option<Failure> {
         tokio::pin!(stop);
         let mut tick = ticks(TICK);
         let mut told = Instant::now();
@@ -159,7 +167,9 @@ impl Bridge {
             }
         }
         drop(events);
+        let shut_out = self.conversation.shut_out().cloned();
         self.leave(lines, writer).await;
+        shut_out
     }
 
     /// Does what the state machine wants done.

@@ -57,12 +57,14 @@ pub(crate) struct Conversation {
     modern_version: Option<String>,
     next: u64,
     actions: Vec<Action>,
+    /// Why the host never got through.
+    shut_out: Option<Failure>,
 }
 
 /// How the server is spoken to.
 enum Wire {
     Unknown,
-    Legacy(Session),
+    Legacy(Box<Session>),
     Modern,
 }
 
@@ -125,7 +127,13 @@ impl Conversation {
             modern_version: None,
             next: 0,
             actions: Vec::new(),
+            shut_out: None,
         }
+    }
+
+    /// Why the host did not get through to the server at all, if it tried.
+    pub(crate) fn shut_out(&self) -> Option<&Failure> {
+        self.shut_out.as_ref()
     }
 
     /// What there is to do, in its order.
@@ -174,9 +182,9 @@ impl Conversation {
                 return;
             }
         };
-        match lines::read(line) {
+        match lines::read(&line) {
             Ok(message) => self.host(Arc::new(message)),
-            Err((Some(answer), _)) => self.to_host(answer),
+            Err((Some(answer), _)) => self.tell_host(answer),
             Err((None, words)) => {
                 tracing::error!(
                     problem = words,
@@ -211,12 +219,12 @@ impl Conversation {
         }
         if let Some(id) = message.id() {
             let words = format!("Unknown tool: {} (hidden by --ignore-tool)", name.escape_debug());
-            self.to_host(Failure::new(-32602, words).answer(id));
+            self.tell_host(Failure::new(-32602, words).answer(id));
         }
         true
     }
 
-    fn to_host(&mut self, line: Bytes) {
+    fn tell_host(&mut self, line: Bytes) {
         self.actions.push(Action::ToHost(line, Share::default()));
     }
 
@@ -224,7 +232,7 @@ impl Conversation {
         for step in steps {
             match step {
                 Step::ToHost(line) => self.actions.push(Action::ToHost(line, share.take())),
-                Step::ToServer(body) => self.to_server(body),
+                Step::ToServer(body) => self.tell_server(body),
                 Step::ToServerIn(delay, body) => self.actions.push(Action::Later(delay, Due::Send(body))),
             }
         }
@@ -233,7 +241,7 @@ impl Conversation {
     /// Something of [`Action::Later`] is due.
     pub(crate) fn due(&mut self, due: Due) {
         match due {
-            Due::Send(body) => self.to_server(body),
+            Due::Send(body) => self.tell_server(body),
             Due::Reopen(generation) => self.reopen_if_lost(generation),
             Due::Abort(number) => {
                 if self.sent.remove(&number).is_some() {

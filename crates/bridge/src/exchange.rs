@@ -10,6 +10,7 @@ use std::sync::Arc;
 use doorward_client::authorizer::Authorizer;
 use tokio::sync::mpsc;
 
+use crate::cookies::Jar;
 use crate::event::{Delete, Event, Listen, Outcome, Post};
 use crate::failure::Failure;
 use crate::http::Http;
@@ -22,6 +23,7 @@ pub(crate) struct Exchanges {
     pub(crate) http: Arc<dyn Http>,
     pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
     pub(crate) memory: Memory,
+    pub(crate) cookies: Jar,
     /// Bounded: whoever does not keep up stops the reading.
     pub(crate) events: mpsc::Sender<Event>,
 }

@@ -9,6 +9,7 @@
 pub mod adapter;
 mod bridge;
 mod conversation;
+mod cookies;
 pub mod era;
 mod event;
 mod exchange;

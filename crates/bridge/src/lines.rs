@@ -80,7 +80,7 @@ impl Lines {
 }
 
 /// Reads one line of the host, or says what to tell it: an answer if it can be known to which request, else only words.
-pub(crate) fn read(line: Bytes) -> Result<Message, (Option<Bytes>, String)> {
+pub(crate) fn read(line: &Bytes) -> Result<Message, (Option<Bytes>, String)> {
     let error = match Message::read(line.clone()) {
         Ok(message) => return Ok(message),
         Err(error) => error,
@@ -95,7 +95,7 @@ pub(crate) fn read(line: Bytes) -> Result<Message, (Option<Bytes>, String)> {
         MessageError::NotUtf8 | MessageError::NotJson(_) | MessageError::Empty => -32700,
         _ => -32600,
     };
-    let answer = asked(&line).map(|id| Failure::new(code, format!("not a message: {words}")).answer(&id));
+    let answer = asked(line).map(|id| Failure::new(code, format!("not a message: {words}")).answer(&id));
     Err((answer, words))
 }
 
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_request_that_cannot_be_read_is_answered_if_its_id_can() {
         let told = |line: &[u8]| {
-            let (answer, words) = read(Bytes::copy_from_slice(line)).unwrap_err();
+            let (answer, words) = read(&Bytes::copy_from_slice(line)).unwrap_err();
             (
                 answer.map(|answer| String::from_utf8(answer.to_vec()).unwrap()),
                 words,

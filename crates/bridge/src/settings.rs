@@ -32,6 +32,8 @@ pub struct Settings {
     pub ignored_tools: Vec<Pattern>,
     /// How often a `ping` is sent to a legacy server on which nothing else happens.
     pub keep_alive: Option<Duration>,
+    /// Whether cookies of the server are kept, in memory.
+    pub cookies: bool,
     /// The longest message of either side, in bytes.
     pub longest_message: usize,
 }
@@ -49,6 +51,7 @@ impl Settings {
             headers: HeaderMap::new(),
             ignored_tools: Vec::new(),
             keep_alive: None,
+            cookies: true,
             longest_message: LONGEST_MESSAGE,
         }
     }

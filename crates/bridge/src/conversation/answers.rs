@@ -27,12 +27,12 @@ impl Conversation {
                 }
             }
             Event::Endpoint(number, url) => self.endpoint(number, url),
-            Event::Message(number, message, share) => self.message(number, *message, share),
+            Event::Message(number, message, share) => self.message(number, &message, share),
             Event::Ended(number, outcome) => self.ended(number, outcome),
         }
     }
 
-    fn message(&mut self, number: u64, message: Message, share: Share) {
+    fn message(&mut self, number: u64, message: &Message, share: Share) {
         let Some(sent) = self.sent.get(&number) else {
             return;
         };
@@ -53,12 +53,12 @@ impl Conversation {
             (Kind::Response, None) => {
                 tracing::warn!("the server sent an error that answers no request: it is dropped");
             }
-            _ => self.from_server_message(&message, None, share),
+            _ => self.hear(message, None, share),
         }
     }
 
     /// A message that came for a request, as its answer or before it.
-    fn message_of(&mut self, number: u64, message: Message, share: Share) {
+    fn message_of(&mut self, number: u64, message: &Message, share: Share) {
         let Some(sent) = self.sent.get_mut(&number) else {
             return;
         };
@@ -66,7 +66,7 @@ impl Conversation {
             return;
         };
         if message.kind() != Kind::Response {
-            return self.from_server_message(&message, Some(&request), share);
+            return self.hear(message, Some(&request), share);
         }
         let is_answer = match (message.id(), request.id()) {
             (Some(given), Some(asked)) => identity(given) == identity(asked),
@@ -83,17 +83,17 @@ impl Conversation {
         sent.answered = true;
         let named = sent.named.take();
         match sent.purpose {
-            Purpose::Lookup => self.page(&message),
+            Purpose::Lookup => self.page(message),
             Purpose::Reopen if message.is_error() => {
                 self.not_reopened(&Failure::new(
                     502,
                     "the server has forgotten the session and refuses to open a new one",
                 ));
             }
-            Purpose::Reopen => self.reopened(&message, named),
+            Purpose::Reopen => self.reopened(message, named),
             Purpose::Passed => {
                 if request.method() == Some("initialize") && !message.is_error() {
-                    self.opened(&message, named);
+                    self.opened(message, named);
                 }
                 self.answer(number, &request, message, share);
             }
@@ -101,36 +101,36 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, number: u64, request: &Message, answer: Message, share: Share) {
+    fn answer(&mut self, number: u64, request: &Message, answer: &Message, share: Share) {
         if self.is_first(number) {
-            match self.mode_of(request, &answer) {
+            match self.mode_of(request, answer) {
                 Some(Mode::SameEra) => self.found(Mode::SameEra, request),
                 Some(mode) => return self.found(mode, request),
                 None => {
-                    self.to_host(answer.line().clone());
+                    self.tell_host(answer.line().clone());
                     return self.forget_first();
                 }
             }
         }
-        self.from_server_message(&answer, Some(request), share);
+        self.hear(answer, Some(request), share);
         self.go_on();
     }
 
-    pub(super) fn from_server(&mut self, line: Bytes, request: Option<&Message>, share: Share) {
+    pub(super) fn hear_line(&mut self, line: Bytes, request: Option<&Message>, share: Share) {
         match Message::read(line) {
-            Ok(message) => self.from_server_message(&message, request, share),
+            Ok(message) => self.hear(&message, request, share),
             Err(error) => tracing::error!(%error, "a message that was made here is none: please report this"),
         }
     }
 
-    fn from_server_message(&mut self, message: &Message, request: Option<&Message>, share: Share) {
+    fn hear(&mut self, message: &Message, request: Option<&Message>, share: Share) {
         let is_list = message.kind() == Kind::Response
             && request.is_some_and(|request| request.method() == Some("tools/list"));
         if is_list && let Some(cut) = self.cut_list(message) {
             return match Message::read(cut) {
                 Ok(cut) => self.hand_over(&cut, request, share),
                 Err(error) => {
-                    tracing::error!(%error, "a list that was cut is no message: please report this")
+                    tracing::error!(%error, "a list that was cut is no message: please report this");
                 }
             };
         }
@@ -143,7 +143,7 @@ impl Conversation {
                 let steps = adapter.server(message, request);
                 self.take_steps(steps, share);
             }
-            None => self.to_host(message.line().clone()),
+            None => self.tell_host(message.line().clone()),
         }
     }
 
@@ -303,11 +303,11 @@ impl Conversation {
         }
         match error {
             Some(error) if self.adapter.is_some() => {
-                self.from_server(error.answer, Some(request), Share::default());
+                self.hear_line(error.answer, Some(request), Share::default());
                 self.go_on();
             }
             Some(error) => {
-                self.to_host(error.answer);
+                self.tell_host(error.answer);
                 self.forget_first();
             }
             None => self.first_or_lost(number, request, &refusal(refused)),
@@ -347,6 +347,7 @@ impl Conversation {
         let was_first = self.is_first(number);
         self.lost(request, failure);
         if was_first {
+            self.shut_out = Some(failure.clone());
             self.forget_first();
         }
     }

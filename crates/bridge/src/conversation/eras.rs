@@ -37,7 +37,7 @@ impl Conversation {
         let id = message.id().unwrap_or_default();
         match message.method() {
             Some("initialize") => {
-                self.wire = Wire::Legacy(Session::new(self.settings.transport));
+                self.wire = Wire::Legacy(Box::new(Session::new(self.settings.transport)));
                 self.begin(message);
             }
             _ if Params::of(&message).version.is_some() => {
@@ -51,11 +51,11 @@ impl Conversation {
             // Allowed at any time (2025-11-25, Ping), and nobody else can answer it yet.
             Some("ping") => {
                 let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}");
-                self.to_host(answer.into());
+                self.tell_host(answer.into());
             }
             _ => {
                 let words = "the first request must be `initialize`, or name its protocol version in `_meta`";
-                self.to_host(Failure::new(-32600, words).answer(id));
+                self.tell_host(Failure::new(-32600, words).answer(id));
             }
         }
     }
@@ -114,6 +114,7 @@ impl Conversation {
     pub(super) fn found(&mut self, mode: Mode, first: &Message) {
         tracing::debug!(?mode, "the eras of host and server are known");
         self.first = None;
+        self.shut_out = None;
         let settings = self.era_settings.clone();
         match mode {
             Mode::SameEra => {
@@ -125,7 +126,7 @@ impl Conversation {
                 self.adapter = Some(era::legacy_host(settings));
             }
             Mode::ModernHostLegacyServer => {
-                self.wire = Wire::Legacy(Session::new(self.settings.transport));
+                self.wire = Wire::Legacy(Box::new(Session::new(self.settings.transport)));
                 self.adapter = Some(era::modern_host(settings));
             }
         }

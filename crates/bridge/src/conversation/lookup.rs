@@ -95,7 +95,7 @@ impl Conversation {
             let tool = reading::Params::of(&call).name.unwrap_or_default();
             if self.learner.headers(&tool, call.line()) == refused.parameters {
                 // The server means another header: the host is told.
-                self.from_server(refused.answer, Some(&call), Share::default());
+                self.hear_line(refused.answer, Some(&call), Share::default());
             } else {
                 self.send(call, Purpose::Passed, true);
             }

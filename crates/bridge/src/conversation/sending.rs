@@ -17,7 +17,7 @@ use crate::reading::Params;
 
 impl Conversation {
     /// A message that the host or the adapter wants sent.
-    pub(super) fn to_server(&mut self, body: Bytes) {
+    pub(super) fn tell_server(&mut self, body: Bytes) {
         match Message::read(body) {
             Ok(message) => self.pass(Arc::new(message)),
             Err(error) => tracing::error!(%error, "a message that was made here is none: please report this"),
@@ -202,7 +202,7 @@ impl Conversation {
             let steps = adapter.lost(request, failure);
             self.take_steps(steps, Share::default());
         } else if let Some(id) = request.id() {
-            self.to_host(failure.answer(id));
+            self.tell_host(failure.answer(id));
         }
     }
 }

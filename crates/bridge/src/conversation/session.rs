@@ -386,7 +386,7 @@ impl Conversation {
             return self.not_reopened(&failure);
         }
         // The session was never there: the next `initialize` may try the other transport again.
-        self.wire = Wire::Legacy(Session::new(transport));
+        self.wire = Wire::Legacy(Box::new(Session::new(transport)));
         self.first_or_lost(number, &initialize, &failure);
     }
 
@@ -423,6 +423,11 @@ impl Conversation {
     }
 
     pub(super) fn is_sse_stream(&self, number: u64) -> bool {
-        matches!(&self.wire, Wire::Legacy(Session { via: Via::Sse { stream, .. }, .. }) if *stream == Some(number))
+        match &self.wire {
+            Wire::Legacy(session) => {
+                matches!(&session.via, Via::Sse { stream, .. } if *stream == Some(number))
+            }
+            Wire::Modern | Wire::Unknown => false,
+        }
     }
 }

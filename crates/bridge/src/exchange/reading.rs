@@ -31,11 +31,11 @@ pub(super) async fn read_json(
 }
 
 /// The messages of a text: one, or those of a batch (which servers of 2025-03-26 may send), each on one line.
-pub(super) fn messages(text: Bytes) -> Result<Vec<Message>, MessageError> {
+pub(super) fn messages(text: &Bytes) -> Result<Vec<Message>, MessageError> {
     match Message::read(text.clone()) {
         Ok(message) => Ok(vec![flat(message)]),
         Err(error @ MessageError::NotAnObject) => {
-            let batch: Vec<&RawValue> = serde_json::from_slice(&text).map_err(|_| error)?;
+            let batch: Vec<&RawValue> = serde_json::from_slice(text).map_err(|_| error)?;
             let each = |raw: &&RawValue| {
                 let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
                 Message::read(text.slice(start..start + raw.get().len())).map(flat)
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn cl_15_whatever_a_server_writes_becomes_one_line_or_none() {
         let lines = |text: &'static [u8]| {
-            let messages = messages(Bytes::from_static(text))?;
+            let messages = messages(&Bytes::from_static(text))?;
             Ok::<_, MessageError>(
                 messages
                     .iter()

@@ -87,7 +87,12 @@ impl Exchanges {
         loop {
             let (request, sent) = self.request(asked).await?;
             let error = match self.http.send(request).await {
-                Ok(answer) => return Ok((answer, sent)),
+                Ok(answer) => {
+                    if self.settings.cookies {
+                        self.cookies.note(&answer.headers);
+                    }
+                    return Ok((answer, sent));
+                }
                 Err(error) => error,
             };
             if error.maybe_processed {
@@ -123,6 +128,9 @@ impl Exchanges {
                 .await
                 .map_err(|error| Outcome::Failed(Failure::unauthorized(401, &error)))?;
             headers.extend(authorization.clone());
+        }
+        if self.settings.cookies {
+            self.cookies.add(&mut headers);
         }
         *request.headers_mut() = headers;
         Ok((request, authorization))

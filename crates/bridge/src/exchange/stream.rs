@@ -99,7 +99,7 @@ impl Exchanges {
 
     async fn json(&self, number: u64, body: &mut dyn Body) -> Result<Outcome, Outcome> {
         let (text, mut share) = read_json(body, self.settings.longest_message, &self.memory).await?;
-        let messages = messages(text)
+        let messages = messages(&text)
             .map_err(|error| failed(502, format!("the server's answer is no message: {error}")))?;
         for message in messages {
             self.tell(Event::Message(number, Box::new(message), share.take()))
@@ -190,7 +190,7 @@ impl Exchanges {
                             tracing::warn!(error = failure.message, "a message of the server is lost");
                         }
                         End::Cut(words) => {
-                            tracing::debug!(words, "the stream of the session is opened again")
+                            tracing::debug!(words, "the stream of the session is opened again");
                         }
                         End::Answered | End::Over(_) => {}
                     }
@@ -313,7 +313,7 @@ impl Exchanges {
             // To prime us with an id (2025-11-25), or of a kind that MCP does not know.
             _ => return Ok(false),
         }
-        let messages = match messages(Bytes::from(event.data)) {
+        let messages = match messages(&Bytes::from(event.data)) {
             Ok(messages) => messages,
             Err(error) => {
                 tracing::warn!(%error, "the server sent an event that is no message: it is not passed");

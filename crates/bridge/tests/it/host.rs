@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_bridge::era;
+use doorward_bridge::failure::Failure;
 use doorward_bridge::network::Network;
 use doorward_bridge::settings::Settings;
 use doorward_bridge::{Parts, run};
@@ -23,7 +24,7 @@ pub(crate) struct Host {
     input: Option<WriteHalf<DuplexStream>>,
     output: Lines<BufReader<ReadHalf<DuplexStream>>>,
     stop: Option<oneshot::Sender<()>>,
-    bridge: JoinHandle<()>,
+    bridge: JoinHandle<Option<Failure>>,
 }
 
 impl Host {

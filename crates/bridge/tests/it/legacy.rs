@@ -543,3 +543,21 @@ async fn lines_of_the_host_that_are_no_messages_are_answered_where_they_can_be()
     host.open().await;
     assert_eq!(host.call(&call(8, "fine")).await["result"]["tool"], "fine");
 }
+
+#[tokio::test]
+async fn cookies_keep_a_session_on_one_machine() {
+    let server =
+        Server::start(|asked: &Asked| usual(asked).with("set-cookie", "machine=seven; Path=/")).await;
+    for keeps in [true, false] {
+        let mut settings = Settings::new(server.url());
+        settings.cookies = keeps;
+        let mut host = Host::start(settings);
+        host.open().await;
+        host.call(&call(1, "x")).await;
+        let calls = server.of("tools/call");
+        assert_eq!(
+            calls.last().unwrap().header("cookie"),
+            keeps.then_some("machine=seven")
+        );
+    }
+}

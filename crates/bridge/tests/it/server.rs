@@ -1,7 +1,6 @@
 //! An MCP server that answers as a test says, over real connections.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -207,35 +206,33 @@ impl Drop for Server {
     }
 }
 
-fn serve(
+async fn serve(
     request: Request<Incoming>,
     script: Arc<Script>,
     kept: Arc<Mutex<Vec<Asked>>>,
-) -> impl Future<Output = Result<Response<Pieces>, std::io::Error>> {
-    async move {
-        let (head, body) = request.into_parts();
-        let raw = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-        let asked = Asked {
-            method: head.method,
-            path: head.uri.to_string(),
-            headers: head.headers,
-            body: serde_json::from_slice(&raw).unwrap_or_default(),
-            raw,
-        };
-        kept.lock().unwrap().push(asked.clone());
-        let reply = script(&asked);
-        if reply.none {
-            return Err(std::io::Error::other("broken by the test"));
-        }
-        let (send, pieces) = mpsc::channel(1);
-        let mut response = Response::new(Pieces(pieces));
-        *response.status_mut() = StatusCode::from_u16(reply.status).unwrap();
-        for (name, value) in reply.headers {
-            response.headers_mut().append(name, value.parse().unwrap());
-        }
-        tokio::spawn(feed(reply.body, send));
-        Ok(response)
+) -> Result<Response<Pieces>, std::io::Error> {
+    let (head, body) = request.into_parts();
+    let raw = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let asked = Asked {
+        method: head.method,
+        path: head.uri.to_string(),
+        headers: head.headers,
+        body: serde_json::from_slice(&raw).unwrap_or_default(),
+        raw,
+    };
+    kept.lock().unwrap().push(asked.clone());
+    let reply = script(&asked);
+    if reply.none {
+        return Err(std::io::Error::other("broken by the test"));
     }
+    let (send, pieces) = mpsc::channel(1);
+    let mut response = Response::new(Pieces(pieces));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap();
+    for (name, value) in reply.headers {
+        response.headers_mut().append(name, value.parse().unwrap());
+    }
+    tokio::spawn(feed(reply.body, send));
+    Ok(response)
 }
 
 async fn feed(body: Vec<Piece>, send: mpsc::Sender<Result<Bytes, std::io::Error>>) -> Option<Infallible> {
