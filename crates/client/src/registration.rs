@@ -217,7 +217,7 @@ impl Register {
             issuer: server.issuer.clone(),
             endpoint: endpoint.clone(),
             redirect_uri: redirect_uri.into(),
-            metadata: metadata(application, redirect_uri),
+            metadata: metadata(server, application, redirect_uri),
             methods,
             method: None,
             first_error: None,
@@ -372,12 +372,18 @@ fn methods(server: &ServerMetadata) -> Vec<Method> {
 }
 
 /// The metadata of RFC 7591 §2. No `scope`: a client that names some may be held to them when a call needs more.
-fn metadata(application: &Application, redirect_uri: &str) -> Map<String, Value> {
+fn metadata(server: &ServerMetadata, application: &Application, redirect_uri: &str) -> Map<String, Value> {
     let mut metadata = Map::new();
     let mut set = |name: &str, value: Value| metadata.insert(name.to_owned(), value);
     set("client_name", json!(application.client_name));
     set("redirect_uris", json!([redirect_uri]));
-    set("grant_types", json!(["authorization_code", "refresh_token"]));
+    let mut grants = vec!["authorization_code", "refresh_token"];
+    // One registration serves every way in which its user may log in later.
+    let listed = server.grant_types_supported.as_deref().unwrap_or_default();
+    if listed.iter().any(|name| name == crate::device::GRANT_TYPE) {
+        grants.push(crate::device::GRANT_TYPE);
+    }
+    set("grant_types", json!(grants));
     set("response_types", json!(["code"]));
     set("application_type", json!(application_type(redirect_uri)));
     for (name, value) in [

@@ -215,6 +215,20 @@ async fn g11_a28_s8_what_a_registration_says() {
 }
 
 #[tokio::test]
+async fn r22_a_server_with_the_device_grant_is_asked_for_it_too() {
+    let script = Script::default().on(
+        "POST https://as.example/register",
+        (201, json!({ "client_id": "new" })),
+    );
+    let listed = json!({ "grant_types_supported": ["authorization_code", crate::device::GRANT_TYPE] });
+    register(&script, &listed, "http://127.0.0.1:4711/callback").await.unwrap();
+    assert_eq!(
+        script.sent()[0].json()["grant_types"],
+        json!(["authorization_code", "refresh_token", crate::device::GRANT_TYPE])
+    );
+}
+
+#[tokio::test]
 async fn the_method_is_one_that_the_server_lists() {
     for (listed, asked) in [
         (json!(["none", "client_secret_basic"]), "none"),
