@@ -109,3 +109,23 @@ fn mb_13_streams_are_filtered_the_same_wherever_they_are_cut() {
 fn what_authorization_servers_say_is_taken_only_as_it_was_said() {
     replay("statements", targets::statements::check);
 }
+
+#[test]
+fn cl_14_challenges_have_one_meaning_and_name_no_url_that_is_not_used() {
+    replay("challenge", targets::challenge::check);
+}
+
+#[test]
+fn cl_02_resource_metadata_that_is_accepted_is_about_the_server_that_was_asked_for() {
+    replay("resource_metadata", targets::resource_metadata::check);
+}
+
+#[test]
+fn cl_01_cl_03_cl_04_server_metadata_that_is_accepted_is_the_issuers_and_leads_nowhere_dangerous() {
+    replay("server_metadata", targets::server_metadata::check);
+}
+
+#[test]
+fn cl_05_cl_06_a_code_comes_only_out_of_the_answer_that_is_waited_for() {
+    replay("callback", targets::callback::check);
+}

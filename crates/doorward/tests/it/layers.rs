@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
