@@ -123,15 +123,6 @@ impl Network {
                     "{host} has an address of the kind \"{class}\", which {server} on {space} may not name"
                 ))
             }
-            ClientError::Tls { host, detail } => {
-                let own = detail.contains("UnknownIssuer");
-                let hint = if own {
-                    "; if an authority of your own signed it, name its file with --ca-file"
-                } else {
-                    ""
-                };
-                TransportError::Failed(format!("TLS with {host} failed: {detail}{hint}"))
-            }
             other => TransportError::Failed(other.to_string()),
         }
     }

@@ -203,9 +203,19 @@ async fn handshake(
     let stream = TlsConnector::from(Arc::clone(tls))
         .connect(name, stream)
         .await
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed(explained(&error.to_string())))?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Box::new(stream), http2))
+}
+
+/// What the library says, and what can be done about the commonest case: a company's own authority.
+fn explained(error: &str) -> String {
+    let hint = if error.contains("UnknownIssuer") {
+        "; if an authority of your own signed it, name its file with --ca-file or SSL_CERT_FILE"
+    } else {
+        ""
+    };
+    format!("{error}{hint}")
 }
 
 /// Connects to one of `addresses`, each of which gets a head start before the next.

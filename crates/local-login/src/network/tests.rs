@@ -215,14 +215,6 @@ async fn the_words_for_a_person_name_the_host_and_the_way_out() {
         "{words}"
     );
     assert!(words.contains("public.example on the public internet"), "{words}");
-    let tls = network.told(
-        ClientError::Tls {
-            host: "h.example".into(),
-            detail: "invalid peer certificate: UnknownIssuer".into(),
-        },
-        Destination::Configured,
-    );
-    assert!(tls.to_string().contains("--ca-file"), "{tls}");
 }
 
 #[test]
