@@ -25,6 +25,7 @@ mod decisions;
 mod device;
 mod differential;
 mod ending;
+mod eras;
 mod exhaustion;
 mod explain;
 mod faults;
