@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorward_client::authorizer::Authorizer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
@@ -63,12 +63,14 @@ where
     let settings = Arc::new(parts.settings);
     let (events, receive) = mpsc::channel(EVENTS);
     let (lines, unread) = mpsc::channel(1);
+    let (closed, open) = watch::channel(());
     let exchanges = Arc::new(Exchanges {
         settings: Arc::clone(&settings),
         http: parts.http,
         authorizer: parts.authorizer,
         memory: Memory::new(settings.longest_message.saturating_mul(4)),
         cookies: Jar::default(),
+        open,
         events,
     });
     let bridge = Bridge {
@@ -83,7 +85,9 @@ where
         settings,
     };
     let writer = tokio::spawn(write(unread, output));
-    bridge.route(input, receive, lines, writer, stop).await
+    let shut_out = bridge.route(input, receive, lines, writer, stop).await;
+    drop(closed);
+    shut_out
 }
 
 struct Bridge {

@@ -8,7 +8,7 @@ mod stream;
 use std::sync::Arc;
 
 use doorward_client::authorizer::Authorizer;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::cookies::Jar;
 use crate::event::{Delete, Event, Listen, Outcome, Post};
@@ -24,6 +24,8 @@ pub(crate) struct Exchanges {
     pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
     pub(crate) memory: Memory,
     pub(crate) cookies: Jar,
+    /// Until its sender is gone, which is when the bridge ends.
+    pub(crate) open: watch::Receiver<()>,
     /// Bounded: whoever does not keep up stops the reading.
     pub(crate) events: mpsc::Sender<Event>,
 }

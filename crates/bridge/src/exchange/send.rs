@@ -1,5 +1,7 @@
 //! Sending one request until it is authorized, refused for good, or does not get through.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -54,17 +56,19 @@ impl Exchanges {
                 let headers = answer.headers.clone();
                 // A login takes minutes; the connection must not wait for it.
                 drop(answer);
-                let attempt = Attempt {
-                    status,
-                    headers: &headers,
-                    sent: &sent,
-                    operation: asked.operation,
-                    tries: refusals,
-                };
                 tracing::debug!(%status, operation = asked.operation, refusals, "the server asks for authorization");
-                authorizer
-                    .refused(attempt)
-                    .await
+                let (authorizer, operation) = (Arc::clone(authorizer), asked.operation.to_owned());
+                let done = self.undisturbed(async move {
+                    let attempt = Attempt {
+                        status,
+                        headers: &headers,
+                        sent: &sent,
+                        operation: &operation,
+                        tries: refusals,
+                    };
+                    authorizer.refused(attempt).await
+                });
+                done.await?
                     .map_err(|error| Outcome::Failed(Failure::unauthorized(status.as_u16(), &error)))?;
                 continue;
             }
@@ -123,9 +127,10 @@ impl Exchanges {
         headers.extend(asked.headers.clone());
         let mut authorization = HeaderMap::new();
         if let Some(authorizer) = &self.authorizer {
-            authorization = authorizer
-                .headers(&asked.method, asked.url)
-                .await
+            let (authorizer, method, url) = (Arc::clone(authorizer), asked.method.clone(), asked.url.clone());
+            authorization = self
+                .undisturbed(async move { authorizer.headers(&method, &url).await })
+                .await?
                 .map_err(|error| Outcome::Failed(Failure::unauthorized(401, &error)))?;
             headers.extend(authorization.clone());
         }
@@ -134,6 +139,25 @@ impl Exchanges {
         }
         *request.headers_mut() = headers;
         Ok((request, authorization))
+    }
+}
+
+impl Exchanges {
+    /// Runs to its end even if the exchange is cancelled that began it: a login may be the one that others wait for, and a
+    /// renewal that is dropped midway loses the refresh token that the server has just handed out. It ends with the bridge.
+    async fn undisturbed<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Outcome> {
+        let mut open = self.open.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                done = work => Some(done),
+                _ = open.changed() => None,
+            }
+        });
+        let done = task.await.ok().flatten();
+        done.ok_or_else(|| failed(503, "the bridge is ending"))
     }
 }
 

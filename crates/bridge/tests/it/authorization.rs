@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 use url::Url;
 
-use crate::host::{Host, call, initialize};
+use crate::host::{Host, call, eventually, initialize};
 use crate::legacy;
 use crate::server::{Asked, Reply, Server, status};
 
@@ -212,4 +212,62 @@ async fn the_users_headers_go_with_every_request_and_replace_nothing_of_the_prot
         assert_eq!(asked.header("authorization"), Some("Bearer mine"));
         assert_ne!(asked.header("accept"), Some("text/html"));
     }
+}
+
+/// Somebody who takes a while to log in.
+#[derive(Default)]
+struct Slow {
+    logins: Mutex<u32>,
+    token: Mutex<bool>,
+    turn: tokio::sync::Mutex<()>,
+    go: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl Authorizer for Slow {
+    async fn headers(&self, _: &Method, _: &Url) -> Result<HeaderMap, Error> {
+        let mut headers = HeaderMap::new();
+        if *self.token.lock().unwrap() {
+            headers.insert("authorization", "Bearer t".parse().unwrap());
+        }
+        Ok(headers)
+    }
+
+    async fn refused(&self, _: Attempt<'_>) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        if *self.token.lock().unwrap() {
+            return Ok(());
+        }
+        *self.logins.lock().unwrap() += 1;
+        self.go.notified().await;
+        *self.token.lock().unwrap() = true;
+        Ok(())
+    }
+
+    fn answered(&self, _: &HeaderMap) {}
+}
+
+#[tokio::test]
+async fn a_login_goes_on_when_the_request_is_cancelled_that_began_it() {
+    let server = Server::start(|asked: &Asked| match asked.header("authorization") {
+        None => challenge(401),
+        Some(_) => legacy::usual(asked),
+    })
+    .await;
+    let slow = Arc::new(Slow::default());
+    let mut host = Host::authorized(Settings::new(server.url()), Some(slow.clone()));
+    host.send(&initialize()).await;
+    eventually("somebody logs in", || *slow.logins.lock().unwrap() == 1).await;
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}});
+    host.send(&cancel).await;
+    host.send(&initialize()).await;
+    eventually("the second one is refused, too", || {
+        server.of("initialize").len() == 2
+    })
+    .await;
+    slow.go.notify_one();
+    assert!(host.message().await["result"].is_object());
+    assert_eq!(*slow.logins.lock().unwrap(), 1);
+    assert_eq!(server.of("initialize").len(), 3);
+    host.close().await;
 }
