@@ -103,7 +103,7 @@ async fn client(doorward: &Doorward, name: &str) -> OAuthClient {
 }
 
 /// A browser in which somebody is signed in, come to by the address of the device page.
-async fn signed_in(doorward: &Doorward, user: &str) -> Browser {
+pub(crate) async fn signed_in(doorward: &Doorward, user: &str) -> Browser {
     let mut browser = Browser::new(doorward);
     let login = browser.get("/device").await;
     let mut form = login.login_form();
@@ -114,7 +114,7 @@ async fn signed_in(doorward: &Doorward, user: &str) -> Browser {
     browser
 }
 
-async fn answer(browser: &mut Browser, page: &Page, decision: &str) -> Page {
+pub(crate) async fn answer(browser: &mut Browser, page: &Page, decision: &str) -> Page {
     let mut form = page
         .form_with("decision")
         .unwrap_or_else(|| panic!("{}", page.text()));

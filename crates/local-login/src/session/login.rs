@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorward_client::callback::{CallbackError as AnswerError, CallbackParameters};
 use doorward_client::discover::Discovered;
-use doorward_client::error::Error;
+use doorward_client::error::{Error, Hop};
 use doorward_client::grant::Grant;
 use doorward_client::orchestrate::{self, Options, Outcome, Why};
 use doorward_client::paste;
@@ -20,7 +20,7 @@ use url::Url;
 use super::probe::{self, Said};
 use super::renew::{adopted, is_another, renew, to_its_end, usable_now};
 use super::{Inner, LoggedIn, Notice, discover};
-use crate::callback::{Arrival, CallbackError, CallbackListener, CallbackOptions, Ending};
+use crate::callback::{Arrival, CallbackError, CallbackHost, CallbackListener, CallbackOptions, Ending};
 use crate::lock::{self, Held, LockName, Note};
 use crate::store::TokensEntry;
 
@@ -251,8 +251,11 @@ async fn once(
             .as_ref()
             .is_some_and(|challenge| challenge.requires_dpop());
     let dpop = inner.dpop(bound || inner.settings.dpop).await?;
-    let redirect_uri = listener.as_ref().map_or("", CallbackListener::redirect_uri);
-    let options = inner.options(redirect_uri, Some(dpop));
+    let redirect_uri = match &listener {
+        Some(listener) => listener.redirect_uri().to_owned(),
+        None => redirect_uri_for_later(inner, discovered).await?,
+    };
+    let options = inner.options(&redirect_uri, Some(dpop));
     let outcome = if matches!(inner.settings.grant, Grant::Device) {
         // Takes as long as the person: it ends when nobody waits any more, and holds up no renewal.
         orchestrate::authorize_at(&inner.environment(), &options, why, discovered).await?
@@ -274,6 +277,18 @@ async fn once(
         (Outcome::Redirect(url), Some(_)) => url,
         (Outcome::Redirect(_) | Outcome::Authorized(_), _) => return entered(inner).await,
     };
+    if inner.settings.discovered.is_none()
+        && let Some(network) = &inner.network
+    {
+        network
+            .may_visit(&url)
+            .await
+            .map_err(|source| Error::Unreachable {
+                hop: Hop::Authorization,
+                url: url.clone(),
+                source,
+            })?;
+    }
     note.authorization_url = Some(url.to_string());
     held.tell(note);
     match listener {
@@ -310,6 +325,28 @@ async fn listen(inner: &Inner, discovered: &Discovered) -> Result<CallbackListen
     CallbackListener::bind(&options)
         .await
         .map_err(|error| Error::NeedsUser(error.to_string()))
+}
+
+/// A registration without a browser serves one with a browser later.
+async fn redirect_uri_for_later(inner: &Inner, discovered: &Discovered) -> Result<String, Error> {
+    let kept = inner
+        .provider
+        .client(&discovered.authorization_server.issuer)
+        .await?;
+    let callback = &inner.settings.callback;
+    let port = callback.ports.first().copied().filter(|port| *port != 0);
+    Ok(kept.and_then(|client| client.redirect_uri).unwrap_or_else(|| {
+        let host = match callback.host {
+            CallbackHost::V4 => "127.0.0.1",
+            CallbackHost::V6 => "[::1]",
+            CallbackHost::Localhost => "localhost",
+        };
+        format!(
+            "http://{host}:{}{}",
+            port.unwrap_or_else(|| derived_port(inner)),
+            callback.path
+        )
+    }))
 }
 
 /// The same one each time for the same server and person: servers that compare redirect URIs exactly like that.
