@@ -25,7 +25,10 @@ struct Network(reqwest::Client);
 impl Http for Network {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let failed = |error: reqwest::Error| TransportError::Failed(error.without_url().to_string());
-        let mut outgoing = self.0.request(request.method, request.url).headers(request.headers);
+        let mut outgoing = self
+            .0
+            .request(request.method, request.url)
+            .headers(request.headers);
         if let Some(body) = &request.body {
             outgoing = outgoing.body(body.expose().to_owned());
         }
@@ -38,7 +41,11 @@ impl Http for Network {
                 return Err(TransportError::Failed("the answer is too long".into()));
             }
         }
-        Ok(HttpResponse { status, headers, body: body.into() })
+        Ok(HttpResponse {
+            status,
+            headers,
+            body: body.into(),
+        })
     }
 }
 
@@ -54,7 +61,10 @@ struct Memory {
 impl Provider for Memory {
     async fn tokens(&self, issuer: &str, resource: &str) -> Result<Option<Tokens>, ProviderError> {
         let all = self.tokens.lock().unwrap();
-        Ok(all.iter().find(|kept| kept.issuer == issuer && kept.resource == resource).cloned())
+        Ok(all
+            .iter()
+            .find(|kept| kept.issuer == issuer && kept.resource == resource)
+            .cloned())
     }
     async fn save_tokens(&self, tokens: &Tokens) -> Result<(), ProviderError> {
         self.forget_tokens(&tokens.issuer, &tokens.resource).await?;
@@ -62,15 +72,27 @@ impl Provider for Memory {
         Ok(())
     }
     async fn forget_tokens(&self, issuer: &str, resource: &str) -> Result<(), ProviderError> {
-        self.tokens.lock().unwrap().retain(|kept| kept.issuer != issuer || kept.resource != resource);
+        self.tokens
+            .lock()
+            .unwrap()
+            .retain(|kept| kept.issuer != issuer || kept.resource != resource);
         Ok(())
     }
     async fn client(&self, issuer: &str) -> Result<Option<ClientInformation>, ProviderError> {
-        Ok(self.clients.lock().unwrap().iter().find(|kept| kept.issuer == issuer).cloned())
+        Ok(self
+            .clients
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|kept| kept.issuer == issuer)
+            .cloned())
     }
     async fn issuer_of(&self, client_id: &str) -> Result<Option<String>, ProviderError> {
         let clients = self.clients.lock().unwrap();
-        Ok(clients.iter().find(|kept| kept.client_id == client_id).map(|kept| kept.issuer.clone()))
+        Ok(clients
+            .iter()
+            .find(|kept| kept.client_id == client_id)
+            .map(|kept| kept.issuer.clone()))
     }
     async fn save_client(&self, client: &ClientInformation) -> Result<(), ProviderError> {
         self.forget_client(&client.issuer).await?;
@@ -96,9 +118,13 @@ impl Provider for Memory {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let server = std::env::args().nth(1).unwrap_or("http://localhost:8080/mcp".into());
+    let server = std::env::args()
+        .nth(1)
+        .unwrap_or("http://localhost:8080/mcp".into());
     let redirect_uri = "http://127.0.0.1:53682/callback";
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
     let (network, memory) = (Network(client), Memory::default());
     let env = Environment {
         provider: &memory,

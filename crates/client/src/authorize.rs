@@ -1,6 +1,7 @@
 //! The authorization request (OAuth 2.1 §4.1.1, RFC 7636, RFC 8707).
 
 use doorward_oauth::pkce::{CodeChallenge, METHOD};
+use doorward_oauth::redirect::RedirectUri;
 use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
@@ -48,6 +49,13 @@ pub fn request(discovered: &Discovered, ask: Ask<'_>, random: &dyn Random) -> Re
     let server = &discovered.authorization_server;
     let endpoint = server.code_flow()?;
     judge_query(endpoint)?;
+    // S4: a code goes to this machine, to an https site or to an app, never over the network in the clear.
+    RedirectUri::parse(ask.redirect_uri, &[]).map_err(|why| {
+        Error::NeedsUser(format!(
+            "the redirect URI {} cannot be used: {why}",
+            shown(ask.redirect_uri)
+        ))
+    })?;
     let (verifier, state) = (Secret::generate(random), Secret::generate(random));
     let challenge = CodeChallenge::of(verifier.expose());
     let mut url = endpoint.clone();

@@ -139,8 +139,9 @@ fn form_encoded(text: &str) -> String {
 }
 
 /// Chooses how `client` authenticates at `server`'s token endpoint. The method of its registration comes first, then what the
-/// server lists, strongest first; a list that is not there says `client_secret_basic` (RFC 8414 §2), and a client without any
-/// credential is a public one. `has_key`: the client can sign assertions.
+/// server lists, strongest first; a list that is not there says `client_secret_basic` (RFC 8414 §2). A client without any
+/// credential is a public one whatever the list says: large providers have public clients and do not list `none`, and what
+/// cannot be shown cannot leak. `has_key`: the client can sign assertions.
 pub fn choose(server: &ServerMetadata, client: &ClientInformation, has_key: bool) -> Result<Method, Error> {
     let can = |method: &Method| match method {
         Method::None => true,
@@ -157,6 +158,9 @@ pub fn choose(server: &ServerMetadata, client: &ClientInformation, has_key: bool
                 ),
             )
         });
+    }
+    if client.client_secret.is_none() && !has_key {
+        return Ok(Method::None);
     }
     let Some(listed) = &server.token_endpoint_auth_methods_supported else {
         let first = [Method::PrivateKeyJwt, Method::ClientSecretBasic, Method::None]

@@ -148,3 +148,33 @@ fn a_key_is_announced_with_the_request() {
     assert_eq!(get(&url, "dpop_jkt").as_deref(), Some("thumb"));
     assert!(pending.dpop);
 }
+
+#[test]
+fn s4_a_code_comes_to_this_machine_or_over_https() {
+    let (client, scope) = (client(ISSUER), ScopeSet::empty());
+    let with = |redirect_uri| {
+        let ask = Ask {
+            redirect_uri,
+            ..ask(&client, &scope, &[])
+        };
+        request(&discovered(&json!({})), ask, &CountingRandom::default())
+    };
+    for good in [
+        "http://127.0.0.1:1/cb",
+        "http://[::1]:1/cb",
+        "http://localhost:1/cb",
+        "https://app.example/cb",
+        "com.example.app:/cb",
+    ] {
+        assert!(with(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "http://app.example/cb",
+        "javascript:alert(1)",
+        "http://0.0.0.0:1/cb",
+        "cb",
+        "https://app.example/cb#x",
+    ] {
+        assert!(matches!(with(bad), Err(Error::NeedsUser(_))), "{bad}");
+    }
+}

@@ -31,6 +31,10 @@ fn with_secret(method: Option<&str>) -> ClientInformation {
 fn the_method_follows_the_registration_then_the_list() {
     let public = client(ISSUER);
     let secret = with_secret(None);
+    let document = ClientInformation {
+        origin: crate::provider::ClientOrigin::MetadataDocument,
+        ..client(ISSUER)
+    };
     for (listed, client, has_key, expected) in [
         (json!(["none"]), &public, false, Method::None),
         (
@@ -54,6 +58,9 @@ fn the_method_follows_the_registration_then_the_list() {
         (json!(["none"]), &secret, false, Method::None),
         (json!(null), &secret, false, Method::ClientSecretBasic),
         (json!(null), &public, false, Method::None),
+        (json!(["client_secret_basic"]), &public, false, Method::None),
+        (json!(["client_secret_basic"]), &document, false, Method::None),
+        (json!(["private_key_jwt"]), &document, true, Method::PrivateKeyJwt),
         (
             json!(["private_key_jwt", "client_secret_basic"]),
             &secret,
@@ -74,7 +81,6 @@ fn the_method_follows_the_registration_then_the_list() {
         );
     }
     for (listed, client) in [
-        (json!(["client_secret_basic"]), &public),
         (json!(["tls_client_auth"]), &secret),
         (json!(["none"]), &with_secret(Some("tls_client_auth"))),
         (json!(["none"]), &with_secret(Some("private_key_jwt"))),

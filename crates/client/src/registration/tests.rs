@@ -42,7 +42,7 @@ fn chosen(server: &ServerMetadata, application: &Application, kept: Kept) -> Res
 }
 
 #[test]
-fn g1_g9_g10_a6_the_order_of_the_specification() {
+fn g1_g9_g10_a3_a6_the_order_of_the_specification() {
     let both = server(&json!({ "client_id_metadata_document_supported": true }));
     let only_dcr = server(&json!({}));
     let neither = server(&json!({ "registration_endpoint": null }));
@@ -221,7 +221,9 @@ async fn r22_a_server_with_the_device_grant_is_asked_for_it_too() {
         (201, json!({ "client_id": "new" })),
     );
     let listed = json!({ "grant_types_supported": ["authorization_code", crate::device::GRANT_TYPE] });
-    register(&script, &listed, "http://127.0.0.1:4711/callback").await.unwrap();
+    register(&script, &listed, "http://127.0.0.1:4711/callback")
+        .await
+        .unwrap();
     assert_eq!(
         script.sent()[0].json()["grant_types"],
         json!(["authorization_code", "refresh_token", crate::device::GRANT_TYPE])
