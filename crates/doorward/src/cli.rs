@@ -15,6 +15,7 @@ use crate::command::key::KeyCommand;
 use crate::command::login::LoginArgs;
 use crate::command::logout::LogoutArgs;
 use crate::command::policy::PolicyCommand;
+use crate::command::stdio::StdioArgs;
 use crate::command::user::UserCommand;
 use crate::output::Format;
 
@@ -102,12 +103,25 @@ pub(crate) enum Command {
     Login(Box<LoginArgs>),
     /// End a login at its authorization server, and forget its tokens
     Logout(Box<LogoutArgs>),
+    /// Authorization around any MCP server that speaks stdio, which a client can discover
+    #[command(after_help = STDIO_EXAMPLES)]
+    Stdio(Box<StdioArgs>),
     /// Ask a running server whether it is ready; exit 1 if it is not
     Health {
         #[command(flatten)]
         common: CommonArgs,
     },
 }
+
+/// Any server, a server that takes its token from the environment, and scopes per tool.
+pub(crate) const STDIO_EXAMPLES: &str = "\
+Examples:
+  doorward stdio --issuer https://login.example.com --scope notes:read -- npx -y some-notes-server
+      tokens of that issuer, verified before each call; without one, a call says where to log in
+  doorward stdio --provider github --client-id Iv1.0123 --client-secret-file secret --token-env GITHUB_TOKEN -- some-github-server
+      the server gets the token of the login in GITHUB_TOKEN, as it expects
+  doorward stdio --issuer https://login.example.com --scope read --tool-scope delete_*=write --public-tool about -- server
+      tools with scopes of their own, and one that needs no token";
 
 /// With a browser, without one, and as several people.
 pub(crate) const LOGIN_EXAMPLES: &str = "\

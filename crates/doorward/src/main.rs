@@ -51,7 +51,7 @@ fn not_launched(error: &doorward_process::LaunchError) -> ExitCode {
 fn run(cli: Cli) -> Result<(), CommandError> {
     // A host starts several bridges, which wait most of the time: one thread each is enough.
     let mut builder = match &cli.command {
-        Command::Connect(_) => tokio::runtime::Builder::new_current_thread(),
+        Command::Connect(_) | Command::Stdio(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = builder

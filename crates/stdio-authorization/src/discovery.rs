@@ -24,8 +24,14 @@ pub enum DiscoveryError {
         why: String,
     },
     /// Its metadata.
-    #[error(transparent)]
-    Metadata(#[from] Error),
+    #[error("{0}")]
+    Metadata(#[source] Box<Error>),
+}
+
+impl From<Error> for DiscoveryError {
+    fn from(error: Error) -> Self {
+        Self::Metadata(Box::new(error))
+    }
 }
 
 /// The resource as a URL, and what tokens for it are asked with.

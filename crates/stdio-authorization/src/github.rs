@@ -81,13 +81,13 @@ impl GitHubTokens {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, request: Request<Bytes>) -> Result<(StatusCode, HeaderMap), NotVerified> {
+    async fn ask(&self, request: Request<Bytes>) -> Result<(StatusCode, HeaderMap, Bytes), NotVerified> {
         let asking = async {
             // Where the API is, the configuration says. Redirects are not followed: they come back as what they are.
             let response = self.client.send(request, Destination::Configured).await?;
             let (head, body) = response.into_parts();
-            body.read(MAX_BODY).await?;
-            Ok::<_, ClientError>((head.status, head.headers))
+            let body = body.read(MAX_BODY).await?;
+            Ok::<_, ClientError>((head.status, head.headers, body))
         };
         let unavailable =
             |why: String| NotVerified::Unavailable(format!("GitHub cannot be asked about the token: {why}"));
@@ -120,7 +120,7 @@ impl GitHubTokens {
         if let Some(app) = &self.app {
             self.is_ours(app, token).await?;
         }
-        let (status, headers) = self.ask(request(&self.user, bearer(token)?)?).await?;
+        let (status, headers, body) = self.ask(request(&self.user, bearer(token)?)?).await?;
         match status {
             StatusCode::OK => {
                 let scopes = headers
@@ -133,8 +133,14 @@ impl GitHubTokens {
                     known = scopes.is_some(),
                     "providers: a token's scopes"
                 );
+                let user = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
                 Ok(Verified {
                     scopes,
+                    // The number stays when the login changes.
+                    subject: user
+                        .get("id")
+                        .and_then(serde_json::Value::as_i64)
+                        .map(|id| id.to_string()),
                     expires: None,
                 })
             }

@@ -10,10 +10,14 @@
 
 mod authority;
 mod command;
+pub mod compose;
 pub mod discovery;
 mod entry;
 mod github;
 mod members;
+#[cfg(feature = "cli")]
+pub mod options;
+mod own_login;
 pub mod providers;
 #[cfg(feature = "rmcp")]
 pub mod rmcp;

@@ -14,6 +14,8 @@ use doorward_types::url::ResourceUri;
 pub struct Verified {
     /// What it was granted; `None` if nobody says, then the service behind is the judge of each call.
     pub scopes: Option<ScopeSet>,
+    /// Whom it speaks for, if somebody says.
+    pub subject: Option<String>,
     /// When it ends, if somebody says.
     pub expires: Option<UnixTime>,
 }
@@ -66,6 +68,7 @@ impl Verify for ByIssuers {
                 Ok(good) => {
                     return Ok(Verified {
                         scopes: Some(good.scopes().clone()),
+                        subject: Some(good.subject().to_owned()),
                         expires: Some(good.expires()),
                     });
                 }

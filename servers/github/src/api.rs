@@ -226,6 +226,19 @@ impl Api {
             query.push(("direction", word(serde_json::to_value(direction))));
         }
         let (repositories, headers) = self.get(self.at("user/repos", &query)?, token).await?;
+        // GitHub leaves out what the token may not see, without a word. Who asks for private ones is told.
+        let granted = headers
+            .get("x-oauth-scopes")
+            .and_then(|value| value.to_str().ok());
+        let sees_private = granted.is_none_or(|granted| {
+            let wanted = GITHUB.scopes("repo");
+            wanted.is_subset(&GITHUB.closure(&GITHUB.scopes(granted)))
+        });
+        if listing.visibility == Visibility::Private && !sees_private {
+            return Err(ApiError::MissingScope {
+                needed: GITHUB.scopes("repo"),
+            });
+        }
         Ok(Page {
             repositories,
             page: listing.page,

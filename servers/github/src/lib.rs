@@ -5,6 +5,7 @@
 //! `doorward-stdio-authorization`, which stands between it and the host.
 
 pub mod api;
+pub mod http;
 mod tools;
 
-pub use tools::{GitHubServer, RepositoriesArguments, ReviewArguments};
+pub use tools::{GitHubServer, RepositoriesArguments, ReviewArguments, TokenIn, VerifiedToken};

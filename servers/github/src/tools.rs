@@ -3,8 +3,11 @@
 use doorward_stdio_authorization::TOKEN;
 use doorward_types::secret::Secret;
 use rmcp::handler::server::wrapper::{Json, Parameters};
-use rmcp::model::{ErrorCode, ErrorData, PromptMessage, RequestMetaObject, Role};
-use rmcp::{ServerHandler, prompt, prompt_handler, prompt_router, tool, tool_handler, tool_router};
+use rmcp::model::{ErrorCode, ErrorData, PromptMessage, Role};
+use rmcp::service::RequestContext;
+use rmcp::{
+    RoleServer, ServerHandler, prompt, prompt_handler, prompt_router, tool, tool_handler, tool_router,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -47,27 +50,48 @@ pub struct ReviewArguments {
     visibility: Option<String>,
 }
 
+/// Where the verified token of a request is. Wherever it is, whoever stands in front has verified it and put it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenIn {
+    /// In `_meta`: over stdio, behind the wrapper, which takes out what the client put in.
+    Meta,
+    /// In the extensions of the HTTP request, as a [`VerifiedToken`].
+    Request,
+}
+
+/// The token of an HTTP request that was verified.
+#[derive(Clone, Debug)]
+pub struct VerifiedToken(pub Secret);
+
 /// The server, for any number of users: whose turn it is says the token of each request.
 #[derive(Clone)]
 pub struct GitHubServer {
     api: Api,
+    token_in: TokenIn,
 }
 
 impl GitHubServer {
     /// A server that asks this API.
     #[must_use]
-    pub const fn new(api: Api) -> Self {
-        Self { api }
+    pub const fn new(api: Api, token_in: TokenIn) -> Self {
+        Self { api, token_in }
     }
-}
 
-/// The token that was verified for this request. Nothing else puts one there: whoever stands in front takes out what clients
-/// put in.
-fn token(meta: &RequestMetaObject) -> Result<Secret, ErrorData> {
-    let token = meta.get(TOKEN).and_then(serde_json::Value::as_str);
-    token
-        .map(Secret::new)
-        .ok_or_else(|| refused("invalid_token", None, "No access token for GitHub"))
+    fn token(&self, context: &RequestContext<RoleServer>) -> Result<Secret, ErrorData> {
+        let token = match self.token_in {
+            TokenIn::Meta => context
+                .meta
+                .get(TOKEN)
+                .and_then(serde_json::Value::as_str)
+                .map(Secret::new),
+            TokenIn::Request => {
+                let head = context.extensions.get::<http::request::Parts>();
+                let token = head.and_then(|head| head.extensions.get::<VerifiedToken>());
+                token.map(|token| token.0.clone())
+            }
+        };
+        token.ok_or_else(|| refused("invalid_token", None, "No access token for GitHub"))
+    }
 }
 
 /// An error that whoever stands in front completes with everything that a client needs to get the right token.
@@ -120,8 +144,8 @@ impl GitHubServer {
         description = "Tells who you are on GitHub: login, name, e-mail as far as it may be seen, company, location, counts of repositories and followers. Takes no arguments.",
         annotations(title = "Your GitHub profile", read_only_hint = true, open_world_hint = true)
     )]
-    async fn get_github_user_info(&self, meta: RequestMetaObject) -> Outcome<User> {
-        outcome(self.api.user(&token(&meta)?).await)
+    async fn get_github_user_info(&self, context: RequestContext<RoleServer>) -> Outcome<User> {
+        outcome(self.api.user(&self.token(&context)?).await)
     }
 
     #[tool(
@@ -134,7 +158,7 @@ impl GitHubServer {
     )]
     async fn get_github_user_repos(
         &self,
-        meta: RequestMetaObject,
+        context: RequestContext<RoleServer>,
         Parameters(arguments): Parameters<RepositoriesArguments>,
     ) -> Outcome<Page> {
         let listing = Listing {
@@ -144,7 +168,7 @@ impl GitHubServer {
             per_page: bounded(arguments.per_page, PER_PAGE, MOST_PER_PAGE, "per_page")?,
             page: bounded(arguments.page, 1, u32::MAX, "page")?,
         };
-        outcome(self.api.repositories(&token(&meta)?, &listing).await)
+        outcome(self.api.repositories(&self.token(&context)?, &listing).await)
     }
 }
 

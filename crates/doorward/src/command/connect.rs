@@ -117,7 +117,7 @@ fn nonce() -> String {
 }
 
 /// Ends with a signal that wants an orderly end.
-async fn signalled() {
+pub(super) async fn signalled() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

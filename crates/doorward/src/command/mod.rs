@@ -14,6 +14,7 @@ pub(crate) mod logout;
 pub(crate) mod policy;
 pub(crate) mod remote_options;
 pub(crate) mod remote_session;
+pub(crate) mod stdio;
 pub(crate) mod user;
 
 use std::sync::Arc;
@@ -100,6 +101,11 @@ pub(crate) async fn run(command: Command) -> Result<(), CommandError> {
         Command::Connect(args) => connect::run(*args).await,
         Command::Login(args) => login::run(*args).await,
         Command::Logout(args) => logout::run(*args).await,
+        Command::Stdio(args) => match stdio::run(*args).await? {
+            0 => Ok(()),
+            // As the command ended.
+            code => std::process::exit(i32::from(code)),
+        },
         Command::Health { common } => health::run(&mut Context::to_ask(&common)?).await,
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward_github::GitHubServer;
 use doorward_github::api::Api;
+use doorward_github::{GitHubServer, TokenIn};
 use doorward_outbound::{ClientOptions, GuardedClient, TlsRoots};
 use doorward_stdio_authorization::rmcp::Service;
 use doorward_stdio_authorization::{
@@ -52,7 +52,7 @@ impl Host {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (host_in, host_out) = split(theirs);
         tokio::spawn(async move {
-            let mut server = Service::new(GitHubServer::new(Api::new(client, api)));
+            let mut server = Service::new(GitHubServer::new(Api::new(client, api), TokenIn::Meta));
             run(host_in, host_out, &mut server, &authority).await
         });
         let (read, write) = split(ours);

@@ -1,0 +1,190 @@
+//! `doorward-github`: the GitHub server over stdio, or over HTTP with `--http`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use doorward_github::api::Api;
+use doorward_github::http::{HttpServer, router};
+use doorward_github::{GitHubServer, TokenIn};
+use doorward_local_login::network::roots;
+use doorward_local_login::store::{KeySource, Store, default_folder};
+use doorward_outbound::{ClientOptions, GuardedClient, ProxyRules, TlsRoots};
+use doorward_stdio_authorization::compose::{Configuration, Machine, compose};
+use doorward_stdio_authorization::options::Options;
+use doorward_stdio_authorization::providers::GITHUB;
+use doorward_stdio_authorization::rmcp::Service;
+use doorward_stdio_authorization::{GitHubTokens, Hand, Protects, run};
+use doorward_types::random::SystemRandom;
+use doorward_types::secret::Secret;
+use doorward_types::time::SystemClock;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+/// An MCP server that acts on GitHub for its user.
+///
+/// Without further options it speaks MCP over stdio and runs the login itself: make an OAuth App at
+/// <https://github.com/settings/developers> with the callback URL http://127.0.0.1/callback, and give its client id and the file with its
+/// secret. With DOORWARD_TOKEN in the environment it uses that token.
+#[derive(Parser)]
+#[command(version, name = "doorward-github")]
+struct Arguments {
+    /// Serve Streamable HTTP here instead of stdio, at /mcp; loopback only
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// The URL of the HTTP server as clients write it (default: `http://` and the address)
+    #[arg(long, value_name = "URL", requires = "http")]
+    public_url: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("DOORWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // stdout belongs to MCP.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let code = match serve(Arguments::parse()).await {
+        Ok(()) => 0,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            2
+        }
+    };
+    // A thread may still be waiting for a line of the host.
+    std::process::exit(code)
+}
+
+#[expect(clippy::print_stderr, reason = "words for the person at the terminal")]
+fn say(text: &str) {
+    eprintln!("doorward-github: {text}");
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+async fn serve(arguments: Arguments) -> Result<()> {
+    let mut options = arguments.options;
+    if options.provider.is_none() && options.issuer.is_empty() && options.authorization_endpoint.is_none() {
+        options.provider = Some(GITHUB.name.to_owned());
+    }
+    let token = variable("DOORWARD_TOKEN").map(Secret::new);
+    let mut configuration = options.configuration("github", token)?;
+    if configuration.scopes.is_empty() {
+        configuration.scopes = GITHUB.scopes("read:user");
+    }
+    // The handlers take the token from the request. Prompts are texts.
+    configuration.hand = Hand::Meta;
+    configuration.protects = Protects {
+        prompts: false,
+        resources: false,
+    };
+    // GitHub gives nobody a client id by itself.
+    configuration.logs_in &= configuration.client_id.is_some();
+    let roots = roots(None, &variable).context("the certificate authorities cannot be read")?;
+    let mut http = ClientOptions::new(roots.clone());
+    http.proxy = ProxyRules::from_environment(&variable).context("the proxy cannot be used")?;
+    let client = GuardedClient::new(http);
+    let api = api_url(&configuration)?;
+    match arguments.http {
+        Some(address) => serve_http(address, arguments.public_url, &configuration, client, api).await,
+        None => serve_stdio(&options, configuration, client, roots, api).await,
+    }
+}
+
+fn api_url(configuration: &Configuration) -> Result<Url> {
+    Ok(match (&configuration.api_url, &configuration.provider_url) {
+        (Some(api), _) => api.clone(),
+        (None, Some(base)) => Url::parse(&format!("{}/api/v3", base.as_str().trim_end_matches('/')))?,
+        (None, None) => Url::parse(GITHUB.api)?,
+    })
+}
+
+async fn serve_stdio(
+    options: &Options,
+    configuration: Configuration,
+    client: GuardedClient,
+    roots: TlsRoots,
+    api: Url,
+) -> Result<()> {
+    let store = match configuration.logs_in {
+        true => Some(store(options)?),
+        false => None,
+    };
+    if store.is_none() && configuration.token.is_none() {
+        say(
+            "no login here: give --client-id and --client-secret-file of a GitHub app, or set DOORWARD_TOKEN",
+        );
+    }
+    let machine = Machine {
+        client: client.clone(),
+        roots,
+        store,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        say: Arc::new(say),
+    };
+    let composed = compose(&configuration, machine)?;
+    let mut server = Service::new(GitHubServer::new(Api::new(client, api), TokenIn::Meta));
+    let authority = composed.authority;
+    tokio::select! {
+        ended = run(tokio::io::stdin(), tokio::io::stdout(), &mut server, &*authority) => Ok(ended?),
+        () = composed.upkeep.run() => Ok(()),
+    }
+}
+
+fn store(options: &Options) -> Result<Store> {
+    let folder = match &options.store {
+        Some(folder) => folder.clone(),
+        None => default_folder(std::env::var_os("HOME"), std::env::var_os("XDG_DATA_HOME"))?,
+    };
+    Ok(Store::open(&folder, KeySource::File, Arc::new(SystemRandom))?)
+}
+
+async fn serve_http(
+    address: SocketAddr,
+    public_url: Option<String>,
+    configuration: &Configuration,
+    client: GuardedClient,
+    api: Url,
+) -> Result<()> {
+    if !address.ip().is_loopback() {
+        bail!(
+            "--http {address}: only loopback is served; put Doorward in front for anything else (doorward serve --upstream http://…/mcp)"
+        );
+    }
+    let verify = GitHubTokens::new(client.clone(), &api, Arc::new(SystemClock))?;
+    let verify = match (&configuration.client_id, &configuration.client_secret) {
+        (Some(id), Some(secret)) => verify.of_app(&api, id, secret)?,
+        _ => {
+            say("without --client-id and --client-secret-file, GitHub tokens of any app are taken");
+            verify
+        }
+    };
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    let base = public_url.unwrap_or(format!("http://{}", listener.local_addr()?));
+    let issuer = configuration
+        .provider_url
+        .as_ref()
+        .map_or(GITHUB.base, Url::as_str);
+    let router = router(HttpServer {
+        server: GitHubServer::new(Api::new(client, api), TokenIn::Request),
+        resource: format!("{}/mcp", base.trim_end_matches('/')),
+        issuer: issuer.trim_end_matches('/').to_owned(),
+        client_id: configuration
+            .client_id
+            .clone()
+            .unwrap_or_else(|| "unknown".to_owned()),
+        verify: Arc::new(verify),
+    })?;
+    say(&format!("serving {}/mcp", base.trim_end_matches('/')));
+    Ok(axum::serve(listener, router).await?)
+}
