@@ -124,6 +124,19 @@ impl ClientHome {
         command
     }
 
+    /// Another program of that person, whose token store is the same.
+    #[must_use]
+    pub fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.env)
+            .env("DOORWARD_STORE", self.store())
+            .current_dir(self.root().join("work"));
+        command
+    }
+
     /// Starts `doorward ARGUMENTS --store STORE`.
     ///
     /// # Panics
@@ -150,11 +163,8 @@ impl ClientHome {
     /// # Panics
     /// When the command does not end.
     pub async fn login(&self, url: &str, more: &[&str]) -> Finished {
-        let running = self.start_login(url, more);
-        let browsing = self.browse();
-        let finished = running.ended().await;
-        drop(browsing);
-        finished
+        let _browsing = self.browse();
+        self.start_login(url, more).ended().await
     }
 
     /// Runs a command to its end while nobody looks at the browser.
@@ -207,7 +217,8 @@ impl ClientHome {
         .await
     }
 
-    /// A person at the browser: every URL that is opened is visited and its redirects followed, until the answer is dropped.
+    /// A person at the browser: every URL that is opened from now on is visited and its redirects followed, until the answer
+    /// is dropped.
     #[must_use]
     pub fn browse(&self) -> Browsing {
         self.browse_with(|url| async move {
@@ -215,19 +226,19 @@ impl ClientHome {
         })
     }
 
-    /// A person at the browser who does this with every URL that is opened, one after the other.
+    /// A person at the browser who does this with every URL that is opened from now on, one after the other.
     #[must_use]
     pub fn browse_with<F>(&self, mut person: impl FnMut(String) -> F + Send + 'static) -> Browsing
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let folder = self.root().join("opened");
+        let mut done = opened(&folder).len();
         Browsing(tokio::spawn(async move {
-            let mut done = 0;
             loop {
                 for arguments in opened(&folder).into_iter().skip(done) {
                     done += 1;
-                    if let Some(url) = arguments.into_iter().next_back() {
+                    if let Some(url) = arguments.into_iter().find(|word| word.starts_with("http")) {
                         person(url).await;
                     }
                 }

@@ -56,6 +56,18 @@ impl Forge {
         json!({ "alg": "ES256", "typ": "at+jwt", "kid": self.kid })
     }
 
+    /// The private half in PEM, for a program that shall sign with it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn private_pem(&self) -> String {
+        use base64::Engine as _;
+        let der = self.pair.to_pkcs8v1().expect("a key that was generated");
+        let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+    }
+
     /// The public half.
     #[must_use]
     pub fn public_jwk(&self) -> Value {

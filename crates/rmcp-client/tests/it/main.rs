@@ -1,5 +1,6 @@
 //! The adapter between rmcp's transport and an authorizer, against servers on loopback.
 
+mod page;
 mod support;
 
 use std::collections::HashMap;
