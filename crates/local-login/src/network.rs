@@ -72,6 +72,16 @@ impl Network {
         Destination::NamedFrom(space.unwrap_or(AddressSpace::Public))
     }
 
+    /// Whether a person may be sent to a URL that a server named: a public server must not make a browser knock at programs of
+    /// this machine or of its network. A host that is not found here is the browser's to find.
+    pub async fn may_visit(&self, url: &Url) -> Result<(), TransportError> {
+        let destination = self.destination(url, NamedBy::Server).await;
+        match self.client.judge(url, destination).await {
+            Err(ClientError::Unresolved { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(self.told(error, destination)),
+        }
+    }
+
     async fn exchange(&self, request: &HttpRequest) -> Result<HttpResponse, TransportError> {
         let destination = self.destination(&request.url, request.named_by).await;
         let mut result = self.once(request, destination).await;

@@ -146,6 +146,14 @@ impl Way {
         }
     }
 
+    /// Whether somebody else may be sent to a URL. Nothing is dialled.
+    pub(crate) async fn judge(&self, url: &Url, destination: Destination) -> Result<(), ClientError> {
+        if self.options.proxy.of(url).is_some() {
+            return self.judge_behind_proxy(url, destination).await;
+        }
+        self.judged(url, destination).await.map(|_| ())
+    }
+
     async fn connect(&self, url: &Url, destination: Destination) -> Result<Line, ClientError> {
         let host = url.host_str().ok_or(ClientError::NotHttp)?;
         let port = url.port_or_known_default().ok_or(ClientError::NotHttp)?;

@@ -294,6 +294,12 @@ impl GuardedClient {
         self.0.way.address_space(url).await
     }
 
+    /// Whether `destination` may have named this URL, by the addresses that its host has now. Nothing is dialled: this is for
+    /// URLs that are handed to somebody else, such as a browser.
+    pub async fn judge(&self, url: &Url, destination: Destination) -> Result<(), ClientError> {
+        self.0.way.judge(url, destination).await
+    }
+
     fn prepare(&self, request: &mut Request<Bytes>) -> Result<(), ClientError> {
         let options = &self.0.way.options;
         check(request.uri())?;

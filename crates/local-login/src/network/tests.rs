@@ -62,6 +62,7 @@ fn network(server: &str) -> Network {
         ("near.example", HERE),
         ("corp.example", IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7))),
         ("public.example", PUBLIC),
+        ("localhost", HERE),
         ("metadata.example", IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254))),
     ])));
     Network::new(GuardedClient::new(options), Url::parse(server).unwrap())
@@ -107,6 +108,43 @@ async fn cl_07_b10_b12_a_server_names_nothing_that_is_nearer_than_itself() {
         }
     }
     assert_eq!(target.heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn cl_07_cl_01_a_browser_is_sent_nowhere_nearer_either() {
+    let public = network("https://public.example/mcp");
+    for url in [
+        "http://127.0.0.1:6274/?command=x",
+        "http://localhost:6274/",
+        "https://near.example/",
+        "https://corp.example/authorize",
+        "https://metadata.example/",
+    ] {
+        let refused = public.may_visit(&Url::parse(url).unwrap()).await;
+        assert!(
+            matches!(refused, Err(TransportError::Forbidden(_))),
+            "{url}: {refused:?}"
+        );
+    }
+    for url in [
+        "https://public.example/authorize",
+        "https://unknown.example/authorize",
+    ] {
+        assert_eq!(public.may_visit(&Url::parse(url).unwrap()).await, Ok(()), "{url}");
+    }
+    let near = network("http://127.0.0.1:1/mcp");
+    let authorize = Url::parse("http://localhost:6274/authorize").unwrap();
+    assert!(
+        network("https://corp.example/mcp")
+            .may_visit(&authorize)
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        near.may_visit(&Url::parse("http://127.0.0.1:2/authorize").unwrap())
+            .await,
+        Ok(())
+    );
 }
 
 #[tokio::test]
