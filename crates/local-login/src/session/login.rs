@@ -275,7 +275,13 @@ async fn once(
     };
     let url = match (outcome, &listener) {
         (Outcome::Redirect(url), Some(_)) => url,
-        (Outcome::Redirect(_) | Outcome::Authorized(_), _) => return entered(inner).await,
+        (Outcome::Authorized(tokens), _) => {
+            // They may have been found by their resource alone: got for another URL of it, or by a process that was killed before
+            // it wrote down which server they are for.
+            inner.provider.save_tokens(&tokens).await?;
+            return entered(inner).await;
+        }
+        (Outcome::Redirect(_), None) => return entered(inner).await,
     };
     if inner.settings.discovered.is_none()
         && let Some(network) = &inner.network
@@ -285,7 +291,7 @@ async fn once(
             .await
             .map_err(|source| Error::Unreachable {
                 hop: Hop::Authorization,
-                url: url.clone(),
+                url: without_query(&url),
                 source,
             })?;
     }
@@ -296,6 +302,13 @@ async fn once(
         None => return entered(inner).await,
     }
     entered(inner).await
+}
+
+/// For messages: the request's parameters are nobody's business.
+fn without_query(url: &Url) -> Url {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown
 }
 
 /// New tokens are there.
