@@ -242,6 +242,7 @@ impl Conversation {
     pub(crate) fn due(&mut self, due: Due) {
         match due {
             Due::Send(body) => self.tell_server(body),
+            Due::Attached(generation) => self.attached(generation),
             Due::Reopen(generation) => self.reopen_if_lost(generation),
             Due::Abort(number) => {
                 if self.sent.remove(&number).is_some() {

@@ -34,6 +34,8 @@ pub(crate) enum Due {
     Send(Bytes),
     /// The session is opened again.
     Reopen(u32),
+    /// The stream of a session has had its time to open.
+    Attached(u32),
     /// An exchange that was cancelled has had its time.
     Abort(u64),
 }
@@ -78,6 +80,8 @@ pub(crate) struct Delete {
 pub(crate) enum Event {
     /// The head of a good answer named a session.
     Session(u64, HeaderValue),
+    /// The stream is open.
+    Listening(u64),
     /// Where messages go from now on (HTTP+SSE).
     Endpoint(u64, Url),
     /// A message came.

@@ -26,6 +26,7 @@ impl Conversation {
                     sent.named = Some(session);
                 }
             }
+            Event::Listening(number) => self.listening(number),
             Event::Endpoint(number, url) => self.endpoint(number, url),
             Event::Message(number, message, share) => self.message(number, &message, share),
             Event::Ended(number, outcome) => self.ended(number, outcome),
@@ -209,7 +210,9 @@ impl Conversation {
             return self.sse_ended(&failure);
         }
         self.stream_ended(number);
+        // A server that never had the stream says so with 404 as well as with 405.
         if let Outcome::Refused(refused) = outcome
+            && sent.answered
             && sent.in_session
             && is_session_gone(refused)
         {

@@ -101,7 +101,9 @@ impl Conversation {
             Phase::Opened | Phase::Ready => {
                 self.send(message, Purpose::Passed, again);
             }
-            Phase::Opening | Phase::Confirming => self.held.push_back(Held { message, again }),
+            Phase::Opening | Phase::Confirming | Phase::Attaching => {
+                self.held.push_back(Held { message, again })
+            }
             Phase::Lost => {
                 self.held.push_back(Held { message, again });
                 self.reopen();

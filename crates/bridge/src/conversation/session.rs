@@ -19,6 +19,9 @@ use crate::settings::Transport;
 /// The first and the longest wait before a session is opened again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How long messages wait for the stream of the session.
+const ATTACHING: Duration = Duration::from_secs(1);
+
 /// What carries the session.
 #[derive(Debug)]
 pub(super) enum Via {
@@ -40,6 +43,8 @@ pub(super) enum Phase {
     Opened,
     /// `notifications/initialized` is under way: all else waits.
     Confirming,
+    /// The stream of the session is being opened: all else waits a little.
+    Attaching,
     Ready,
     /// It is gone, and is opened again when there is need.
     Lost,
@@ -236,14 +241,38 @@ impl Conversation {
         if session.phase != Phase::Confirming {
             return;
         }
-        session.phase = Phase::Ready;
         session.in_vain = 0;
-        let streamable = matches!(session.via, Via::Streamable);
-        let held = std::mem::take(&mut self.held);
-        if streamable {
-            self.start_stream(false, Duration::ZERO);
+        session.phase = Phase::Attaching;
+        let generation = session.generation;
+        if matches!(session.via, Via::Sse { .. }) {
+            return self.attached(generation);
         }
-        for Held { message, again } in held {
+        self.start_stream(false, Duration::ZERO);
+        self.actions
+            .push(Action::Later(ATTACHING, Due::Attached(generation)));
+    }
+
+    /// A stream of the session is open.
+    pub(super) fn listening(&mut self, number: u64) {
+        if let Some(sent) = self.sent.get_mut(&number) {
+            // As with an answer: what comes after this is the end of something that was there.
+            sent.answered = true;
+            let generation = sent.generation;
+            self.attached(generation);
+        }
+    }
+
+    /// What the server asks during a call may come on the stream of the session, and servers drop what they cannot send: calls
+    /// go once it is open, or cannot be had, or has had its time.
+    pub(super) fn attached(&mut self, of: u32) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        if session.phase != Phase::Attaching || session.generation != of {
+            return;
+        }
+        session.phase = Phase::Ready;
+        for Held { message, again } in std::mem::take(&mut self.held) {
             self.pass_legacy(message, again);
         }
     }
@@ -419,6 +448,8 @@ impl Conversation {
             && session.stream == Some(number)
         {
             session.stream = None;
+            let generation = session.generation;
+            self.attached(generation);
         }
     }
 

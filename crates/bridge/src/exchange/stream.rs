@@ -182,6 +182,7 @@ impl Exchanges {
             }
             match self.send(&stream_request(&listen.url, &headers)).await {
                 Ok(mut answer) if matches!(content(&answer), Content::Events) => {
+                    self.tell(Event::Listening(listen.number)).await;
                     match self
                         .events(listen.number, &mut *answer.body, None, &mut place)
                         .await

@@ -561,3 +561,55 @@ async fn cookies_keep_a_session_on_one_machine() {
         );
     }
 }
+
+#[tokio::test]
+async fn calls_wait_for_the_stream_on_which_the_server_may_ask() {
+    let server = Server::start(|asked: &Asked| match asked.method {
+        Method::GET => events(vec![Piece::Hang]),
+        _ => usual(asked),
+    })
+    .await;
+    let mut host = Host::start(Settings::new(server.url()));
+    host.send(&initialize()).await;
+    host.message().await;
+    host.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        .await;
+    host.call(&call(1, "x")).await;
+    let methods: Vec<_> = server
+        .asked()
+        .iter()
+        .map(|asked| format!("{} {}", asked.method, asked.rpc()))
+        .collect();
+    assert_eq!(
+        methods,
+        [
+            "POST initialize",
+            "POST notifications/initialized",
+            "GET ",
+            "POST tools/call"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_a_stream_may_say_so_with_404() {
+    let server = Server::start(|asked: &Asked| match asked.method {
+        Method::GET => status(404),
+        _ => usual(asked),
+    })
+    .await;
+    let mut host = Host::start(Settings::new(server.url()));
+    host.open().await;
+    for id in 1..5 {
+        assert!(host.call(&call(id, "x")).await["result"].is_object());
+    }
+    assert_eq!(server.of("initialize").len(), 1);
+    assert_eq!(
+        server
+            .asked()
+            .iter()
+            .filter(|asked| asked.method == Method::GET)
+            .count(),
+        1
+    );
+}
