@@ -280,11 +280,20 @@ pub(crate) fn explain(error: &Error) -> CommandError {
         Error::Answered { .. } => CommandError::no("the login was refused").because(error),
         Error::NeedsUser(_) => CommandError::no("cannot log in").because(error),
         Error::GaveUp { .. } => CommandError::no("the login came to nothing").because(error),
-        Error::Unreachable {
-            source: TransportError::Forbidden(_) | TransportError::NotHttps,
-            ..
-        } => CommandError::no("this server points to a place where no login may go").because(error),
-        Error::Unreachable { .. } => CommandError::failed("cannot log in").because(error),
+        Error::Unreachable { hop, url, source } => {
+            // An authorization URL has the state in its query.
+            let mut place = url.clone();
+            place.set_query(None);
+            let forbidden = matches!(source, TransportError::Forbidden(_) | TransportError::NotHttps);
+            if forbidden {
+                CommandError::no(format!(
+                    "this server points to a place where no login may go: {hop} ({place})"
+                ))
+            } else {
+                CommandError::failed(format!("cannot log in: {hop} ({place})"))
+            }
+            .because(source)
+        }
         Error::Provider(_) | Error::Dpop(_) | Error::Key(_) => {
             CommandError::failed("cannot log in").because(error)
         }

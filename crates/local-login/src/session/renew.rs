@@ -80,9 +80,10 @@ pub(super) async fn renew(
 pub(super) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|error| Err(ProviderError(error.to_string()).into()))
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(ProviderError(error.to_string()).into()),
+    }
 }
 
 async fn known(inner: &Inner) -> Result<Discovered, Error> {

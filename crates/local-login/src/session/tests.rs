@@ -115,7 +115,7 @@ impl Http for World {
             .into_owned()
             .collect();
         let at = format!("{}{}", request.url.host_str().unwrap(), request.url.path());
-        self.seen.lock().unwrap().push((at.clone(), form));
+        self.seen.lock().unwrap().push((at, form));
         let issuer = self.issuer.lock().unwrap().clone();
         Ok(match request.url.path() {
             "/mcp" => {

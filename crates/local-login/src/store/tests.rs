@@ -207,7 +207,7 @@ fn cl_10_links_lead_nowhere() {
 
     // Under the name that a new record has before it is finished, a link is simply removed.
     fs::remove_file(&file).unwrap();
-    let mut planted = file.clone().into_os_string();
+    let mut planted = file.into_os_string();
     planted.push(".new");
     symlink(&target, &planted).unwrap();
     store.save_tokens(&entry("ann", "three")).unwrap();
