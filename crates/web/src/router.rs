@@ -40,6 +40,9 @@ fn pages(state: &WebState) -> Router<WebState> {
     if state.settings().grants.device {
         router = router.route("/device", get(device::get).post(device::post));
     }
+    if state.client_metadata().is_some() {
+        router = router.route("/client-metadata.json", get(metadata::client));
+    }
     router
         .route("/", get(home::show))
         .route("/login", get(login::get).post(login::post))

@@ -64,6 +64,8 @@ pub struct WebParts {
     pub verifier: Arc<dyn TokenVerifier<Arc<Principal>>>,
     /// Where documents of clients are read.
     pub fetch: Arc<dyn Fetch>,
+    /// The document that describes the operator's own MCP client, if it is served.
+    pub client_metadata: Option<String>,
 }
 
 /// What every handler can reach. Cheap to clone.
@@ -86,6 +88,7 @@ struct Inner {
     passwords: PasswordPool,
     recorder: Recorder,
     documents: Documents,
+    client_metadata: Option<String>,
     guesses: Guesses,
     challenged: Challenged,
     client_failures: Failures,
@@ -132,6 +135,7 @@ impl WebState {
         Self(Arc::new(Inner {
             site,
             documents,
+            client_metadata: parts.client_metadata,
             guesses: Guesses::new(&parts.clock),
             challenged: parts.challenged,
             client_failures: Failures::new(&parts.clock),
@@ -160,6 +164,11 @@ impl WebState {
 
     pub(crate) fn site(&self) -> &Site {
         &self.0.site
+    }
+
+    /// The document of the operator's own client.
+    pub(crate) fn client_metadata(&self) -> Option<&str> {
+        self.0.client_metadata.as_deref()
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

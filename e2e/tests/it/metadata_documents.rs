@@ -3,6 +3,7 @@
 
 mod hostile;
 mod keys;
+mod own;
 mod screens;
 mod world;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::client_metadata::ClientMetadataFile;
 use super::decisions::DecisionLogFile;
 use super::documents::{DocumentsFile, OutboundFile};
 use super::duration::Span;
@@ -82,6 +83,8 @@ pub(crate) struct ConfigFile {
     pub(crate) policy: PolicySection,
     /// Clients that are known by the URL of their metadata document.
     pub(crate) client_metadata_documents: DocumentsFile,
+    /// The document that describes the company's own client.
+    pub(crate) client_metadata: ClientMetadataFile,
     /// How Doorward fetches documents.
     pub(crate) outbound: OutboundFile,
     /// Clients that need not register: they exist as long as the file names them.

@@ -10,8 +10,8 @@ use super::parse::{self, Parsed};
 use super::scalar::Switch;
 use super::source::{ConfigError, Place, Problem, Source};
 use super::{
-    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, clients, decisions,
-    documents, keys, limits, policy, server,
+    Config, Environment, Listen, Origin, PublicUrl, Server, Setting, Tls, address, check, client_metadata,
+    clients, decisions, documents, keys, limits, policy, server,
 };
 use crate::cli::{ConfigArgs, ServeArgs};
 use crate::log::{LogFormat, LogLevel};
@@ -158,6 +158,8 @@ impl Layers<'_> {
         let issuer_path = check::issuer_path(&self.parsed, &servers, problems);
         check::registration(&self.parsed, problems);
         documents::check(&self.parsed, problems);
+        let public = public_url.as_ref().map(|url| url.value.as_str());
+        client_metadata::check(&self.parsed, public, problems);
         decisions::check(&self.parsed, problems);
         check::lifetimes(&self.parsed, problems);
         check::timeouts(&self.parsed, problems);
@@ -196,6 +198,7 @@ impl Layers<'_> {
             grants: file.grants,
             policies,
             documents: file.client_metadata_documents.clone(),
+            client_metadata: file.client_metadata.clone(),
             outbound_certificates: file
                 .outbound
                 .certificates

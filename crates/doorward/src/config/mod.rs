@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 mod check;
+mod client_metadata;
 pub(crate) mod clients;
 pub(crate) mod command;
 pub(crate) mod decisions;
@@ -138,6 +139,8 @@ pub(crate) struct Config {
     pub(crate) policies: policy::Policies,
     /// Which clients may be known by a URL.
     pub(crate) documents: documents::DocumentsFile,
+    /// The document of our own client.
+    client_metadata: client_metadata::ClientMetadataFile,
     /// Certificate authorities that are believed besides the public ones, PEM.
     pub(crate) outbound_certificates: Option<PathBuf>,
     /// Digest of the initial access token, where one is needed and was read.

@@ -46,7 +46,7 @@ impl Parsed {
 }
 
 /// Keys that a later release knows, and what to do until then. A value that asks for nothing passes.
-const LATER: [(&str, &str, &str); 8] = [
+const LATER: [(&str, &str, &str); 7] = [
     (
         "database",
         "",
@@ -68,7 +68,6 @@ const LATER: [(&str, &str, &str); 8] = [
         "mode=embedded",
         "leave it out: Doorward issues the tokens itself",
     ),
-    ("client_metadata", "", "leave it out"),
     ("dpop", "", "leave it out"),
     ("servers[].connections", "", "leave it out"),
 ];

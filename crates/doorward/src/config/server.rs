@@ -63,12 +63,13 @@ impl Server {
 }
 
 /// First segments of paths that are ours (or will be): a server there would shadow them or be shadowed.
-const OURS: [&str; 24] = [
+const OURS: [&str; 25] = [
     ".well-known",
     "account",
     "authorize",
     "backchannel_logout",
     "callback",
+    "client-metadata.json",
     "connect",
     "consent",
     "console",

@@ -101,6 +101,7 @@ impl Config {
         self.show_grants(&mut lines);
         self.show_policy(&mut lines);
         self.show_documents(&mut lines);
+        self.show_client_metadata(&mut lines);
         self.show_clients(&mut lines);
         lines
     }

@@ -263,6 +263,29 @@ fn r32_where_metrics_are_served_can_be_said_in_the_file() {
 }
 
 #[test]
+fn g3_g4_what_others_would_refuse_in_our_own_document_is_a_problem() {
+    let https = "public_url = \"https://mcp.example.com\"\n[client_metadata]\nenabled = true\n";
+    let config = load_with(https, &[], ServeArgs::default()).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&config.client_metadata().unwrap()).unwrap();
+    assert_eq!(document["client_id"], "https://mcp.example.com/client-metadata.json");
+    assert_eq!(document["client_name"], "Doorward");
+    assert!(document.get("client_uri").is_none());
+    let off = load_with("[client_metadata]\nclient_name = \"A\"\n", &[], ServeArgs::default()).unwrap();
+    assert_eq!(off.client_metadata(), None);
+    for bad in [
+        "public_url = \"http://localhost:8080\"\n[client_metadata]\nenabled = true\n".to_owned(),
+        format!("{https}client_name = \" \"\n"),
+        format!("{https}client_name = \"a\\u001bb\"\n"),
+        format!("{https}client_uri = \"javascript:alert(1)\"\n"),
+        format!("{https}redirect_uris = [\"http://10.0.0.1/callback\"]\n"),
+        format!("{https}redirect_uris = [\"https://a.example/cb#f\"]\n"),
+        format!("{https}redirect_uris = [\"com.example:/cb\"]\n"),
+    ] {
+        assert!(load_with(&bad, &[], ServeArgs::default()).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn servers_are_checked() {
     insta::assert_snapshot!(problems(r#"
 [[servers]]
@@ -669,6 +692,10 @@ fn shows_every_value_and_its_origin() {
     client_metadata_documents.ask = [] # default
     client_metadata_documents.deny = [] # default
     outbound.certificates = null # default
+    client_metadata.enabled = false # default
+    client_metadata.client_name = "Doorward" # default
+    client_metadata.client_uri = null # default
+    client_metadata.redirect_uris = ["http://127.0.0.1/callback","http://[::1]/callback","http://localhost/callback"] # default
     "#);
 }
 

@@ -223,6 +223,7 @@ impl Foundation {
             passwords: self.passwords.clone(),
             verifier: Arc::clone(&self.verifier) as _,
             fetch: outbound::fetcher(config, &self.sources.clock)?,
+            client_metadata: config.client_metadata(),
             recorder: self.recorder.clone(),
             throttles: self.throttles.clone(),
             challenged: self.challenged.clone(),

@@ -58,6 +58,14 @@ async fn openid(State(state): State<WebState>) -> Response {
     document(state.site().openid_metadata.clone())
 }
 
+/// What the operator's own client is (client ID metadata document draft, section 4), for authorization servers elsewhere.
+pub(crate) async fn client(State(state): State<WebState>) -> Response {
+    match state.client_metadata() {
+        Some(body) => document(body.to_owned()),
+        None => absent().await,
+    }
+}
+
 async fn absent() -> Response {
     json(
         StatusCode::NOT_FOUND,

@@ -148,6 +148,7 @@ impl Site {
             random,
             passwords: PasswordPool::new(2, 8),
             fetch: Arc::clone(&fetch) as Arc<_>,
+            client_metadata: None,
             verifier: Arc::new(verifier),
             recorder,
             throttles: Throttles::new(&(Arc::clone(&clock) as Arc<_>)),
