@@ -44,15 +44,27 @@ async fn identify(command: &mut Command, home: &Path, scenario: &Scenario) -> Re
         return Ok(());
     };
     command.args(["--client-id", id]);
-    let credentials = [
+    let files = [
         ("--client-secret-file", &context.client_secret),
         ("--client-key-file", &context.private_key_pem),
+        ("--workload-token-file", &context.valid_jwt),
+        ("--id-token-file", &context.idp_id_token),
     ];
-    for (option, credential) in credentials {
-        if let Some(credential) = credential {
+    for (option, content) in files {
+        if let Some(content) = content {
             let file = home.join(option);
-            tokio::fs::write(&file, credential).await?;
+            tokio::fs::write(&file, content).await?;
             command.arg(option).arg(file);
+        }
+    }
+    let words = [
+        ("--idp-issuer", &context.idp_issuer),
+        ("--idp-token-endpoint", &context.idp_token_endpoint),
+        ("--idp-client-id", &context.idp_client_id),
+    ];
+    for (option, word) in words {
+        if let Some(word) = word {
+            command.args([option, word]);
         }
     }
     if scenario.name.starts_with("auth/client-credentials") {

@@ -2,7 +2,7 @@
 
 use super::catalogue::Catalogue;
 use super::suite::Way;
-use super::{all_pass, at};
+use super::{all_pass, at, not_scored};
 
 /// The bridge sends what a host writes, so everything that a host can do over stdio passes through it.
 #[tokio::test(flavor = "multi_thread")]
@@ -29,3 +29,8 @@ async fn r22_every_scored_scenario_of_2026_07_28_passes_through_the_bridge() {
     all_pass(&Way::bridge(), &at(&catalogue.newer.scored, "2026-07-28")).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn r22_every_scenario_that_is_not_scored_passes_through_the_bridge() {
+    let catalogue = Catalogue::of_the_suite();
+    all_pass(&Way::bridge(), &not_scored(&catalogue)).await;
+}

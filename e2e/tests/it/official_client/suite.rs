@@ -53,7 +53,10 @@ pub(crate) async fn passes(way: &Way, scenario: &str, revision: Revision) -> Res
         if problems.is_empty() {
             return Ok(());
         }
-        last = format!("== {scenario} at {revision}: {problems:#?}\n{}", run.printed);
+        last = format!(
+            "== {scenario} at {revision}: {problems:#?}\n{}{}",
+            run.printed, run.said
+        );
     }
     Err(last)
 }
