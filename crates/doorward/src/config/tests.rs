@@ -267,10 +267,18 @@ fn g3_g4_what_others_would_refuse_in_our_own_document_is_a_problem() {
     let https = "public_url = \"https://mcp.example.com\"\n[client_metadata]\nenabled = true\n";
     let config = load_with(https, &[], ServeArgs::default()).unwrap();
     let document: serde_json::Value = serde_json::from_str(&config.client_metadata().unwrap()).unwrap();
-    assert_eq!(document["client_id"], "https://mcp.example.com/client-metadata.json");
+    assert_eq!(
+        document["client_id"],
+        "https://mcp.example.com/client-metadata.json"
+    );
     assert_eq!(document["client_name"], "Doorward");
     assert!(document.get("client_uri").is_none());
-    let off = load_with("[client_metadata]\nclient_name = \"A\"\n", &[], ServeArgs::default()).unwrap();
+    let off = load_with(
+        "[client_metadata]\nclient_name = \"A\"\n",
+        &[],
+        ServeArgs::default(),
+    )
+    .unwrap();
     assert_eq!(off.client_metadata(), None);
     for bad in [
         "public_url = \"http://localhost:8080\"\n[client_metadata]\nenabled = true\n".to_owned(),
