@@ -126,7 +126,8 @@ impl Bridge {
             tokio::select! {
                 () = &mut stop => break,
                 read = input.read_buf(self.lines.room()), if end.is_none() && has_room && self.conversation.wants_more() => {
-                    let ended = read.is_ok_and(|count| count == 0);
+                    // Input that cannot be read any more has ended as well.
+                    let ended = !matches!(read, Ok(1..));
                     while let Some(line) = self.lines.next(ended) {
                         self.conversation.host_line(line);
                     }

@@ -372,6 +372,7 @@ fn refusal(refused: &Refused) -> Failure {
     let status = refused.status;
     let said = excerpt(&refused.body);
     let words = match status.as_u16() {
+        401 => "it wants another authorization than the one that it was given".to_owned(),
         404 | 405 => "is this the URL of its MCP endpoint?".to_owned(),
         429 => match refused.retry_after {
             Some(seconds) => format!("it takes no more requests for now: try again in {seconds} seconds"),
