@@ -59,7 +59,10 @@ impl StepUps {
         // Asked for before and not granted: the user or the server said no. The user is asked again once, not at every call.
         let asked = self.asked.entry(resource.to_owned()).or_default();
         if asked.contains(&union) {
-            let why = format!("{}, which was asked for and not granted", why());
+            let why = format!(
+                "{}, which was asked for and not granted (log in again to be asked anew)",
+                why()
+            );
             return Err(Error::GaveUp {
                 tries: tries + 1,
                 why,
@@ -74,6 +77,14 @@ impl StepUps {
         asked.push(union.clone());
         self.tries.insert(key, (tries + 1, union.clone()));
         Ok(union)
+    }
+
+    /// These scopes were granted: a union among them is no refused elevation, and may be asked for again when the grant is gone one
+    /// day. The tries are not forgotten: a server that is never content stays limited.
+    pub fn granted(&mut self, resource: &str, scopes: &ScopeSet) {
+        if let Some(asked) = self.asked.get_mut(resource) {
+            asked.retain(|union| !union.is_subset(scopes));
+        }
     }
 
     /// The operation went through: its tries are forgotten, and what it asked for was granted, so that it may be asked for

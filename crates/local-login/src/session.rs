@@ -360,7 +360,11 @@ impl Authorizer for Session {
                 Ok(())
             }
             Decision::GiveUp(error) => Err(error),
-            Decision::Authorize(why) => login::recover(inner, *why).await.map(drop),
+            Decision::Authorize(why) => {
+                let tokens = login::recover(inner, *why).await?.tokens();
+                inner.state().step_ups.granted(&tokens.resource, &tokens.scope);
+                Ok(())
+            }
         }
     }
 

@@ -91,3 +91,27 @@ fn a34_a_challenge_without_scopes_cannot_be_met() {
     let scopes = (&set("a"), &set("a"));
     assert!(steps.next("r", "o", &bare, scopes).is_err());
 }
+
+#[test]
+fn a35_cl_13_a_union_that_was_granted_can_be_asked_for_again_when_the_grant_is_gone() {
+    let mut ups = StepUps::default();
+    let set = |text: &str| -> ScopeSet {
+        text.split(' ')
+            .map(|word| word.parse::<doorward_types::scope::Scope>().unwrap())
+            .collect()
+    };
+    let (read, both) = (set("t:read"), set("t:read t:write"));
+    let challenge = Challenge {
+        scope: Some(set("t:write")),
+        bearer: true,
+        error: Some("insufficient_scope".into()),
+        ..Challenge::default()
+    };
+    let next = |ups: &mut StepUps| ups.next("r", "tools/call w", &challenge, (&read, &read));
+    assert_eq!(next(&mut ups).unwrap(), both);
+    assert!(next(&mut ups).is_err(), "asked for and not granted");
+    ups.granted("r", &both);
+    assert_eq!(next(&mut ups).unwrap(), both);
+    ups.granted("r", &both);
+    assert!(next(&mut ups).is_err(), "the tries stay limited");
+}
