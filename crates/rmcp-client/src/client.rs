@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use doorward_client::authorizer::{Attempt, Authorizer};
+use doorward_client::error::Error;
 use doorward_outbound::{Destination, GuardedClient, ResponseBody};
 use futures_util::stream::BoxStream;
 use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -113,12 +114,8 @@ impl AuthorizedClient {
             };
             authorizer.refused(attempt).await?;
             if tries >= MAX_TRIES {
-                return Err(ClientError::Authorization(
-                    doorward_client::error::Error::GaveUp {
-                        tries,
-                        why: format!("the MCP server still answers {}", head.status),
-                    },
-                ));
+                let why = format!("the MCP server still answers {}", head.status);
+                return Err(Error::GaveUp { tries, why }.into());
             }
         }
     }
@@ -147,7 +144,7 @@ impl Outgoing {
     fn new(
         method: Method,
         operation: impl Into<String>,
-        token: Option<String>,
+        token: Option<&str>,
         custom: CustomHeaders,
     ) -> Outcome<Self> {
         if token.is_some() {
@@ -243,9 +240,14 @@ impl StreamableHttpClient for AuthorizedClient {
         max_sse_event_size: usize,
     ) -> Outcome<StreamableHttpPostResponse> {
         let value = serde_json::to_value(&message)?;
-        let mut outgoing = Outgoing::new(Method::POST, operation(&value), auth_header, custom_headers)?
-            .with(SESSION, session_id.as_deref())?
-            .with(CONTENT_TYPE, Some("application/json"))?;
+        let mut outgoing = Outgoing::new(
+            Method::POST,
+            operation(&value),
+            auth_header.as_deref(),
+            custom_headers,
+        )?
+        .with(SESSION, session_id.as_deref())?
+        .with(CONTENT_TYPE, Some("application/json"))?;
         outgoing.body = serde_json::to_vec(&message)?.into();
         let response = self.send(&uri, outgoing).await?;
         posted(response, &message, session_id.is_some(), max_sse_event_size).await
@@ -258,8 +260,13 @@ impl StreamableHttpClient for AuthorizedClient {
         auth_header: Option<String>,
         custom_headers: CustomHeaders,
     ) -> Outcome<()> {
-        let outgoing = Outgoing::new(Method::DELETE, "end of session", auth_header, custom_headers)?
-            .with(SESSION, Some(&session_id))?;
+        let outgoing = Outgoing::new(
+            Method::DELETE,
+            "end of session",
+            auth_header.as_deref(),
+            custom_headers,
+        )?
+        .with(SESSION, Some(&session_id))?;
         let response = self.send(&uri, outgoing).await?;
         let status = response.status();
         // Servers need not let clients end sessions, and an ended one is what was wanted.
@@ -297,7 +304,7 @@ impl StreamableHttpClient for AuthorizedClient {
         custom_headers: CustomHeaders,
         max_sse_event_size: usize,
     ) -> Outcome<BoxStream<'static, Result<Sse, SseError>>> {
-        let outgoing = Outgoing::new(Method::GET, "stream", auth_header, custom_headers)?
+        let outgoing = Outgoing::new(Method::GET, "stream", auth_header.as_deref(), custom_headers)?
             .with(SESSION, session_id.as_deref())?
             .with(LAST_EVENT_ID, last_event_id.as_deref())?;
         let response = self.send(&uri, outgoing).await?;

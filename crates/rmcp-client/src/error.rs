@@ -8,7 +8,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpError;
 pub enum ClientError {
     /// There is no token, or the server refuses it for good. The words name hop, document, rule and remedy.
     #[error("{0}")]
-    Authorization(#[from] doorward_client::error::Error),
+    Authorization(Box<doorward_client::error::Error>),
     /// The server cannot be reached, or its answer not be read.
     #[error("{0}")]
     Network(#[from] NetworkError),
@@ -18,6 +18,12 @@ pub enum ClientError {
     /// A message or header that cannot be written.
     #[error("the request cannot be written: {0}")]
     Unwritable(String),
+}
+
+impl From<doorward_client::error::Error> for ClientError {
+    fn from(error: doorward_client::error::Error) -> Self {
+        Self::Authorization(Box::new(error))
+    }
 }
 
 impl From<ClientError> for StreamableHttpError<ClientError> {
