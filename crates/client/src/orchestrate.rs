@@ -1,6 +1,6 @@
 //! One entry to a login: discover, renew, register, redirect, finish (R21, R22).
 //!
-//! [`authorize`] ends with tokens, or with the URL that its user was shown; then [`finish`] takes what came back to the redirect
+//! [`authorize()`] ends with tokens, or with the URL that its user was shown; then [`finish`] takes what came back to the redirect
 //! URI. Both find everything else through [`Environment`].
 
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub struct Options {
     pub prefer_dpop: bool,
 }
 
-/// What [`authorize`] ends with.
+/// What [`authorize()`] ends with.
 #[derive(Debug)]
 pub enum Outcome {
     /// There are tokens.
@@ -211,7 +211,7 @@ pub async fn authorize(env: &Environment<'_>, options: &Options, why: &Why) -> R
     authorize_at(env, options, why, &discovered).await
 }
 
-/// [`authorize`] with an authorization server that was just found.
+/// [`authorize()`] with an authorization server that was just found.
 pub async fn authorize_at(
     env: &Environment<'_>,
     options: &Options,

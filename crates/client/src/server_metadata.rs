@@ -94,6 +94,7 @@ pub fn judge_issuer(issuer: &str, from: &Url, policy: &UrlPolicy) -> Result<(), 
     let why = match (policy.judge(issuer), Issuer::parse(issuer)) {
         (Err(why), _) => why.to_string(),
         (Ok(_), Err(doorward_types::url::UrlError::Query)) => "it must not have a query".into(),
+        (Ok(url), _) if !keeps_its_path(issuer, &url) => "its path has dot segments".into(),
         (Ok(_), _) => return Ok(()),
     };
     Err(Refusal::new(
@@ -104,6 +105,14 @@ pub fn judge_issuer(issuer: &str, from: &Url, policy: &UrlPolicy) -> Result<(), 
         "the MCP server's operator must name the https issuer of its authorization server",
     )
     .into())
+}
+
+/// Whether a parser leaves the path as it is. Dot segments, plain or percent-encoded, would climb out of the well-known folder
+/// that the path is inserted behind, and let any document of that host pass for metadata.
+fn keeps_its_path(issuer: &str, url: &Url) -> bool {
+    let rest = issuer.split_once("://").map_or("", |(_, rest)| rest);
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+    url.path() == path
 }
 
 impl ServerMetadata {

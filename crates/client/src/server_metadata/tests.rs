@@ -201,3 +201,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn d6_b20_an_issuer_does_not_climb_out_of_the_well_known_folder() {
+    let from = url("https://mcp.example.com/.well-known/oauth-protected-resource");
+    for bad in [
+        "https://as.example/../../uploads/evil",
+        "https://as.example/./x",
+        "https://as.example/a/%2e%2E/..",
+        "https://as.example/.",
+    ] {
+        assert!(judge_issuer(bad, &from, &UrlPolicy::strict()).is_err(), "{bad}");
+    }
+    for good in [
+        "https://as.example",
+        "https://as.example/",
+        "https://AS.example:443/a.b/..c/%20",
+        "https://as.example//a",
+    ] {
+        assert!(judge_issuer(good, &from, &UrlPolicy::strict()).is_ok(), "{good}");
+    }
+}
