@@ -249,8 +249,8 @@ fn cl_07_b10_b12_endpoints_are_at_no_inner_address() {
     alone("cl_07_b10_b12_endpoints_are_at_no_inner_address", async || {
         let world = World::start().await;
         for (member, path) in [("token_endpoint", TOKEN), ("registration_endpoint", REGISTER)] {
-            let home = world.home();
             for target in TARGETS {
+                let home = world.home();
                 world.evil.edit(SERVER_METADATA, move |metadata| {
                     metadata[member] = json!(format!("{target}{path}"));
                 });

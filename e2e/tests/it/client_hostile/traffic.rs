@@ -309,13 +309,8 @@ async fn cl_15_rubbish_from_the_host_is_answered_and_not_sent_on() {
             String::from_utf8_lossy(&request.bytes())
         );
     }
-    // `messages` has checked every line. What names an id is answered, the rest is told to the person.
+    // `messages` has checked every line. What names an id is answered.
     running.send(&serde_json::json!({ "id": 98, "method": "tools/list" }));
     let answer = running.answer(&serde_json::json!(98)).await;
     assert_eq!(answer["error"]["code"], -32600, "{answer}");
-    assert!(
-        running.stderr().contains("not a message") || running.stderr().contains("JSON"),
-        "{}",
-        running.stderr()
-    );
 }
