@@ -102,7 +102,7 @@ impl Conversation {
                 self.send(message, Purpose::Passed, again);
             }
             Phase::Opening | Phase::Confirming | Phase::Attaching => {
-                self.held.push_back(Held { message, again })
+                self.held.push_back(Held { message, again });
             }
             Phase::Lost => {
                 self.held.push_back(Held { message, again });
