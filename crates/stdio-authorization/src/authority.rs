@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::run::Authority;
 use crate::settings::Settings;
 use crate::verify::{NotVerified, Verify};
-use crate::wrap::{Reason, Verdict};
+use crate::wrap::{Reason, RefusedByServer, Verdict};
 
 /// A login that this process can run.
 #[async_trait]
@@ -183,12 +183,14 @@ impl Authority for LocalAuthority {
         self.news.notified().await;
     }
 
-    async fn refused_by_server(&self, token: &Secret) {
+    async fn refused_by_server(&self, refused: &RefusedByServer) {
+        let token = &refused.token;
         self.verify.forget(token);
-        if let Some(login) = &self.login
-            && login.token().await.as_ref() == Some(token)
-        {
-            login.refused(token).await;
+        let Some(login) = &self.login else { return };
+        match refused.reason {
+            Reason::InsufficientScope => login.want(&refused.scopes),
+            _ if login.token().await.as_ref() == Some(token) => login.refused(token).await,
+            _ => {}
         }
     }
 }

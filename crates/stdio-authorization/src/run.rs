@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::settings::{Hand, Settings};
-use crate::wrap::{Action, Held, Verdict, Wrapper};
+use crate::wrap::{Action, Held, RefusedByServer, Verdict, Wrapper};
 
 /// Longest line in either direction, in bytes.
 pub const LONGEST_LINE: usize = 64 << 20;
@@ -59,8 +59,8 @@ pub trait Authority: Send + Sync {
     async fn standing_token(&self) -> Option<Secret>;
     /// Completes when something changed since the last time: newer metadata, a login that succeeded.
     async fn news(&self);
-    /// The server said that the token is not good. It is not used again without being verified anew.
-    async fn refused_by_server(&self, token: &Secret);
+    /// The server said that a token is not good, or not enough. It is not used again without being verified anew.
+    async fn refused_by_server(&self, refused: &RefusedByServer);
 }
 
 /// Why a connection ended badly.
@@ -211,8 +211,8 @@ impl Connection<'_> {
                 }
                 Event::Server(Some(line)) => {
                     let line = self.wrapper.server_line(line?);
-                    if let Some(token) = self.wrapper.take_refused() {
-                        self.authority.refused_by_server(&token).await;
+                    if let Some(refused) = self.wrapper.take_refused() {
+                        self.authority.refused_by_server(&refused).await;
                     }
                     self.say(line).await;
                 }

@@ -96,10 +96,10 @@ impl GitHubServer {
 
 /// An error that whoever stands in front completes with everything that a client needs to get the right token.
 fn refused(error: &str, scopes: Option<Vec<String>>, message: &str) -> ErrorData {
-    let mut authorization = json!({ "type": "oauth2", "error": error });
-    if let Some(scopes) = scopes {
-        authorization["scopes"] = json!(scopes);
-    }
+    let authorization = match scopes {
+        Some(scopes) => json!({ "type": "oauth2", "error": error, "scopes": scopes }),
+        None => json!({ "type": "oauth2", "error": error }),
+    };
     let data = json!({ "authorization": authorization });
     ErrorData::new(ErrorCode(401), message.to_owned(), Some(data))
 }

@@ -53,8 +53,9 @@ impl Authority for Scripted {
         self.news.notified().await;
     }
 
-    async fn refused_by_server(&self, token: &Secret) {
-        self.refused.lock().unwrap().push(token.expose().to_owned());
+    async fn refused_by_server(&self, refused: &RefusedByServer) {
+        let token = refused.token.expose().to_owned();
+        self.refused.lock().unwrap().push(token);
     }
 }
 

@@ -77,6 +77,17 @@ pub enum Reason {
     Unverifiable,
 }
 
+/// The server itself found a verified token not to be enough.
+#[derive(Clone, Debug)]
+pub struct RefusedByServer {
+    /// The token.
+    pub token: Secret,
+    /// Why.
+    pub reason: Reason,
+    /// What the call needs.
+    pub scopes: ScopeSet,
+}
+
 /// Whether a held call may pass.
 #[derive(Debug)]
 pub enum Verdict {
@@ -113,8 +124,8 @@ pub struct Wrapper {
     legacy_elicits: bool,
     /// Where a login starts, for refusals that the server itself makes.
     login_url: Option<String>,
-    /// The token of the call that the server itself refused last.
-    refused: Option<Secret>,
+    /// What the server itself refused last.
+    refused: Option<RefusedByServer>,
     standing: standing::Standing,
 }
 
@@ -301,22 +312,28 @@ impl Wrapper {
                 let Some((reason, named)) = answers::refused_by_server(&line) else {
                     return line;
                 };
-                self.refused = (reason == Reason::InvalidToken).then_some(token);
+                let scopes = named.unwrap_or(scopes);
                 let refused = refusal::Refusal {
                     id: message.id().unwrap_or("null"),
                     name: &name,
                     dialect,
-                    scopes: named.as_ref().unwrap_or(&scopes),
+                    scopes: &scopes,
                     reason,
                     login_url: self.login_url.as_deref(),
                 };
-                refusal::line(&self.settings, &refused)
+                let answer = refusal::line(&self.settings, &refused);
+                self.refused = Some(RefusedByServer {
+                    token,
+                    reason,
+                    scopes,
+                });
+                answer
             }
         }
     }
 
-    /// The token that the server itself found not to be good, once.
-    pub fn take_refused(&mut self) -> Option<Secret> {
+    /// What the server itself refused since the last time.
+    pub fn take_refused(&mut self) -> Option<RefusedByServer> {
         self.refused.take()
     }
 }
