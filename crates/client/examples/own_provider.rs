@@ -3,6 +3,8 @@
 //!
 //!     cargo run --example own_provider -- http://localhost:8080/mcp
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program")]
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;

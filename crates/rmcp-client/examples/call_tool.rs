@@ -3,6 +3,8 @@
 //!
 //!     cargo run --example call_tool -- http://localhost:8080/mcp whoami
 
+#![allow(clippy::print_stdout, reason = "a program that tells something")]
+
 use doorward_local_login::builder::SessionBuilder;
 use doorward_rmcp_client::AuthorizedClient;
 use rmcp::ServiceExt as _;

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --example headless_job -- https://mcp.example.com/mcp CLIENT_ID key.pem whoami
 
+#![allow(clippy::print_stdout, reason = "a program that tells something")]
+
 use doorward_client::client_assertion::ClientKey;
 use doorward_client::grant::Grant;
 use doorward_local_login::builder::SessionBuilder;

@@ -94,7 +94,7 @@ fn c2_private_jwks_are_read_with_their_key_id_and_algorithm() {
     let rsa: Value = serde_json::from_str(RSA_JWK).unwrap();
     let public = json!({ "kty": "RSA", "n": rsa["n"], "e": rsa["e"] });
     verifies(&PrivateKey::parse(RSA_JWK).unwrap(), &public, Algorithm::Rs256);
-    let mut pss = rsa.clone();
+    let mut pss = rsa;
     pss["alg"] = json!("PS256");
     verifies(
         &PrivateKey::parse(&pss.to_string()).unwrap(),
