@@ -253,9 +253,7 @@ fn authorize(state: &mut State, url: &Url) -> Answer {
 }
 
 fn token(state: &mut State, app: App, request: &Recorded) -> Answer {
-    let form: BTreeMap<String, String> = url::form_urlencoded::parse(&request.bytes())
-        .into_owned()
-        .collect();
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(&request.body).into_owned().collect();
     let get = |name: &str| form.get(name).map_or("", String::as_str);
     let wants_json = request
         .values("accept")

@@ -58,8 +58,9 @@ pub(crate) struct OwnLogin {
     bad: Mutex<Option<Digest>>,
     /// What is known of the authorization server, once somebody needed to know.
     discovered: tokio::sync::OnceCell<Discovered>,
-    /// Renews what is kept, and never asks a person.
-    quiet: tokio::sync::OnceCell<Session>,
+    /// Renews what is kept, and never asks a person. Made anew when somebody may have logged in elsewhere: a session holds on to
+    /// the tokens that it knows.
+    quiet: Mutex<Option<Arc<Session>>>,
     page: tokio::sync::OnceCell<LoginPage>,
     done: Mutex<Weak<LocalAuthority>>,
     this: Weak<Self>,
@@ -73,7 +74,7 @@ impl OwnLogin {
             wants,
             bad: Mutex::default(),
             discovered: tokio::sync::OnceCell::new(),
-            quiet: tokio::sync::OnceCell::new(),
+            quiet: Mutex::default(),
             page: tokio::sync::OnceCell::new(),
             done: Mutex::default(),
             this: this.clone(),
@@ -157,18 +158,39 @@ impl OwnLogin {
         Some(provider.map_or(scope.clone(), |provider| provider.closure(&scope)))
     }
 
-    async fn quiet(&self) -> Option<&Session> {
-        let make = async || {
-            let discovered = self.discovered().await?.clone();
-            Ok::<_, String>(self.session(discovered, self.parts.scopes.clone(), None))
-        };
-        match self.quiet.get_or_try_init(make).await {
-            Ok(session) => Some(session),
+    async fn quiet(&self) -> Option<Arc<Session>> {
+        let discovered = match self.discovered().await {
+            Ok(discovered) => discovered.clone(),
             Err(why) => {
                 tracing::warn!(why, "stdio: nothing is known of the authorization server");
-                None
+                return None;
             }
-        }
+        };
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let session =
+            quiet.get_or_insert_with(|| Arc::new(self.session(discovered, self.parts.scopes.clone(), None)));
+        Some(Arc::clone(session))
+    }
+
+    /// What is kept is read again at the next call.
+    fn look_again(&self) {
+        *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The token that is kept, renewed if it was about to end.
+    async fn kept(&self) -> Option<Secret> {
+        let session = self.quiet().await?;
+        let headers = session
+            .headers(&Method::POST, &self.parts.wanted.resource)
+            .await
+            .inspect_err(|error| tracing::info!(%error, "stdio: the token that is kept is of no use"))
+            .ok()?;
+        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        Some(Secret::new(value.strip_prefix("Bearer ")?))
+    }
+
+    fn is_bad(&self, token: &Secret) -> bool {
+        *self.bad.lock().unwrap_or_else(PoisonError::into_inner) == Some(token.digest())
     }
 
     /// The person has pressed the button: the address of the authorization server, as soon as the session has it.
@@ -182,6 +204,7 @@ impl OwnLogin {
             let ended = session.log_in(true).await;
             match &ended {
                 Ok(_) => {
+                    this.look_again();
                     tracing::info!("stdio: somebody has logged in");
                     (this.parts.say)(&format!("logged in: {} can be used now", this.parts.name));
                     let authority = this.done.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
@@ -210,15 +233,13 @@ impl OwnLogin {
 #[async_trait]
 impl Login for OwnLogin {
     async fn token(&self) -> Option<Secret> {
-        let session = self.quiet().await?;
-        let headers = session.headers(&Method::POST, &self.parts.wanted.resource).await;
-        let headers = headers
-            .inspect_err(|error| tracing::info!(%error, "stdio: the token that is kept is of no use"))
-            .ok()?;
-        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-        let token = Secret::new(value.strip_prefix("Bearer ")?);
-        let bad = *self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        (bad != Some(token.digest())).then_some(token)
+        let token = self.kept().await?;
+        if !self.is_bad(&token) {
+            return Some(token);
+        }
+        // Somebody may have logged in since, here or in another process.
+        self.look_again();
+        self.kept().await.filter(|token| !self.is_bad(token))
     }
 
     async fn refused(&self, token: &Secret) {
@@ -247,6 +268,8 @@ impl Login for OwnLogin {
     fn want(&self, scopes: &ScopeSet) {
         let mut wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
         *wants = wants.union(scopes);
+        drop(wants);
+        self.look_again();
     }
 
     async fn url(&self) -> Option<String> {

@@ -142,9 +142,9 @@ pub(crate) fn login_url(answer: &Value) -> String {
 
 /// Asks again and again, until the answer is right.
 async fn until(running: &Running, request: impl Fn(u64) -> Value, right: impl Fn(&Value) -> bool) -> Value {
-    let next = AtomicU64::new(1_000_000);
+    static NEXT: AtomicU64 = AtomicU64::new(1_000_000);
     eventually("the right answer", Duration::from_secs(30), async || {
-        let request = request(next.fetch_add(1, Ordering::Relaxed));
+        let request = request(NEXT.fetch_add(1, Ordering::Relaxed));
         let answer = running.ask(&request).await;
         right(&answer).then_some(answer)
     })
@@ -498,7 +498,7 @@ async fn r01_r06_a_person_logs_in_to_github_and_calls() {
         let repositories = until(&server, private, is_result).await;
         let listed = repositories["result"]["structuredContent"]["repositories"]
             .as_array()
-            .expect("a list")
+            .unwrap_or_else(|| panic!("a list: {repositories}"))
             .len();
         assert!(listed > 0 && listed < REPOSITORIES, "{listed}");
 
