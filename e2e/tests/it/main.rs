@@ -80,6 +80,8 @@ mod several;
 mod sign_in;
 mod stdio;
 mod stdio_authorization;
+mod stdio_clients;
+mod stdio_inspector;
 mod streams;
 mod support;
 mod takeover;
