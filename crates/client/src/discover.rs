@@ -431,7 +431,7 @@ fn presence(hop: Hop, url: &Url, response: &HttpResponse) -> Result<Presence, Er
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return Err(Error::Unreachable {
             hop,
-            url: url.clone(),
+            url: Box::new(url.clone()),
             source: crate::http::TransportError::Failed(format!("it answered {status}; try again later")),
         });
     }

@@ -275,7 +275,7 @@ mod tests {
             );
         }
         assert!(dpop.note(&url(mcp), &answer(&["next"])));
-        assert_eq!(at(&dpop.clone(), &Method::GET, mcp, Some("t"))["nonce"], "next");
+        assert_eq!(at(&dpop, &Method::GET, mcp, Some("t"))["nonce"], "next");
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub enum Error {
         /// Which step.
         hop: Hop,
         /// Where.
-        url: Url,
+        url: Box<Url>,
         /// Why.
         source: TransportError,
     },

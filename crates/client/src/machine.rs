@@ -41,7 +41,7 @@ pub async fn drive<M: Machine + Send>(machine: &mut M, http: &dyn Http) -> Resul
 pub(crate) fn reached(answer: Answer, hop: Hop, url: &Url) -> Result<HttpResponse, Error> {
     answer.map_err(|source| Error::Unreachable {
         hop,
-        url: url.clone(),
+        url: Box::new(url.clone()),
         source,
     })
 }

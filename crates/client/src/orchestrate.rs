@@ -392,7 +392,7 @@ async fn client(
             Ok((client, redirect_uri))
         }
         Registration::Register(mut register) => {
-            let client = drive(&mut register, env.http).await?;
+            let client = drive(register.as_mut(), env.http).await?;
             env.provider.save_client(&client).await?;
             Ok((client, redirect_uri))
         }

@@ -61,7 +61,7 @@ pub enum Registration {
     /// There is one.
     Client(ClientInformation),
     /// It is asked for.
-    Register(Register),
+    Register(Box<Register>),
 }
 
 /// What is kept about clients by the time one is chosen.
@@ -102,12 +102,12 @@ pub fn choose(
         return Ok(Registration::Client(kept));
     }
     match &server.registration_endpoint {
-        Some(endpoint) if application.may_register => Ok(Registration::Register(Register::new(
+        Some(endpoint) if application.may_register => Ok(Registration::Register(Box::new(Register::new(
             server,
             endpoint,
             application,
             redirect_uri,
-        ))),
+        )))),
         _ => Err(ask_the_user(server, application)),
     }
 }

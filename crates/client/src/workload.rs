@@ -135,7 +135,7 @@ mod tests {
         Secret::new(format!("{header}.{}.c2ln", B64.encode(claims.to_string())))
     }
 
-    fn claims(aud: Value, exp: i64) -> Value {
+    fn claims(aud: &Value, exp: i64) -> Value {
         json!({ "iss": "https://k8s.example", "sub": "job", "aud": aud, "exp": exp, "iat": 0, "jti": "1" })
     }
 
@@ -154,7 +154,7 @@ mod tests {
             token_endpoint: &token_endpoint,
         };
         let now = UnixTime::from_seconds(1000);
-        let at = |aud: Value, exp, audience| judge(&workload(audience), &jwt(&claims(aud, exp)), to, now);
+        let at = |aud: Value, exp, audience| judge(&workload(audience), &jwt(&claims(&aud, exp)), to, now);
         for aud in [
             json!("https://as.example"),
             json!("https://as.example/"),
@@ -191,7 +191,7 @@ mod tests {
             "clocks differ"
         );
         for (claim, why) in [("iss", "iss"), ("sub", "sub"), ("aud", "aud"), ("exp", "exp")] {
-            let mut claims = claims(json!("https://as.example"), 2000);
+            let mut claims = claims(&json!("https://as.example"), 2000);
             claims.as_object_mut().unwrap().remove(claim);
             assert_eq!(
                 judge(&workload(None), &jwt(&claims), to, now),
@@ -214,7 +214,7 @@ mod tests {
             token_endpoint: &token_endpoint,
         };
         let now = UnixTime::from_seconds(1000);
-        let token = jwt(&claims(json!("https://as.example"), 2000));
+        let token = jwt(&claims(&json!("https://as.example"), 2000));
         let scope = "a b".parse().unwrap();
         let workload = workload(None);
         let client = ClientAuthentication::None {
@@ -231,7 +231,7 @@ mod tests {
             )
         );
         assert!(!format!("{request:?}").contains(token.expose()));
-        let old = jwt(&claims(json!("https://as.example"), 1));
+        let old = jwt(&claims(&json!("https://as.example"), 1));
         let error = super::request(&workload, &old, to, None, (None, &scope), now).unwrap_err();
         assert!(error.to_string().contains("expired") && !error.to_string().contains(old.expose()));
     }

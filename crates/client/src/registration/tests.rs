@@ -178,7 +178,7 @@ async fn register(script: &Script, changes: &Value, redirect_uri: &str) -> Resul
     else {
         panic!()
     };
-    drive(&mut machine, script).await
+    drive(machine.as_mut(), script).await
 }
 
 #[tokio::test]

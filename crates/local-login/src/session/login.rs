@@ -291,7 +291,7 @@ async fn once(
             .await
             .map_err(|source| Error::Unreachable {
                 hop: Hop::Authorization,
-                url: without_query(&url),
+                url: Box::new(without_query(&url)),
                 source,
             })?;
     }

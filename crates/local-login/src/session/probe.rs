@@ -80,7 +80,7 @@ async fn send(
         .await
         .map_err(|source| Error::Unreachable {
             hop: Hop::McpServer,
-            url,
+            url: Box::new(url),
             source,
         })
 }

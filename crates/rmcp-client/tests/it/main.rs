@@ -1,5 +1,7 @@
 //! The adapter between rmcp's transport and an authorizer, against servers on loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up must fail")]
+
 mod page;
 mod support;
 
