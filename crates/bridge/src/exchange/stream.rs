@@ -22,6 +22,8 @@ use crate::memory::Share;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How long to wait before a stream is opened anew if the server did not say.
 const RETRY: Duration = Duration::from_secs(1);
+/// The shortest such wait: a server that says 0 and ends the stream at once is not asked without end.
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// The longest such wait.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// And the longest while nothing ever comes.
@@ -343,7 +345,9 @@ impl Place {
             self.last_event_id = HeaderValue::from_str(id).ok();
         }
         let retry = reader.retry().map(Duration::from_millis);
-        self.retry = retry.map(|retry| retry.min(LONGEST_RETRY)).or(self.retry);
+        self.retry = retry
+            .map(|retry| retry.clamp(SHORTEST_RETRY, LONGEST_RETRY))
+            .or(self.retry);
     }
 
     /// "The client MUST respect the `retry` field".
@@ -441,5 +445,10 @@ mod tests {
         assert_eq!(place.wait(), Duration::from_secs(16));
         place.retry = Some(Duration::from_secs(300));
         assert_eq!(place.wait(), Duration::from_secs(300));
+        let mut place = Place::default();
+        let mut reader = EventReader::new(100);
+        reader.push(b"retry: 0\n\n").unwrap();
+        place.note(&reader);
+        assert_eq!(place.wait(), SHORTEST_RETRY);
     }
 }
