@@ -13,14 +13,13 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::conversation::Conversation;
-use crate::cookies::Jar;
 use crate::era;
 use crate::event::{Action, Due, Event};
 use crate::exchange::Exchanges;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::lines::Lines;
-use crate::memory::{Memory, Share};
+use crate::memory::Share;
 use crate::settings::Settings;
 
 /// Events that wait for the routing task; whoever has another one waits.
@@ -64,15 +63,8 @@ where
     let (events, receive) = mpsc::channel(EVENTS);
     let (lines, unread) = mpsc::channel(1);
     let (closed, open) = watch::channel(());
-    let exchanges = Arc::new(Exchanges {
-        settings: Arc::clone(&settings),
-        http: parts.http,
-        authorizer: parts.authorizer,
-        memory: Memory::new(settings.longest_message.saturating_mul(4)),
-        cookies: Jar::default(),
-        open,
-        events,
-    });
+    let outwards = (Arc::clone(&settings), parts.http, parts.authorizer);
+    let exchanges = Arc::new(Exchanges::new(outwards, open, events));
     let bridge = Bridge {
         lines: Lines::new(settings.longest_message),
         conversation: Conversation::new(Arc::clone(&settings), parts.era),

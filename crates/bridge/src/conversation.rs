@@ -4,6 +4,7 @@
 mod answers;
 mod eras;
 mod lookup;
+mod reopening;
 mod sending;
 mod session;
 
@@ -59,6 +60,8 @@ pub(crate) struct Conversation {
     actions: Vec<Action>,
     /// Why the host never got through.
     shut_out: Option<Failure>,
+    /// A login came to nothing, and the host has not written since: nothing is begun that could ask for another one.
+    unattended: bool,
 }
 
 /// How the server is spoken to.
@@ -128,6 +131,7 @@ impl Conversation {
             next: 0,
             actions: Vec::new(),
             shut_out: None,
+            unattended: false,
         }
     }
 
@@ -195,6 +199,9 @@ impl Conversation {
     }
 
     fn host(&mut self, message: Arc<Message>) {
+        if std::mem::take(&mut self.unattended) {
+            self.stream_again();
+        }
         if self.refuse_ignored(&message) {
             return;
         }
@@ -297,7 +304,7 @@ impl Conversation {
             .session()
             .is_some_and(|session| session.phase == Phase::Ready);
         let is_quiet = self.sent.values().all(|sent| sent.purpose == Purpose::Stream);
-        if is_open && is_quiet {
+        if is_open && is_quiet && !self.unattended {
             let id = self.own_id();
             let ping = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"method\":\"ping\"}}");
             if let Ok(ping) = Message::read(ping.into()) {

@@ -101,6 +101,13 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// See [`Failure::for_want_of_login`].
+    pub(crate) fn is_for_want_of_login(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.for_want_of_login)
+    }
+}
+
 /// A status that says no, after all that could be done about authorization.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {

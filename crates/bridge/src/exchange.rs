@@ -6,9 +6,10 @@ mod send;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use doorward_client::authorizer::Authorizer;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::cookies::Jar;
 use crate::event::{Delete, Event, Listen, Outcome, Post};
@@ -19,18 +20,44 @@ use crate::settings::Settings;
 
 /// What all exchanges share.
 pub(crate) struct Exchanges {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) http: Arc<dyn Http>,
-    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
-    pub(crate) memory: Memory,
-    pub(crate) cookies: Jar,
+    settings: Arc<Settings>,
+    http: Arc<dyn Http>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+    memory: Memory,
+    cookies: Jar,
+    /// The server has answered before.
+    reached: AtomicBool,
+    /// Who may ask the authorizer to do something.
+    turn: Arc<Mutex<send::Turn>>,
+    /// How many logins came to nothing.
+    failed_logins: Arc<AtomicU64>,
     /// Until its sender is gone, which is when the bridge ends.
-    pub(crate) open: watch::Receiver<()>,
+    open: watch::Receiver<()>,
     /// Bounded: whoever does not keep up stops the reading.
-    pub(crate) events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Event>,
 }
 
 impl Exchanges {
+    pub(crate) fn new(
+        parts: (Arc<Settings>, Arc<dyn Http>, Option<Arc<dyn Authorizer>>),
+        open: watch::Receiver<()>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (settings, http, authorizer) = parts;
+        Self {
+            memory: Memory::new(settings.longest_message.saturating_mul(4)),
+            settings,
+            http,
+            authorizer,
+            cookies: Jar::default(),
+            reached: AtomicBool::new(false),
+            turn: Arc::default(),
+            failed_logins: Arc::default(),
+            open,
+            events,
+        }
+    }
+
     /// Sends a message and reads everything that comes for it.
     pub(crate) async fn post(self: Arc<Self>, post: Post) {
         let number = post.number;

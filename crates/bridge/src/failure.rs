@@ -15,6 +15,9 @@ pub struct Failure {
     pub message: String,
     /// More, for programs.
     pub data: Option<Value>,
+    /// Somebody was asked to log in, or would have been, and that led to nothing. What nobody waits for is then left alone
+    /// until the host writes again: nobody would know why a browser opens.
+    pub(crate) for_want_of_login: bool,
 }
 
 impl Failure {
@@ -25,10 +28,20 @@ impl Failure {
             code,
             message: message.into(),
             data: None,
+            for_want_of_login: false,
         }
     }
 
-    /// Why there is no authorization, under the status of the answer that asked for it.
+    /// The server takes no token, whatever is done about it.
+    pub(crate) fn given_up(status: u16, message: impl Into<String>) -> Self {
+        Self {
+            for_want_of_login: true,
+            ..Self::new(status.into(), message)
+        }
+    }
+
+    /// Why there is no authorization, under the status of the answer that asked for it; under 503 if that only could not be
+    /// found out: such trouble passes.
     #[must_use]
     pub fn unauthorized(status: u16, error: &Error) -> Self {
         let data = match error {
@@ -57,8 +70,10 @@ impl Failure {
             // It stands in a String: it cannot fail.
             let _: std::fmt::Result = write!(message, ". {}", refusal.remedy);
         }
+        let passes = matches!(error, Error::Unreachable { .. });
         Self {
-            code: status.into(),
+            code: if passes { 503 } else { status.into() },
+            for_want_of_login: !passes,
             message,
             data: Some(data).filter(|data| !data.is_null()),
         }

@@ -6,11 +6,10 @@ use bytes::Bytes;
 use doorward_mcp::ServerMessage as Message;
 use doorward_mcp::envelope::Kind;
 use doorward_mcp::message::identity;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::lookup::HeaderMismatch;
-use super::session::Phase;
-use super::{Conversation, Held, Purpose, Sent, Wire};
+use super::{Conversation, Purpose, Sent, Wire};
 use crate::adapter::Mode;
 use crate::event::{Event, Outcome, Refused};
 use crate::failure::Failure;
@@ -83,7 +82,35 @@ impl Conversation {
         }
         sent.answered = true;
         let named = sent.named.take();
-        match sent.purpose {
+        if message.id().is_none() {
+            let id = request.id().unwrap_or_default();
+            let answer = match reading::error_body(message.line(), id) {
+                Some(error) => error.answer,
+                None => Failure::new(502, "the server answered with an error that cannot be read").answer(id),
+            };
+            return match Message::read(answer) {
+                Ok(answer) => self.answer_of(number, &request, &answer, named, share),
+                Err(error) => {
+                    tracing::error!(%error, "an error that was made here is none: please report this")
+                }
+            };
+        }
+        self.answer_of(number, &request, message, named, share);
+    }
+
+    /// The one answer of a request, under its id.
+    fn answer_of(
+        &mut self,
+        number: u64,
+        request: &Message,
+        message: &Message,
+        named: Option<HeaderValue>,
+        share: Share,
+    ) {
+        let Some(purpose) = self.sent.get(&number).map(|sent| sent.purpose) else {
+            return;
+        };
+        match purpose {
             Purpose::Lookup => self.page(message),
             Purpose::Reopen if message.is_error() => {
                 self.not_reopened(&Failure::new(
@@ -96,7 +123,7 @@ impl Conversation {
                 if request.method() == Some("initialize") && !message.is_error() {
                     self.opened(message, named);
                 }
-                self.answer(number, &request, message, share);
+                self.answer(number, request, message, share);
             }
             Purpose::Reconfirm | Purpose::Ping | Purpose::Stream => {}
         }
@@ -174,6 +201,7 @@ impl Conversation {
         let Some(sent) = self.sent.remove(&number) else {
             return;
         };
+        self.unattended |= outcome.is_for_want_of_login();
         if sent.purpose == Purpose::Stream {
             return self.stream_is_over(number, &sent, &outcome);
         }
@@ -209,7 +237,7 @@ impl Conversation {
             };
             return self.sse_ended(&failure);
         }
-        self.stream_ended(number);
+        self.stream_ended(number, outcome.is_for_want_of_login());
         // A server that never had the stream says so with 404 as well as with 405.
         if let Outcome::Refused(refused) = outcome
             && sent.answered
@@ -242,14 +270,7 @@ impl Conversation {
             let words = "the server forgets every session that it has just opened";
             return self.first_or_lost(number, &message, &Failure::new(502, words));
         }
-        let waits = self
-            .session()
-            .is_some_and(|session| !matches!(session.phase, Phase::Ready | Phase::Opened));
-        if waits {
-            self.held.push_back(Held { message, again: true });
-        } else {
-            self.pass_legacy(message, true);
-        }
+        self.pass_legacy(message, true);
     }
 
     fn passed_ended(&mut self, number: u64, sent: &Sent, message: &Arc<Message>, outcome: Outcome) {

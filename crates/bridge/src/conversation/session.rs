@@ -12,12 +12,8 @@ use super::{Conversation, Held, Purpose, Sent, Wire};
 use crate::event::{Action, Delete, Due, Listen};
 use crate::failure::Failure;
 use crate::head;
-use crate::memory::Share;
 use crate::reading;
 use crate::settings::Transport;
-
-/// The first and the longest wait before a session is opened again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How long messages wait for the stream of the session.
 const ATTACHING: Duration = Duration::from_secs(1);
@@ -60,14 +56,16 @@ pub(super) struct Session {
     pub(super) id: Option<HeaderValue>,
     pub(super) version: Option<String>,
     /// What opened it, to be repeated.
-    initialize: Option<Bytes>,
+    pub(super) initialize: Option<Bytes>,
     pub(super) initialized: Option<Bytes>,
     /// The GET stream.
-    stream: Option<u64>,
+    pub(super) stream: Option<u64>,
+    /// It ended for want of a login.
+    stream_is_due: bool,
     /// The other transport may be tried.
     may_fall_back: bool,
     /// Openings in vain, one after another.
-    in_vain: u32,
+    pub(super) in_vain: u32,
     error_of_post: Option<Failure>,
 }
 
@@ -85,6 +83,7 @@ impl Session {
             initialize: None,
             initialized: None,
             stream: None,
+            stream_is_due: false,
             may_fall_back: transport == Transport::Auto,
             in_vain: 0,
             error_of_post: None,
@@ -100,8 +99,9 @@ impl Session {
         })
     }
 
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.generation += 1;
+        self.stream_is_due = false;
         self.phase = Phase::Opening;
         (self.id, self.version) = (None, None);
     }
@@ -134,7 +134,7 @@ impl Conversation {
         self.actions.extend(farewell.map(Action::Delete));
     }
 
-    fn abort_stream(&mut self, stream: Option<u64>) {
+    pub(super) fn abort_stream(&mut self, stream: Option<u64>) {
         if let Some(number) = stream {
             self.sent.remove(&number);
             self.actions.push(Action::Abort(number));
@@ -277,95 +277,6 @@ impl Conversation {
         }
     }
 
-    /// Opens the session again, with what opened it before. "When a client receives HTTP 404 in response to a request
-    /// containing an `MCP-Session-Id`, it MUST start a new session by sending a new `InitializeRequest`".
-    pub(super) fn reopen(&mut self) {
-        let Some(session) = self.session() else {
-            return;
-        };
-        let initialize = session
-            .initialize
-            .clone()
-            .and_then(|line| Message::read(line).ok());
-        session.begin();
-        let stream = session.stream.take();
-        self.abort_stream(stream);
-        if let Some(initialize) = initialize {
-            tracing::info!("the session with the server is opened anew");
-            self.send(Arc::new(initialize), Purpose::Reopen, false);
-        }
-    }
-
-    /// It was, and needs no more of us than going on.
-    pub(super) fn reopened(&mut self, answer: &Message, named: Option<HeaderValue>) {
-        let before = self.session().and_then(|session| session.version.clone());
-        self.opened(answer, named);
-        let Some(session) = self.session() else {
-            return;
-        };
-        if before.is_some() && before != session.version {
-            tracing::warn!(?before, now = ?session.version, "the server speaks another version than before: the host is not told");
-        }
-        session.phase = Phase::Confirming;
-        let confirm = session.initialized.clone().unwrap_or_else(|| {
-            Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
-        });
-        if let Ok(confirm) = Message::read(confirm) {
-            self.post(Arc::new(confirm), Purpose::Reconfirm, false);
-        }
-    }
-
-    /// And the adapter may have to do something.
-    pub(super) fn reconfirmed(&mut self) {
-        self.confirmed();
-        if let Some(adapter) = &mut self.adapter {
-            let steps = adapter.renewed();
-            self.take_steps(steps, Share::default());
-        }
-    }
-
-    /// It could not be opened again. Everybody who waits for it is told, and it is tried again later.
-    pub(super) fn not_reopened(&mut self, failure: &Failure) {
-        let Some(session) = self.session() else {
-            return;
-        };
-        session.phase = Phase::Lost;
-        self.retry_later();
-        for held in std::mem::take(&mut self.held) {
-            self.lost(&held.message, failure);
-        }
-    }
-
-    fn retry_later(&mut self) {
-        let Some(session) = self.session() else {
-            return;
-        };
-        let delay = BACK_OFF
-            .0
-            .saturating_mul(1 << session.in_vain.min(5))
-            .min(BACK_OFF.1);
-        session.in_vain += 1;
-        let generation = session.generation;
-        self.actions.push(Action::Later(delay, Due::Reopen(generation)));
-    }
-
-    pub(super) fn reopen_if_lost(&mut self, of: u32) {
-        let is_lost = self
-            .session()
-            .is_some_and(|session| session.phase == Phase::Lost && session.generation == of);
-        if is_lost {
-            self.reopen();
-        }
-    }
-
-    /// The server does not know the session of this exchange. Whether there is a newer one already, or now will be.
-    pub(super) fn session_gone(&mut self, generation: u32) {
-        let current = self.session().map(|session| (session.generation, session.phase));
-        if current.is_some_and(|(current, phase)| current == generation && phase != Phase::Opening) {
-            self.reopen();
-        }
-    }
-
     /// Tries HTTP+SSE where Streamable HTTP was refused to an `initialize`. Whether it does.
     pub(super) fn fall_back(
         &mut self,
@@ -419,37 +330,25 @@ impl Conversation {
         self.first_or_lost(number, &initialize, &failure);
     }
 
-    /// What was to come on the stream does not.
-    fn sse_broke(&mut self, failure: &Failure) {
-        if let Some(session) = self.session() {
-            session.phase = Phase::Lost;
-        }
-        self.retry_later();
-        let (lost, kept) = std::mem::take(&mut self.sent)
-            .into_iter()
-            .partition(|(_, sent)| sent.elsewhere);
-        self.sent = kept;
-        for (number, sent) in lost {
-            self.actions.push(Action::Abort(number));
-            match (sent.purpose, sent.message) {
-                (Purpose::Passed, Some(message)) if !sent.answered => {
-                    self.first_or_lost(number, &message, failure);
-                }
-                // It is under way already: nobody waits for it but those who are held.
-                (Purpose::Reopen, _) => self.not_reopened(failure),
-                _ => {}
-            }
-        }
-    }
-
-    /// The GET stream cannot be had, or not any more.
-    pub(super) fn stream_ended(&mut self, number: u64) {
+    /// The GET stream cannot be had, or not any more; or not until somebody has logged in.
+    pub(super) fn stream_ended(&mut self, number: u64, for_want_of_login: bool) {
         if let Some(session) = self.session()
             && session.stream == Some(number)
         {
             session.stream = None;
+            session.stream_is_due = for_want_of_login;
             let generation = session.generation;
             self.attached(generation);
+        }
+    }
+
+    /// The host is there again, and with it perhaps somebody who logs in.
+    pub(super) fn stream_again(&mut self) {
+        let is_due = self.session().is_some_and(|session| {
+            session.phase == Phase::Ready && std::mem::take(&mut session.stream_is_due)
+        });
+        if is_due {
+            self.start_stream(false, Duration::ZERO);
         }
     }
 

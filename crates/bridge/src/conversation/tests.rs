@@ -9,6 +9,8 @@ use super::*;
 use crate::event::{Event, Listen, Outcome, Post, Refused};
 use crate::settings::Transport;
 
+mod unattended;
+
 struct Bench {
     conversation: Conversation,
     posts: Vec<Post>,
@@ -317,6 +319,47 @@ fn an_answer_under_another_id_is_not_the_answer() {
         (&bench.told[0]["id"], &bench.told[0]["error"]["code"]),
         (&json!(1), &json!(502))
     );
+}
+
+#[test]
+fn an_error_without_an_id_answers_the_request_all_the_same() {
+    let hear = |bench: &mut Bench, error: &str| {
+        let post = bench.post();
+        let line = format!(r#"{{"jsonrpc":"2.0","id":null,"error":{error}}}"#);
+        let error = Message::read(line.into()).unwrap();
+        bench.hear(Event::Message(post.number, Box::new(error), Share::default()));
+        bench.hear(Event::Ended(post.number, Outcome::Complete));
+    };
+    let refusal = r#"{"code":-32000,"message":"busy"}"#;
+    let mut bench = Bench::new(|_| {});
+    bench.open();
+    bench.write(&call(1));
+    hear(&mut bench, refusal);
+    assert_eq!(
+        bench.told,
+        [json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "busy"}})]
+    );
+    bench.told.clear();
+    bench.write(&call(2));
+    hear(&mut bench, r#"{"code":"no number","message":"busy"}"#);
+    assert_eq!(
+        (&bench.told[0]["id"], &bench.told[0]["error"]["code"]),
+        (&json!(2), &json!(502))
+    );
+    // Between the eras, in either direction.
+    let mut bench = Bench::new(|_| {});
+    bench.write(&initialize(7));
+    let post = bench.post();
+    let modern_refusal = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32022,"message":"no"}}"#;
+    bench.refuse(post.number, 400, modern_refusal);
+    hear(&mut bench, refusal);
+    assert_eq!(bench.told[0]["id"], 7);
+    let mut bench = Bench::new(|_| {});
+    bench.write(&modern(8, "tools/list"));
+    let post = bench.post();
+    bench.refuse(post.number, 405, "");
+    hear(&mut bench, refusal);
+    assert_eq!(bench.told[0]["id"], 8);
 }
 
 #[test]

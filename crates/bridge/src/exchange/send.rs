@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use doorward_client::authorizer::Attempt;
+use doorward_client::authorizer::{Attempt, Authorizer};
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use url::Url;
@@ -23,6 +24,8 @@ const CONNECT_AGAIN: [Duration; 3] = [
     Duration::from_millis(750),
     Duration::from_secs(2),
 ];
+/// The same for a server that never answered: most likely it is not there, and the host wants to know.
+const CONNECT_FIRST: [Duration; 1] = [Duration::from_millis(100)];
 /// The most that is read of a refusal.
 const REFUSAL: usize = 64 << 10;
 
@@ -51,25 +54,20 @@ impl Exchanges {
                         "not authorized: the server refused `{}` {refusals} times, whatever token it was given",
                         asked.operation
                     );
-                    return Err(failed(status.as_u16().into(), words));
+                    return Err(Outcome::Failed(Failure::given_up(status.as_u16(), words)));
                 }
                 let headers = answer.headers.clone();
                 // A login takes minutes; the connection must not wait for it.
                 drop(answer);
                 tracing::debug!(%status, operation = asked.operation, refusals, "the server asks for authorization");
-                let (authorizer, operation) = (Arc::clone(authorizer), asked.operation.to_owned());
-                let done = self.undisturbed(async move {
-                    let attempt = Attempt {
-                        status,
-                        headers: &headers,
-                        sent: &sent,
-                        operation: &operation,
-                        tries: refusals,
-                    };
-                    authorizer.refused(attempt).await
-                });
-                done.await?
-                    .map_err(|error| Outcome::Failed(Failure::unauthorized(status.as_u16(), &error)))?;
+                let refusal = Refusal {
+                    status,
+                    headers,
+                    sent,
+                    operation: asked.operation.to_owned(),
+                    tries: refusals,
+                };
+                self.authorize(authorizer, refusal).await?;
                 continue;
             }
             if let Some(authorizer) = &self.authorizer {
@@ -87,11 +85,18 @@ impl Exchanges {
 
     /// The head of the answer, and the headers of authorization that the request went with.
     async fn reach(&self, asked: &Asked<'_>) -> Result<(Answer, HeaderMap), Outcome> {
-        let mut again = CONNECT_AGAIN.iter();
+        let known = self.reached.load(Ordering::Relaxed);
+        let mut again = if known {
+            &CONNECT_AGAIN[..]
+        } else {
+            &CONNECT_FIRST[..]
+        }
+        .iter();
         loop {
             let (request, sent) = self.request(asked).await?;
             let error = match self.http.send(request).await {
                 Ok(answer) => {
+                    self.reached.store(true, Ordering::Relaxed);
                     if self.settings.cookies {
                         self.cookies.note(&answer.headers);
                     }
@@ -142,7 +147,60 @@ impl Exchanges {
     }
 }
 
+/// An answer that asks for authorization.
+struct Refusal {
+    status: StatusCode,
+    headers: HeaderMap,
+    sent: HeaderMap,
+    operation: String,
+    tries: u8,
+}
+
+/// What became of the last refusals, for those that waited for their turn meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    failures: u64,
+    last: Option<Failure>,
+}
+
 impl Exchanges {
+    /// Has done what a refusal asks for. One at a time, and whoever is cancelled while it waits for its turn is not asked for:
+    /// each would put a page of its own in front of the person, long after anybody wanted something. Who waited in vain for
+    /// the login of another does not begin the next one.
+    async fn authorize(&self, authorizer: &Arc<dyn Authorizer>, refusal: Refusal) -> Result<(), Outcome> {
+        let before = self.failed_logins.load(Ordering::Relaxed);
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let is_login = refusal.status == StatusCode::UNAUTHORIZED;
+        if is_login
+            && turn.failures != before
+            && let Some(failure) = &turn.last
+        {
+            return Err(Outcome::Failed(failure.clone()));
+        }
+        let (authorizer, failed_logins) = (Arc::clone(authorizer), Arc::clone(&self.failed_logins));
+        let done = self.undisturbed(async move {
+            let mut turn = turn;
+            let attempt = Attempt {
+                status: refusal.status,
+                headers: &refusal.headers,
+                sent: &refusal.sent,
+                operation: &refusal.operation,
+                tries: refusal.tries,
+            };
+            let done = authorizer.refused(attempt).await;
+            done.map_err(|error| {
+                let failure = Failure::unauthorized(refusal.status.as_u16(), &error);
+                if is_login && failure.for_want_of_login {
+                    turn.failures += 1;
+                    turn.last = Some(failure.clone());
+                    failed_logins.store(turn.failures, Ordering::Relaxed);
+                }
+                Outcome::Failed(failure)
+            })
+        });
+        done.await?
+    }
+
     /// Runs to its end even if the exchange is cancelled that began it: a login may be the one that others wait for, and a
     /// renewal that is dropped midway loses the refresh token that the server has just handed out. It ends with the bridge.
     async fn undisturbed<T: Send + 'static>(
@@ -221,3 +279,6 @@ pub(super) async fn read_some(mut body: Box<dyn Body>, most: usize) -> Bytes {
     }
     read.freeze()
 }
+
+#[cfg(test)]
+mod tests;

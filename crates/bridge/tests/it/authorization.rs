@@ -271,3 +271,59 @@ async fn a_login_goes_on_when_the_request_is_cancelled_that_began_it() {
     assert_eq!(server.of("initialize").len(), 3);
     host.close().await;
 }
+
+/// Somebody is asked, and does not come.
+#[derive(Default)]
+struct Absent {
+    asked: Mutex<Vec<String>>,
+    gone: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl Authorizer for Absent {
+    async fn headers(&self, _: &Method, _: &Url) -> Result<HeaderMap, Error> {
+        Ok(HeaderMap::new())
+    }
+
+    async fn refused(&self, attempt: Attempt<'_>) -> Result<(), Error> {
+        self.asked.lock().unwrap().push(attempt.operation.to_owned());
+        self.gone.notified().await;
+        Err(Error::NeedsUser("nobody logged in".to_owned()))
+    }
+
+    fn answered(&self, _: &HeaderMap) {}
+}
+
+#[tokio::test]
+async fn cl_13_who_waits_for_a_login_that_comes_to_nothing_begins_no_other() {
+    let server = Server::start(|asked: &Asked| match asked.rpc() {
+        "tools/call" => challenge(401),
+        _ => legacy::usual(asked),
+    })
+    .await;
+    let absent = Arc::new(Absent::default());
+    let mut host = Host::authorized(Settings::new(server.url()), Some(absent.clone()));
+    host.open().await;
+    for number in 1..=4 {
+        host.send(&call(number, &format!("t{number}"))).await;
+        eventually("it is refused", || {
+            server.of("tools/call").len() == number as usize
+        })
+        .await;
+    }
+    eventually("somebody is asked", || !absent.asked.lock().unwrap().is_empty()).await;
+    absent.gone.notify_one();
+    for _ in 1..=4 {
+        assert_eq!(host.message().await["error"]["code"], 401);
+    }
+    assert_eq!(*absent.asked.lock().unwrap(), ["tools/call t1"]);
+    // Whoever comes later may try again.
+    host.send(&call(5, "t5")).await;
+    eventually("somebody is asked again", || {
+        absent.asked.lock().unwrap().len() == 2
+    })
+    .await;
+    absent.gone.notify_one();
+    assert_eq!(host.message().await["id"], 5);
+    host.close().await;
+}
