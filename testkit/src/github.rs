@@ -187,7 +187,7 @@ fn answer(state: &mut State, app: App, request: &Recorded) -> Answer {
         ("GET", "/api/v3/user") => api(state, request, &["read:user"], |scopes| {
             json_answer(&user(scopes))
         }),
-        ("GET", "/api/v3/user/repos") => api(state, request, &[], |scopes| repositories(scopes, &url)),
+        ("GET", "/api/v3/user/repos") => api(state, request, &[], |scopes| repositories(scopes, app, &url)),
         ("POST", "/api/v3/applications/Iv1.0123456789abcdef/token") => check(state, request),
         ("GET", "/elsewhere") => json_answer(&json!({ "login": "mallory" })),
         _ => Answer::new(404, "application/json", r#"{"message":"Not Found"}"#),
@@ -314,7 +314,7 @@ fn token(state: &mut State, app: App, request: &Recorded) -> Answer {
             let (token, refresh) = (state.issue("ghu_", scopes.clone()), state.issue("ghr_", scopes));
             reply(&json!({
                 "access_token": token, "expires_in": 28800, "refresh_token": refresh,
-                "refresh_token_expires_in": 15_897_600, "scope": scope, "token_type": "bearer",
+                "refresh_token_expires_in": 15_897_600, "scope": "", "token_type": "bearer",
             }))
         }
     }
@@ -339,7 +339,14 @@ fn api(
             r#"{"message":"Bad credentials","documentation_url":"https://docs.github.com/rest","status":"401"}"#,
         );
     };
-    let listed = scopes.iter().cloned().collect::<Vec<_>>().join(", ");
+    // Tokens of GitHub Apps have permissions, and no scopes.
+    let is_app = token.is_some_and(|token| token.starts_with("ghu_"));
+    let listed = if is_app {
+        Vec::new()
+    } else {
+        scopes.iter().cloned().collect()
+    }
+    .join(", ");
     answer(scopes)
         .header("X-OAuth-Scopes", &listed)
         .header("X-Accepted-OAuth-Scopes", &accepted.join(", "))
@@ -376,7 +383,7 @@ fn user(scopes: &BTreeSet<String>) -> Value {
     })
 }
 
-fn repositories(scopes: &BTreeSet<String>, url: &Url) -> Answer {
+fn repositories(scopes: &BTreeSet<String>, app: App, url: &Url) -> Answer {
     let asked: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
     let number = |name: &str, default: usize| {
         asked
@@ -389,7 +396,7 @@ fn repositories(scopes: &BTreeSet<String>, url: &Url) -> Answer {
     if !["all", "public", "private"].contains(&visibility) {
         return Answer::new(422, "application/json", r#"{"message":"Validation Failed"}"#);
     }
-    let sees_private = scopes.contains("repo");
+    let sees_private = app == App::GitHub || scopes.contains("repo");
     let mut all: Vec<Value> = (1..=REPOSITORIES)
         .map(|number| {
             let private = number % 3 == 0;

@@ -118,29 +118,31 @@ pub fn filter(
     asked: Option<Kind>,
     keep: &mut dyn FnMut(Kind, &str) -> Keep,
 ) -> Result<Option<Vec<u8>>, ListError> {
-    let text = std::str::from_utf8(message).map_err(|_| EnvelopeError::NotUtf8)?;
-    let mut reader = Reader::tolerant(text);
-    if reader.peek() != Some(b'{') {
-        return Err(EnvelopeError::NotAnObject.into());
-    }
-    let mut found = Found {
+    let found = Found {
         asked,
         ..Found::default()
     };
-    let mut failed = None;
-    reader.object(&mut |reader, key| {
-        exact(key, &["result"], reader.position())?;
-        if key == "result" {
-            found.result(text, reader, keep, &mut failed)
-        } else {
-            reader.value()
-        }
-    })?;
-    reader.end()?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(found.applied(text)),
-    }
+    found.edited(message, keep)
+}
+
+/// Writes on the items of a list what using them takes, for a list that is the same for all its readers: no item is left out, and
+/// the list may be cached as before.
+///
+/// `scopes` is called with each item's name; `None`: nothing is written on it. `Ok(None)`: nothing has to change.
+pub fn mark(
+    message: &[u8],
+    asked: Kind,
+    scopes: &mut dyn FnMut(&str) -> Option<Vec<String>>,
+) -> Result<Option<Vec<u8>>, ListError> {
+    let found = Found {
+        asked: Some(asked),
+        marks_only: true,
+        ..Found::default()
+    };
+    found.edited(message, &mut |kind, name| {
+        let scopes = (kind == asked).then(|| scopes(name)).flatten();
+        scopes.map_or(Keep::Keep, Keep::Mark)
+    })
 }
 
 /// A key of an object that is looked into must not be one that a case-blind reader takes for one of `known`.
@@ -155,10 +157,38 @@ pub(crate) fn exact(key: &str, known: &[&str], at: usize) -> Result<(), Envelope
 #[derive(Default)]
 struct Found {
     asked: Option<Kind>,
+    /// Nothing is left out, and nothing is said about caching.
+    marks_only: bool,
     edits: Vec<Edit>,
 }
 
 impl Found {
+    fn edited(
+        mut self,
+        message: &[u8],
+        keep: &mut dyn FnMut(Kind, &str) -> Keep,
+    ) -> Result<Option<Vec<u8>>, ListError> {
+        let text = std::str::from_utf8(message).map_err(|_| EnvelopeError::NotUtf8)?;
+        let mut reader = Reader::tolerant(text);
+        if reader.peek() != Some(b'{') {
+            return Err(EnvelopeError::NotAnObject.into());
+        }
+        let mut failed = None;
+        reader.object(&mut |reader, key| {
+            exact(key, &["result"], reader.position())?;
+            if key == "result" {
+                self.result(text, reader, keep, &mut failed)
+            } else {
+                reader.value()
+            }
+        })?;
+        reader.end()?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(self.applied(text)),
+        }
+    }
+
     fn result<'a>(
         &mut self,
         text: &'a str,
@@ -196,7 +226,7 @@ impl Found {
         if self.asked.is_some_and(|asked| !lists.contains(&asked)) {
             *failed = Some(ListError::NoList);
         }
-        if cached {
+        if cached && !self.marks_only {
             self.edits.extend(caching.limited(inside));
         }
         Ok(())
@@ -223,7 +253,11 @@ impl Found {
             }
             let item = Item::read(text, reader, kind)?;
             let raw = text.get(item.range.clone()).unwrap_or_default();
-            let verdict = item.name.as_deref().map_or(Keep::Drop, |name| keep(kind, name));
+            let nameless = match self.marks_only {
+                true => Keep::Keep,
+                false => Keep::Drop,
+            };
+            let verdict = item.name.as_deref().map_or(nameless, |name| keep(kind, name));
             match verdict {
                 Keep::Keep => {
                     length += raw.len();

@@ -39,7 +39,6 @@ pub struct LocalAuthority {
     verify: Arc<dyn Verify>,
     given: Option<Secret>,
     login: Option<Arc<dyn Login>>,
-    login_url: Mutex<Option<String>>,
     news: Notify,
 }
 
@@ -57,7 +56,6 @@ impl LocalAuthority {
             verify,
             given,
             login,
-            login_url: Mutex::default(),
             news: Notify::new(),
         }
     }
@@ -74,16 +72,11 @@ impl LocalAuthority {
     }
 
     /// Starts to listen for logins, so that refusals can say where.
-    pub async fn listen(&self) -> Option<String> {
-        let url = match &self.login {
+    async fn listen(&self) -> Option<String> {
+        match &self.login {
             Some(login) => login.url().await,
             None => None,
-        };
-        self.login_url
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(&url);
-        url
+        }
     }
 
     async fn refuse(&self, reason: Reason) -> Verdict {
@@ -143,40 +136,57 @@ impl Authority for LocalAuthority {
             return self.refuse(Reason::NoToken).await;
         };
         let verdict = self.judge_token(scopes, token.clone(), from).await;
-        let (
-            Some(login),
-            From::Login,
-            Verdict::Refuse {
-                reason: Reason::InvalidToken,
-                ..
-            },
-        ) = (&self.login, from, &verdict)
-        else {
+        let Verdict::Refuse { reason, .. } = verdict else {
             return verdict;
         };
-        // Renewed, if there is something to renew it with; else the person has to log in again.
-        login.refused(&token).await;
-        match login.token().await {
-            Some(renewed) if renewed != token => self.judge_token(scopes, renewed, from).await,
-            _ => verdict,
+        let Some(login) = &self.login else { return verdict };
+        match (from, reason) {
+            // Renewed, if there is something to renew it with; else the person has to log in again.
+            (From::Login, Reason::InvalidToken) => login.refused(&token).await,
+            // Whoever logs in because the token of the environment is not enough is not to be refused for it again.
+            (From::Environment, Reason::InvalidToken | Reason::InsufficientScope) => {}
+            _ => return verdict,
         }
+        let Some(other) = login.token().await.filter(|other| *other != token) else {
+            return verdict;
+        };
+        let of_login = self.judge_token(scopes, other.clone(), From::Login).await;
+        if let Verdict::Refuse {
+            reason: Reason::InvalidToken,
+            ..
+        } = of_login
+            && from == From::Environment
+        {
+            login.refused(&other).await;
+            if let Some(renewed) = login.token().await.filter(|renewed| *renewed != other) {
+                return self.judge_token(scopes, renewed, From::Login).await;
+            }
+        }
+        of_login
     }
 
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn login_url(&self) -> Option<String> {
-        self.login_url
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    async fn login_url(&self) -> Option<String> {
+        self.listen().await
     }
 
     async fn standing_token(&self) -> Option<Secret> {
-        let (token, _) = self.find(None).await?;
+        let login = async {
+            match &self.login {
+                Some(login) => login.token().await,
+                None => None,
+            }
+        };
         // A server is not started with a token that nobody vouches for.
-        self.verify.verify(&token).await.ok().map(|_| token)
+        for token in [self.given.clone(), login.await].into_iter().flatten() {
+            if self.verify.verify(&token).await.is_ok() {
+                return Some(token);
+            }
+        }
+        None
     }
 
     async fn news(&self) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use doorward_types::secret::Secret;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::run::{Pipes, Server};
@@ -39,7 +40,9 @@ impl CommandServer {
     /// Waits for the end of the child after its input has ended, and ends it if it does not end by itself.
     pub async fn ended(&mut self) -> Option<ExitStatus> {
         let mut child = self.child.take()?;
+        let group = group_of(&child);
         if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+            signal(group, Signal::KILL);
             return status.ok();
         }
         self.terminate(&mut child).await
@@ -52,19 +55,37 @@ impl CommandServer {
     }
 
     async fn terminate(&self, child: &mut Child) -> Option<ExitStatus> {
-        #[cfg(unix)]
-        if let Some(pid) = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(rustix::process::Pid::from_raw)
-        {
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let group = group_of(child);
+        signal(group, Signal::TERM);
+        let ended = tokio::time::timeout(GRACE, child.wait()).await;
+        // What the command started ends with it: a shell or a launcher is not the server.
+        signal(group, Signal::KILL);
+        match ended {
+            Ok(status) => status.ok(),
+            Err(_) => child.wait().await.ok(),
         }
-        if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
-            return status.ok();
+    }
+}
+
+impl Drop for CommandServer {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child {
+            signal(group_of(child), Signal::KILL);
         }
-        let _gone = child.start_kill();
-        child.wait().await.ok()
+    }
+}
+
+/// The child's own process group, as long as it was not waited for.
+fn group_of(child: &Child) -> Option<Pid> {
+    child
+        .id()
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw)
+}
+
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        let _gone = kill_process_group(group, signal);
     }
 }
 
@@ -78,7 +99,8 @@ impl Server for CommandServer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        command.kill_on_drop(true);
+        // A group of its own, so that all of it can be ended.
+        command.process_group(0).kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("DOORWARD_") {
                 command.env_remove(name);

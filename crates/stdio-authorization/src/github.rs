@@ -126,7 +126,7 @@ impl GitHubTokens {
                 let scopes = headers
                     .get("x-oauth-scopes")
                     .and_then(|value| value.to_str().ok());
-                let scopes = scopes.map(|text| GITHUB.closure(&GITHUB.scopes(text)));
+                let scopes = GITHUB.scopes_of(scopes, token);
                 tracing::debug!(
                     provider = GITHUB.name,
                     quirk = SCOPES_IN_HEADER.id,

@@ -32,4 +32,4 @@ pub use entry::{EXTENSION, TOKEN};
 pub use github::GitHubTokens;
 pub use run::{Authority, LONGEST_LINE, Pipes, RunError, Server, run};
 pub use settings::{AuthorizationServer, Hand, Protects, Settings, ToolScopes};
-pub use wrap::{Action, Held, Reason, RefusedByServer, Verdict, Wrapper};
+pub use wrap::{Action, FromServer, Held, Reason, RefusedByServer, Verdict, Wrapper};

@@ -6,6 +6,7 @@ mod http;
 pub use self::http::Corrected;
 
 use doorward_types::scope::{Scope, ScopeSet};
+use doorward_types::secret::Secret;
 use serde::Serialize;
 use url::Url;
 
@@ -103,6 +104,15 @@ pub const SCOPES_IN_HEADER: Quirk = Quirk {
     unlocks: "verifying an opaque token without introspection, and step-up when a scope is missing",
 };
 
+/// Apps have permissions.
+pub const APPS_HAVE_NO_SCOPES: Quirk = Quirk {
+    id: "apps_have_no_scopes",
+    what: "tokens of GitHub Apps and fine-grained tokens have permissions in place of scopes: `scope` and `X-OAuth-Scopes` are empty or absent",
+    source: APP_TOKENS,
+    seen: "2026-11-21",
+    unlocks: "not refusing them for scopes that they cannot have: the API judges each call",
+};
+
 /// GitHub, and GitHub Enterprise Server under another base.
 pub const GITHUB: Provider = Provider {
     name: "github",
@@ -116,6 +126,7 @@ pub const GITHUB: Provider = Provider {
         NO_ISS,
         NO_EXPIRY,
         SCOPES_IN_HEADER,
+        APPS_HAVE_NO_SCOPES,
     ],
     implies: &[
         ("user", &["read:user", "user:email", "user:follow"]),
@@ -185,6 +196,22 @@ impl Provider {
             .collect()
     }
 
+    /// The scopes that an API answer tells of `token`, with those that they open; `None` if it tells nothing. Tokens of
+    /// GitHub Apps and fine-grained ones have permissions in place of scopes: for them the header is empty or absent.
+    #[must_use]
+    pub fn scopes_of(&self, header: Option<&str>, token: &Secret) -> Option<ScopeSet> {
+        let scopes = self.scopes(header?);
+        (Self::has_scopes(token) || !scopes.is_empty()).then(|| self.closure(&scopes))
+    }
+
+    /// Whether a token is of a kind that has scopes: those of OAuth Apps, and the classic ones of people.
+    #[must_use]
+    pub fn has_scopes(token: &Secret) -> bool {
+        ["gho_", "ghp_"]
+            .iter()
+            .any(|prefix| token.expose().starts_with(prefix))
+    }
+
     /// Of scopes of which any one is enough, those that open none of the others: what a step-up asks for.
     #[must_use]
     pub fn narrowest(&self, any: &ScopeSet) -> ScopeSet {
@@ -224,6 +251,11 @@ mod tests {
         let all = GITHUB.closure(&GITHUB.scopes("repo,user"));
         assert!(GITHUB.scopes("public_repo read:user").is_subset(&all));
         assert!(!GITHUB.scopes("read:org").is_subset(&all));
+        let of = |header, token: &str| GITHUB.scopes_of(header, &Secret::new(token));
+        assert_eq!(of(Some(""), "gho_x"), Some(ScopeSet::empty()));
+        assert_eq!(of(Some(""), "ghu_x"), None);
+        assert_eq!(of(None, "gho_x"), None);
+        assert!(of(Some("user"), "ghu_x").is_some());
         let narrowest = GITHUB.narrowest(&GITHUB.scopes("repo,public_repo"));
         assert_eq!(narrowest.to_string(), "public_repo");
     }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::settings::{Hand, Settings};
-use crate::wrap::{Action, Held, RefusedByServer, Verdict, Wrapper};
+use crate::wrap::{Action, FromServer, Held, Reason, RefusedByServer, Verdict, Wrapper};
 
 /// Longest line in either direction, in bytes.
 pub const LONGEST_LINE: usize = 64 << 20;
@@ -24,6 +24,8 @@ pub const LONGEST_LINE: usize = 64 << 20;
 const WAITING: usize = 16;
 /// How long a server that was started anew may take to answer the `initialize` that is repeated to it.
 const REPLAY: Duration = Duration::from_secs(30);
+/// How long a server may be silent after the host has ended, before it is ended, too.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long calls in flight may take to end before the server is started anew for another token.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -52,8 +54,8 @@ pub trait Authority: Send + Sync {
     async fn judge(&self, scopes: &ScopeSet, presented: Option<&Secret>) -> Verdict;
     /// The settings, with what is known of the authorization servers by now.
     fn settings(&self) -> Arc<Settings>;
-    /// Where this process itself starts a login, if it can.
-    fn login_url(&self) -> Option<String>;
+    /// Where this process itself starts a login, if it can. It listens there from now on.
+    async fn login_url(&self) -> Option<String>;
     /// A token that is there without any call: from the environment, or from an earlier login. For servers that take it from
     /// their environment.
     async fn standing_token(&self) -> Option<Secret>;
@@ -201,27 +203,18 @@ impl Connection<'_> {
                 }
                 Event::Verdict(held, verdict) => {
                     judging = None;
-                    if let Verdict::Pass(token) = &verdict
-                        && self.by_environment()
-                        && (self.started.is_none() || self.token.as_ref() != Some(token))
-                    {
-                        self.start_anew(token.clone()).await?;
-                    }
+                    let verdict = self.started_for(verdict).await?;
                     waiting.push_back(self.wrapper.judged(held, verdict));
                 }
-                Event::Server(Some(line)) => {
-                    let line = self.wrapper.server_line(line?);
-                    if let Some(refused) = self.wrapper.take_refused() {
-                        self.authority.refused_by_server(&refused).await;
-                    }
-                    self.say(line).await;
-                }
+                Event::Server(Some(line)) => self.pass_to_host(line?).await,
                 Event::Server(None) => {
                     if !self.by_environment() || self.token.is_some() {
                         return Ok(());
                     }
                     self.started = None;
-                    waiting.extend(self.wrapper.server_is_gone().into_iter().map(Action::ToHost));
+                    let link = self.authority.login_url().await;
+                    let answers = self.wrapper.server_is_gone(link.as_deref());
+                    waiting.extend(answers.into_iter().map(Action::ToHost));
                 }
                 Event::News => self.news().await?,
             }
@@ -238,6 +231,28 @@ impl Connection<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// A server that takes its token from the environment is started with the one of the verdict.
+    async fn started_for(&mut self, verdict: Verdict) -> Result<Verdict, RunError> {
+        let Verdict::Pass(token) = &verdict else {
+            return Ok(verdict);
+        };
+        if !self.by_environment() || (self.started.is_some() && self.token.as_ref() == Some(token)) {
+            return Ok(verdict);
+        }
+        match self.start_anew(token.clone()).await {
+            Ok(()) => Ok(verdict),
+            // It does not like the token, or cannot be started at all: the host keeps its connection, and is told.
+            Err(RunError::NoReplay | RunError::Start(_)) => {
+                (self.started, self.token) = (None, None);
+                Ok(Verdict::Refuse {
+                    reason: Reason::NotStarted,
+                    login_url: self.authority.login_url().await,
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -285,6 +300,26 @@ impl Connection<'_> {
         }
     }
 
+    /// A line of the server on its way to the host.
+    async fn pass_to_host(&mut self, line: Bytes) {
+        match self.wrapper.server_line(line) {
+            FromServer::Line(line) => self.say(line).await,
+            FromServer::Refused(refused) => {
+                self.authority.refused_by_server(&refused).await;
+                if refused.reason == Reason::InvalidToken
+                    && let Some(held) = refused.once_more()
+                    && let Verdict::Pass(token) = self.authority.judge(&held.scopes, None).await
+                    && token != refused.token
+                    && let Action::ToServer(line) = self.wrapper.judged(held, Verdict::Pass(token))
+                {
+                    return self.tell(line).await;
+                }
+                let link = self.authority.login_url().await;
+                self.say(self.wrapper.refused(&refused, link.as_deref())).await;
+            }
+        }
+    }
+
     async fn say(&self, line: Bytes) {
         // A host that is gone shows in its input.
         let _gone = self.to_host.send(line).await;
@@ -302,20 +337,20 @@ impl Connection<'_> {
 
     /// The host has said all it had to say: the server sees the end of its input and may still answer.
     async fn finish(&mut self) -> Result<(), RunError> {
-        let Some(started) = &mut self.started else {
+        // What stands in the way of the borrow is taken out: nothing else reads it any more.
+        let Some(mut started) = self.started.take() else {
             return Ok(());
         };
         started.to_server = None;
-        while let Some(line) = started.from_server.recv().await {
-            let line = self.wrapper.server_line(line?);
-            let _gone = self.to_host.send(line).await;
+        // One that neither ends nor says anything is ended by whoever started it.
+        while let Ok(Some(line)) = tokio::time::timeout(GRACE, started.from_server.recv()).await {
+            self.pass_to_host(line?).await;
         }
         Ok(())
     }
 
     async fn news(&mut self) -> Result<(), RunError> {
         self.wrapper.update(self.authority.settings());
-        self.wrapper.set_login_url(self.authority.login_url());
         if !self.by_environment() {
             return Ok(());
         }
@@ -376,8 +411,7 @@ impl Connection<'_> {
             let Ok(Some(line)) = tokio::time::timeout_at(end, started.from_server.recv()).await else {
                 return Ok(());
             };
-            let line = self.wrapper.server_line(line?);
-            let _gone = self.to_host.send(line).await;
+            self.pass_to_host(line?).await;
         }
         Ok(())
     }

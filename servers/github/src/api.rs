@@ -230,10 +230,9 @@ impl Api {
         let granted = headers
             .get("x-oauth-scopes")
             .and_then(|value| value.to_str().ok());
-        let sees_private = granted.is_none_or(|granted| {
-            let wanted = GITHUB.scopes("repo");
-            wanted.is_subset(&GITHUB.closure(&GITHUB.scopes(granted)))
-        });
+        let sees_private = GITHUB
+            .scopes_of(granted, token)
+            .is_none_or(|granted| GITHUB.scopes("repo").is_subset(&granted));
         if listing.visibility == Visibility::Private && !sees_private {
             return Err(ApiError::MissingScope {
                 needed: GITHUB.scopes("repo"),
@@ -276,7 +275,7 @@ impl Api {
             Err(_) => return Err(ApiError::Unreachable("it did not answer in time".to_owned())),
         };
         if head.status != StatusCode::OK {
-            return Err(refusal(head.status, &head.headers, &body));
+            return Err(refusal(head.status, &head.headers, &body, token));
         }
         let value = serde_json::from_slice(&body).map_err(|error| ApiError::Unusable(error.to_string()))?;
         Ok((value, head.headers))
@@ -284,7 +283,7 @@ impl Api {
 }
 
 /// What a status other than 200 means (REST API, "Troubleshooting", "Rate limits").
-fn refusal(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> ApiError {
+fn refusal(status: StatusCode, headers: &HeaderMap, body: &Bytes, token: &Secret) -> ApiError {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     match status.as_u16() {
@@ -301,7 +300,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> ApiError {
         }
         403 | 404 => {
             let accepted = GITHUB.scopes(text("x-accepted-oauth-scopes").unwrap_or_default());
-            let granted = text("x-oauth-scopes").map(|scopes| GITHUB.closure(&GITHUB.scopes(scopes)));
+            let granted = GITHUB.scopes_of(text("x-oauth-scopes"), token);
             match granted {
                 Some(granted) if !accepted.is_empty() && accepted.intersection(&granted).is_empty() => {
                     ApiError::MissingScope { needed: accepted }
@@ -380,6 +379,7 @@ mod tests {
                 StatusCode::from_u16(status).unwrap(),
                 &headers(lines),
                 &Bytes::from_static(body.as_bytes()),
+                &Secret::new("gho_x"),
             )
         };
         assert_eq!(of(401, &[], "{}"), ApiError::TokenRefused);

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod http;
+pub mod refused_options;
 mod tools;
 
-pub use tools::{GitHubServer, RepositoriesArguments, ReviewArguments, TokenIn, VerifiedToken};
+pub use tools::{GitHubServer, OverHttp, RepositoriesArguments, ReviewArguments, TokenIn, VerifiedToken};

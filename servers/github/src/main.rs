@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use doorward_github::api::Api;
 use doorward_github::http::{HttpServer, router};
+use doorward_github::refused_options::refuse;
 use doorward_github::{GitHubServer, TokenIn};
 use doorward_local_login::network::roots;
 use doorward_local_login::store::{KeySource, Store, default_folder};
@@ -49,7 +50,14 @@ async fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let code = match serve(Arguments::parse()).await {
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let asked = refuse(&matches, arguments.http.is_some()).map_err(anyhow::Error::from);
+    let served = match asked {
+        Ok(()) => serve(arguments).await,
+        Err(error) => Err(error),
+    };
+    let code = match served {
         Ok(()) => 0,
         Err(error) => {
             say(&format!("{error:#}"));
@@ -71,11 +79,16 @@ fn variable(name: &str) -> Option<String> {
 
 async fn serve(arguments: Arguments) -> Result<()> {
     let mut options = arguments.options;
-    if options.provider.is_none() && options.issuer.is_empty() && options.authorization_endpoint.is_none() {
-        options.provider = Some(GITHUB.name.to_owned());
-    }
+    options.provider.get_or_insert_with(|| GITHUB.name.to_owned());
     let token = variable("DOORWARD_TOKEN").map(Secret::new);
+    if token.is_some() && arguments.http.is_some() {
+        bail!("DOORWARD_TOKEN: over HTTP each request brings a token of its own, so this one would not be used: remove it");
+    }
     let mut configuration = options.configuration("github", token)?;
+    // Whatever else is known by name some day: a token that GitHub did not issue is never sent to GitHub.
+    if configuration.provider.map(|provider| provider.name) != Some(GITHUB.name) {
+        bail!("--provider: only github's tokens are taken here");
+    }
     if configuration.scopes.is_empty() {
         configuration.scopes = GITHUB.scopes("read:user");
     }
@@ -171,14 +184,14 @@ async fn serve_http(
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
     let base = public_url.unwrap_or(format!("http://{}", listener.local_addr()?));
-    let issuer = configuration
-        .provider_url
-        .as_ref()
-        .map_or(GITHUB.base, Url::as_str);
+    let mut authorization_server = GITHUB.authorization_server(configuration.provider_url.as_ref())?;
+    authorization_server.scopes_supported =
+        configuration.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
     let router = router(HttpServer {
-        server: GitHubServer::new(Api::new(client, api), TokenIn::Request),
+        api: Api::new(client, api),
         resource: format!("{}/mcp", base.trim_end_matches('/')),
-        issuer: issuer.trim_end_matches('/').to_owned(),
+        authorization_server,
+        scopes: configuration.scopes.clone(),
         client_id: configuration
             .client_id
             .clone()

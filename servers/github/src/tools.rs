@@ -1,6 +1,10 @@
 //! The tools and prompts, as clients see them.
 
-use doorward_stdio_authorization::TOKEN;
+use std::sync::Arc;
+
+use doorward_stdio_authorization::providers::GITHUB;
+use doorward_stdio_authorization::verify::Verify;
+use doorward_stdio_authorization::{AuthorizationServer, TOKEN};
 use doorward_types::secret::Secret;
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::{ErrorCode, ErrorData, PromptMessage, Role};
@@ -18,6 +22,14 @@ use crate::api::{Api, ApiError, Direction, Listing, Page, Sort, User, Visibility
 const PER_PAGE: u32 = 30;
 /// The most that GitHub gives.
 const MOST_PER_PAGE: u32 = 100;
+
+/// The tool whose private answers take more.
+pub(crate) const REPOSITORIES: &str = "get_github_user_repos";
+
+/// The code of an authorization error that the wrapper completes.
+const TO_THE_WRAPPER: i32 = 401;
+/// The code of one that goes to a client as it is; what counts is its data.
+const TO_A_CLIENT: i32 = -32001;
 
 /// What `get_github_user_repos` takes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -51,12 +63,22 @@ pub struct ReviewArguments {
 }
 
 /// Where the verified token of a request is. Wherever it is, whoever stands in front has verified it and put it there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum TokenIn {
     /// In `_meta`: over stdio, behind the wrapper, which takes out what the client put in.
     Meta,
     /// In the extensions of the HTTP request, as a [`VerifiedToken`].
-    Request,
+    Request(Arc<OverHttp>),
+}
+
+/// What the tools say and do themselves where no wrapper stands in front.
+pub struct OverHttp {
+    /// The URL of the MCP endpoint.
+    pub resource: String,
+    /// Whose tokens are taken.
+    pub authorization_server: AuthorizationServer,
+    /// Who has verified the token, and has to know when GitHub refuses it after all.
+    pub verify: Arc<dyn Verify>,
 }
 
 /// The token of an HTTP request that was verified.
@@ -78,57 +100,67 @@ impl GitHubServer {
     }
 
     fn token(&self, context: &RequestContext<RoleServer>) -> Result<Secret, ErrorData> {
-        let token = match self.token_in {
+        let token = match &self.token_in {
             TokenIn::Meta => context
                 .meta
                 .get(TOKEN)
                 .and_then(serde_json::Value::as_str)
                 .map(Secret::new),
-            TokenIn::Request => {
+            TokenIn::Request(_) => {
                 let head = context.extensions.get::<http::request::Parts>();
                 let token = head.and_then(|head| head.extensions.get::<VerifiedToken>());
                 token.map(|token| token.0.clone())
             }
         };
-        token.ok_or_else(|| refused("invalid_token", None, "No access token for GitHub"))
+        token.ok_or_else(|| self.refused("invalid_token", None, "No access token for GitHub"))
     }
-}
 
-/// An error that whoever stands in front completes with everything that a client needs to get the right token.
-fn refused(error: &str, scopes: Option<Vec<String>>, message: &str) -> ErrorData {
-    let authorization = match scopes {
-        Some(scopes) => json!({ "type": "oauth2", "error": error, "scopes": scopes }),
-        None => json!({ "type": "oauth2", "error": error }),
-    };
-    let data = json!({ "authorization": authorization });
-    ErrorData::new(ErrorCode(401), message.to_owned(), Some(data))
-}
-
-/// What is about authorization is an error of the protocol; everything else is a result that the model can read.
-fn told(error: &ApiError) -> Result<String, ErrorData> {
-    match error {
-        ApiError::TokenRefused => Err(refused("invalid_token", None, &error.to_string())),
-        ApiError::MissingScope { needed } => {
-            // Any one of them is enough: the narrowest is asked for.
-            let narrowest = doorward_stdio_authorization::providers::GITHUB.narrowest(needed);
-            let scopes = narrowest.iter().map(|scope| scope.as_str().to_owned()).collect();
-            Err(refused("insufficient_scope", Some(scopes), &error.to_string()))
+    /// An authorization error. Over stdio the wrapper completes it with everything that a client needs to get the right token; over
+    /// HTTP it is complete, because nobody comes after us.
+    fn refused(&self, error: &str, scopes: Option<Vec<String>>, message: &str) -> ErrorData {
+        let mut authorization = json!({ "type": "oauth2", "error": error });
+        if let Some(scopes) = scopes {
+            authorization["scopes"] = json!(scopes);
         }
-        other => Ok(other.to_string()),
+        let mut code = TO_THE_WRAPPER;
+        if let TokenIn::Request(over) = &self.token_in {
+            code = TO_A_CLIENT;
+            authorization["resource"] = json!(over.resource);
+            authorization["grant_type"] = json!("authorization_code");
+            authorization["code_challenge_method"] = json!("S256");
+            authorization["authorization_servers"] = json!([over.authorization_server]);
+        }
+        let data = json!({ "authorization": authorization });
+        ErrorData::new(ErrorCode(code), message.to_owned(), Some(data))
+    }
+
+    /// What is about authorization is an error of the protocol; everything else is a result that the model can read.
+    fn outcome<T>(&self, token: &Secret, result: Result<T, ApiError>) -> Outcome<T> {
+        let error = match result {
+            Ok(value) => return Ok(Ok(Json(value))),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "github: a call failed");
+        match &error {
+            ApiError::TokenRefused => {
+                // The next request with it is refused before it gets here, with 401.
+                if let TokenIn::Request(over) = &self.token_in {
+                    over.verify.forget(token);
+                }
+                Err(self.refused("invalid_token", None, &error.to_string()))
+            }
+            ApiError::MissingScope { needed } => {
+                // Any one of them is enough: the narrowest is asked for.
+                let narrowest = GITHUB.narrowest(needed);
+                let scopes = narrowest.iter().map(|scope| scope.as_str().to_owned()).collect();
+                Err(self.refused("insufficient_scope", Some(scopes), &error.to_string()))
+            }
+            other => Ok(Err(other.to_string())),
+        }
     }
 }
 
 type Outcome<T> = Result<Result<Json<T>, String>, ErrorData>;
-
-fn outcome<T>(result: Result<T, ApiError>) -> Outcome<T> {
-    match result {
-        Ok(value) => Ok(Ok(Json(value))),
-        Err(error) => {
-            tracing::warn!(%error, "github: a call failed");
-            told(&error).map(Err)
-        }
-    }
-}
 
 fn bounded(value: Option<i64>, default: u32, most: u32, name: &str) -> Result<u32, ErrorData> {
     let Some(value) = value else { return Ok(default) };
@@ -145,7 +177,8 @@ impl GitHubServer {
         annotations(title = "Your GitHub profile", read_only_hint = true, open_world_hint = true)
     )]
     async fn get_github_user_info(&self, context: RequestContext<RoleServer>) -> Outcome<User> {
-        outcome(self.api.user(&self.token(&context)?).await)
+        let token = self.token(&context)?;
+        self.outcome(&token, self.api.user(&token).await)
     }
 
     #[tool(
@@ -168,7 +201,8 @@ impl GitHubServer {
             per_page: bounded(arguments.per_page, PER_PAGE, MOST_PER_PAGE, "per_page")?,
             page: bounded(arguments.page, 1, u32::MAX, "page")?,
         };
-        outcome(self.api.repositories(&self.token(&context)?, &listing).await)
+        let token = self.token(&context)?;
+        self.outcome(&token, self.api.repositories(&token, &listing).await)
     }
 }
 

@@ -257,3 +257,19 @@ fn ds_a_list_of_very_many_items_is_an_error() {
     let marked = filter(list(40).as_bytes(), None, &mut |_, _| long.clone());
     assert_eq!(marked, Err(ListError::TooLong));
 }
+
+#[test]
+fn marks_alone_leave_items_and_caching_as_they_are() {
+    let line = br#"{"id":1,"result":{"ttlMs":900000,"cacheScope":"public","tools":[{"name":"a"},{"title":"nameless"},{"name":"b", "_meta":{"x":1}}]}}"#;
+    let marked = super::mark(line, Kind::Tools, &mut |name| {
+        (name == "b").then(|| vec!["s".into()])
+    })
+    .unwrap();
+    let expected = r#"{"id":1,"result":{"ttlMs":900000,"cacheScope":"public","tools":[{"name":"a"},{"title":"nameless"},{"name":"b", "_meta":{"io.doorward/authorization":{"required":true,"scopes":["s"]},"x":1}}]}}"#;
+    assert_eq!(String::from_utf8(marked.unwrap()).unwrap(), expected);
+    assert_eq!(super::mark(line, Kind::Tools, &mut |_| None), Ok(None));
+    assert_eq!(
+        super::mark(line, Kind::Prompts, &mut |_| None),
+        Err(ListError::NoList)
+    );
+}

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use doorward_client::error::Hop;
 use doorward_client::http::{Http, HttpRequest, HttpResponse, TransportError};
+use doorward_types::secret::Secret;
 use http::StatusCode;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-use super::{COMMA_SCOPES, ERROR_IN_200, FORM_ENCODED, NO_EXPIRY, Provider};
+use super::{APPS_HAVE_NO_SCOPES, COMMA_SCOPES, ERROR_IN_200, FORM_ENCODED, NO_EXPIRY, Provider};
 
 /// Sends through another network, and puts token answers of a provider right.
 pub struct Corrected {
@@ -54,9 +55,17 @@ impl Corrected {
             .get("scope")
             .and_then(Value::as_str)
             .map(|text| self.provider.scopes(text));
-        if let Some(scopes) = scopes {
-            self.used(COMMA_SCOPES.id);
-            members.insert("scope".to_owned(), scopes.to_string().into());
+        match scopes {
+            // Permissions in place of scopes: as if nothing was said. An OAuth App that was granted nothing says so.
+            Some(scopes) if scopes.is_empty() && !has_scopes(&members) => {
+                self.used(APPS_HAVE_NO_SCOPES.id);
+                members.remove("scope");
+            }
+            Some(scopes) => {
+                self.used(COMMA_SCOPES.id);
+                members.insert("scope".to_owned(), scopes.to_string().into());
+            }
+            None => {}
         }
         if members.contains_key("access_token") && !members.contains_key("expires_in") {
             self.used(NO_EXPIRY.id);
@@ -69,6 +78,12 @@ impl Corrected {
         response.body = Value::Object(members).to_string().into();
         response
     }
+}
+
+/// Whether the token is of a kind that has scopes.
+fn has_scopes(members: &Map<String, Value>) -> bool {
+    let token = members.get("access_token").and_then(Value::as_str);
+    token.is_some_and(|token| Provider::has_scopes(&Secret::new(token)))
 }
 
 /// GitHub's words for what RFC 6749 §5.2 has words for.

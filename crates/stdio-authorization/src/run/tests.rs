@@ -32,7 +32,7 @@ impl Authority for Scripted {
                 } else {
                     Reason::NoToken
                 },
-                login_url: self.login_url(),
+                login_url: self.login_url().await,
             },
         }
     }
@@ -41,7 +41,7 @@ impl Authority for Scripted {
         Arc::clone(&self.settings)
     }
 
-    fn login_url(&self) -> Option<String> {
+    async fn login_url(&self) -> Option<String> {
         Some("http://127.0.0.1:9/login".to_owned())
     }
 

@@ -1,14 +1,14 @@
 //! What is added to answers of the server, and how the server itself says that a token is not enough.
 
 use bytes::Bytes;
-use doorward_mcp::list::{self, Keep};
+use doorward_mcp::list;
 use doorward_types::scope::ScopeSet;
 use serde_json::Value;
 
 use super::Reason;
 use crate::entry::{self, EXTENSION};
 use crate::members::Members;
-use crate::settings::{Settings, names};
+use crate::settings::{Hand, Settings, names};
 
 /// The result of `initialize` or `server/discover` with our entry under `capabilities`. An error passes as it is.
 pub(super) fn announced(line: &Bytes, kind: &str, settings: &Settings) -> Bytes {
@@ -30,12 +30,9 @@ pub(super) fn announced(line: &Bytes, kind: &str, settings: &Settings) -> Bytes 
 
 /// The list of tools, each with what its calls take.
 pub(super) fn marked(line: &Bytes, settings: &Settings) -> Bytes {
-    let mut keep = |_, name: &str| match settings.needs(name) {
-        Some(scopes) => Keep::Mark(names(scopes)),
-        None => Keep::Keep,
-    };
+    let mut scopes = |name: &str| settings.needs(name).map(names);
     // What cannot be marked passes unmarked: a mark is a hint, the refusal of a call is what protects.
-    match list::filter(line, Some(list::Kind::Tools), &mut keep) {
+    match list::mark(line, list::Kind::Tools, &mut scopes) {
         Ok(Some(marked)) => marked.into(),
         Ok(None) | Err(_) => line.clone(),
     }
@@ -43,8 +40,11 @@ pub(super) fn marked(line: &Bytes, settings: &Settings) -> Bytes {
 
 /// A server that is written for the extension says so itself: an error with `data.authorization.error`, and the scopes if it
 /// knows them better. Everything else of the answer is ours to write.
-pub(super) fn refused_by_server(line: &Bytes) -> Option<(Reason, Option<ScopeSet>)> {
-    if !line.windows(9).any(|window| window == b"\"error\":\"") {
+///
+/// Only servers that get the token are believed: one that never saw it could throw it away, and choose what the next login asks
+/// for. One that is not written for the extension chooses among the configured scopes.
+pub(super) fn refused_by_server(line: &Bytes, settings: &Settings) -> Option<(Reason, Option<ScopeSet>)> {
+    if settings.hand == Hand::Nothing {
         return None;
     }
     let message = serde_json::from_slice::<Value>(line).ok()?;
@@ -57,7 +57,11 @@ pub(super) fn refused_by_server(line: &Bytes) -> Option<(Reason, Option<ScopeSet
     let scopes = authorization.get("scopes").and_then(Value::as_array);
     let scopes = scopes.map(|scopes| {
         let known = scopes.iter().filter_map(Value::as_str);
-        known.filter_map(|scope| scope.parse().ok()).collect()
+        let known: ScopeSet = known.filter_map(|scope| scope.parse().ok()).collect();
+        match settings.hand {
+            Hand::Meta => known,
+            Hand::Nothing | Hand::Environment(_) => known.intersection(&settings.scopes_supported()),
+        }
     });
     Some((reason, scopes))
 }

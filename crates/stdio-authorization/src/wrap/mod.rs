@@ -57,6 +57,8 @@ pub struct Held {
     name: Box<str>,
     /// It asks for the list of tools: a server that needs a token to start is asked for nothing without one.
     listing: bool,
+    /// It is not made again.
+    last: bool,
     dialect: Dialect,
     /// What the call needs.
     pub scopes: ScopeSet,
@@ -75,6 +77,8 @@ pub enum Reason {
     InsufficientScope,
     /// Nobody could be asked whether the token is good.
     Unverifiable,
+    /// The token is good, and the server did not start with it.
+    NotStarted,
 }
 
 /// The server itself found a verified token not to be enough.
@@ -86,6 +90,36 @@ pub struct RefusedByServer {
     pub reason: Reason,
     /// What the call needs.
     pub scopes: ScopeSet,
+    id: Box<str>,
+    name: Box<str>,
+    dialect: Dialect,
+    again: Option<Bytes>,
+}
+
+impl RefusedByServer {
+    /// The call, to be made with another token: the server has not done it. Once, and only where the token did not come with the
+    /// request.
+    pub(crate) fn once_more(&self) -> Option<Held> {
+        Some(Held {
+            line: self.again.clone()?,
+            id: self.id.clone(),
+            name: self.name.clone(),
+            listing: false,
+            last: true,
+            dialect: self.dialect,
+            scopes: self.scopes.clone(),
+            token: None,
+        })
+    }
+}
+
+/// What a line of the server is.
+#[derive(Debug)]
+pub enum FromServer {
+    /// For the host, as it is here.
+    Line(Bytes),
+    /// The server says that a token is not enough: [`Wrapper::refused`] tells the host.
+    Refused(Box<RefusedByServer>),
 }
 
 /// Whether a held call may pass.
@@ -113,6 +147,8 @@ enum Asked {
         dialect: Dialect,
         scopes: ScopeSet,
         token: Secret,
+        /// The call, to be made once more with a renewed token. `None` if its token came with it, or if it was made twice.
+        again: Option<Bytes>,
     },
 }
 
@@ -122,10 +158,6 @@ pub struct Wrapper {
     asked: HashMap<Box<str>, Asked>,
     /// Whether the client of a legacy session opens URLs, from its `initialize`.
     legacy_elicits: bool,
-    /// Where a login starts, for refusals that the server itself makes.
-    login_url: Option<String>,
-    /// What the server itself refused last.
-    refused: Option<RefusedByServer>,
     standing: standing::Standing,
 }
 
@@ -137,8 +169,6 @@ impl Wrapper {
             settings,
             asked: HashMap::new(),
             legacy_elicits: false,
-            login_url: None,
-            refused: None,
             standing: standing::Standing::default(),
         }
     }
@@ -148,29 +178,35 @@ impl Wrapper {
         self.settings = settings;
     }
 
-    /// Where this process itself starts a login, for refusals that the server makes.
-    pub fn set_login_url(&mut self, url: Option<String>) {
-        self.login_url = url;
-    }
-
     /// A line of the host.
     pub fn host_line(&mut self, line: Bytes) -> Action {
+        self.heard(line).0
+    }
+
+    /// What is to be done about a line of the host, and the token that was taken out of it if nobody judges by it.
+    fn heard(&mut self, line: Bytes) -> (Action, Option<Secret>) {
         let envelope = match Envelope::read(line.clone()) {
             Ok(envelope) => envelope,
-            Err(error) => return Action::ToHost(refusal::unreadable(&line, &error.to_string())),
+            Err(error) => {
+                if let Some(answer) = refusal::unanswered(&line) {
+                    return (Action::ToServer(answer), None);
+                }
+                let answer = refusal::unreadable(&line, &error.to_string());
+                return (Action::ToHost(answer), None);
+            }
         };
-        let line = if mentions(&line, TOKEN) {
+        let (line, token) = if mentions(&line, TOKEN) {
             line_and_token(&line)
         } else {
             (line, None)
         };
         match (envelope.kind(), envelope.method()) {
-            (Kind::Request, Some(method)) => self.request(&envelope, method, line),
+            (Kind::Request, Some(method)) => self.request(&envelope, method, line, token),
             (Kind::Notification, _) => {
-                self.standing.notification(&envelope, &line.0);
-                Action::ToServer(line.0)
+                self.standing.notification(&envelope, &line);
+                (Action::ToServer(line), None)
             }
-            _ => Action::ToServer(line.0),
+            _ => (Action::ToServer(line), None),
         }
     }
 
@@ -178,12 +214,13 @@ impl Wrapper {
         &mut self,
         envelope: &Envelope,
         method: &str,
-        (line, token): (Bytes, Option<Secret>),
-    ) -> Action {
+        line: Bytes,
+        token: Option<Secret>,
+    ) -> (Action, Option<Secret>) {
         if method == "initialize" {
             self.legacy_elicits = elicits(&line, &["params", "capabilities"]);
         }
-        let needs = self.needs(envelope, method);
+        let needs = self.needs(envelope, method, &line);
         // Reading the capabilities is for those alone who may be refused.
         let dialect = match needs.is_some() || self.standing.follows() {
             true => self.dialect(envelope, &line),
@@ -193,15 +230,17 @@ impl Wrapper {
             },
         };
         if let Some(scopes) = needs {
-            return Action::Judge(Held {
+            let held = Held {
                 line: refusal::without_our_state(line),
                 id: envelope.id().unwrap_or("null").into(),
                 name: envelope.name().or(envelope.uri()).unwrap_or(method).into(),
                 listing: false,
+                last: false,
                 dialect,
                 scopes,
                 token,
-            });
+            };
+            return (Action::Judge(held), None);
         }
         self.standing.request(envelope, &line, dialect);
         match method {
@@ -210,31 +249,45 @@ impl Wrapper {
             "tools/list" => self.ask(envelope, Asked::Tools),
             _ => {}
         }
-        Action::ToServer(line)
+        (Action::ToServer(line), token)
     }
 
     fn dialect(&self, envelope: &Envelope, line: &Bytes) -> Dialect {
         let here = ["params", "_meta", "io.modelcontextprotocol/clientCapabilities"];
         let modern = envelope.meta_version().is_some();
+        // Other requests must not be answered by a request for input (2026-07-28, "Multi Round-Trip Requests").
+        let may_ask = matches!(
+            envelope.method(),
+            Some("tools/call" | "prompts/get" | "resources/read")
+        );
+        // Who declined is told plainly, and not asked again.
         let elicits = if modern {
-            elicits(line, &here)
+            may_ask && elicits(line, &here) && !refusal::declined(line)
         } else {
             self.legacy_elicits
         };
         Dialect { modern, elicits }
     }
 
-    /// What a request needs; `None` if it needs no token.
-    fn needs(&self, envelope: &Envelope, method: &str) -> Option<ScopeSet> {
+    /// What a request needs; `None` if it needs no token. What is not known to be harmless needs one: tasks, methods of
+    /// extensions, and whatever a later revision brings.
+    fn needs(&self, envelope: &Envelope, method: &str, line: &Bytes) -> Option<ScopeSet> {
         let Settings { protects, scopes, .. } = &*self.settings;
-        match method {
+        let needed = match method {
             // A call without a name is the server's to refuse.
-            "tools/call" => self.settings.needs(envelope.name().unwrap_or_default()).cloned(),
-            "prompts/get" => protects.prompts.then(|| scopes.clone()),
-            "resources/read" | "resources/subscribe" => protects.resources.then(|| scopes.clone()),
-            "completion/complete" => (protects.prompts || protects.resources).then(|| scopes.clone()),
-            _ => None,
-        }
+            "tools/call" => return self.settings.needs(envelope.name().unwrap_or_default()).cloned(),
+            "initialize" | "ping" | "server/discover" | "logging/setLevel" => false,
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "skills/list" => {
+                false
+            }
+            "resources/unsubscribe" => false,
+            "prompts/get" => protects.prompts,
+            "resources/read" | "resources/subscribe" | "resources/directory/read" => protects.resources,
+            "subscriptions/listen" => names_objects(line),
+            "completion/complete" => protects.prompts || protects.resources,
+            _ => true,
+        };
+        needed.then(|| scopes.clone())
     }
 
     fn ask(&mut self, envelope: &Envelope, asked: Asked) {
@@ -249,6 +302,8 @@ impl Wrapper {
     pub fn judged(&mut self, held: Held, verdict: Verdict) -> Action {
         match verdict {
             Verdict::Pass(token) => {
+                let again = (!held.last && held.token.is_none() && self.settings.hand == Hand::Meta)
+                    .then(|| held.line.clone());
                 let line = match self.settings.hand {
                     Hand::Meta => with_token(&held.line, &token),
                     Hand::Nothing | Hand::Environment(_) => held.line,
@@ -260,6 +315,7 @@ impl Wrapper {
                         dialect: held.dialect,
                         scopes: held.scopes,
                         token,
+                        again,
                     },
                 };
                 if self.asked.len() < MOST_ASKED {
@@ -282,24 +338,24 @@ impl Wrapper {
         }
     }
 
-    /// A line of the server, as the host is to get it.
-    pub fn server_line(&mut self, line: Bytes) -> Bytes {
+    /// A line of the server.
+    pub fn server_line(&mut self, line: Bytes) -> FromServer {
         if self.asked.is_empty() && !self.standing.follows() {
-            return line;
+            return FromServer::Line(line);
         }
         let Ok(message) = ServerMessage::read(line.clone()) else {
-            return line;
+            return FromServer::Line(line);
         };
         if message.kind() != Kind::Response {
-            return line;
+            return FromServer::Line(line);
         }
         if let Some(id) = message.id() {
             self.standing.answered(id);
         }
         let Some(asked) = message.id().and_then(|id| self.asked.remove(&*identity(id))) else {
-            return line;
+            return FromServer::Line(line);
         };
-        match asked {
+        FromServer::Line(match asked {
             Asked::Initialize => answers::announced(&line, "experimental", &self.settings),
             Asked::Discover => answers::announced(&line, "extensions", &self.settings),
             Asked::Tools => answers::marked(&line, &self.settings),
@@ -308,34 +364,56 @@ impl Wrapper {
                 dialect,
                 scopes,
                 token,
-            } => {
-                let Some((reason, named)) = answers::refused_by_server(&line) else {
-                    return line;
-                };
-                let scopes = named.unwrap_or(scopes);
-                let refused = refusal::Refusal {
-                    id: message.id().unwrap_or("null"),
-                    name: &name,
-                    dialect,
-                    scopes: &scopes,
-                    reason,
-                    login_url: self.login_url.as_deref(),
-                };
-                let answer = refusal::line(&self.settings, &refused);
-                self.refused = Some(RefusedByServer {
-                    token,
-                    reason,
-                    scopes,
-                });
-                answer
-            }
-        }
+                again,
+            } => match message
+                .is_error()
+                .then(|| answers::refused_by_server(&line, &self.settings))
+                .flatten()
+            {
+                None => line,
+                Some((reason, named)) => {
+                    return FromServer::Refused(Box::new(RefusedByServer {
+                        token,
+                        reason,
+                        scopes: named.unwrap_or(scopes),
+                        id: message.id().unwrap_or("null").into(),
+                        name,
+                        dialect,
+                        again,
+                    }));
+                }
+            },
+        })
     }
 
-    /// What the server itself refused since the last time.
-    pub fn take_refused(&mut self) -> Option<RefusedByServer> {
-        self.refused.take()
+    /// How the host is told of a call that the server itself refused.
+    #[must_use]
+    pub fn refused(&self, refused: &RefusedByServer, login_url: Option<&str>) -> Bytes {
+        let refusal = refusal::Refusal {
+            id: &refused.id,
+            name: &refused.name,
+            dialect: refused.dialect,
+            scopes: &refused.scopes,
+            reason: refused.reason,
+            login_url,
+        };
+        refusal::line(&self.settings, &refusal)
     }
+}
+
+/// Whether a `subscriptions/listen` asks for more than news of lists (2026-07-28, "Subscriptions").
+fn names_objects(line: &Bytes) -> bool {
+    const LISTS: [&str; 3] = ["toolsListChanged", "promptsListChanged", "resourcesListChanged"];
+    let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
+    let asked = message
+        .pointer("/params/notifications")
+        .and_then(Value::as_object);
+    let nothing = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    asked.is_none_or(|asked| {
+        asked
+            .iter()
+            .any(|(key, value)| !LISTS.contains(&key.as_str()) && !nothing(value))
+    })
 }
 
 /// Whether the text may hold a key. Escapes could hide it, so a backslash counts as well.

@@ -17,6 +17,8 @@ const MODERN: i64 = 401;
 const URL_ELICITATION_REQUIRED: i64 = -32042;
 /// JSON-RPC 2.0, §5.1.
 const INVALID_REQUEST: i64 = -32600;
+/// JSON-RPC 2.0, §5.1.
+const INTERNAL_ERROR: i64 = -32603;
 
 /// The name of our request among `inputRequests`, and the `requestState` that comes back with its answer. The state says
 /// nothing: whether somebody has logged in is looked up when the call is made again.
@@ -36,15 +38,29 @@ pub(super) struct Refusal<'a> {
 
 /// The answer to a message that could be read in more than one way, or in none.
 pub(super) fn unreadable(line: &Bytes, problem: &str) -> Bytes {
-    // The id is repeated only if everybody reads the same one.
     let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
+    // The id is repeated only if everybody reads the same one, and if it is one of the host's: an answer of the host carries the
+    // server's.
     let id = message
         .get("id")
         .filter(|id| id.is_string() || id.is_i64() || id.is_u64());
+    let id = id.filter(|_| message.get("method").is_some());
     let error = json!({ "code": INVALID_REQUEST, "message": format!("Not passed on: {problem}") });
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
         .to_string()
         .into()
+}
+
+/// The answer to the server's request whose answer by the host could not be passed on: it does not wait for ever.
+pub(super) fn unanswered(line: &Bytes) -> Option<Bytes> {
+    let message = serde_json::from_slice::<Value>(line).ok()?;
+    let is_answer = message.get("method").is_none()
+        && (message.get("result").is_some() || message.get("error").is_some());
+    let id = message
+        .get("id")
+        .filter(|id| is_answer && (id.is_string() || id.is_i64() || id.is_u64()))?;
+    let error = json!({ "code": INTERNAL_ERROR, "message": "The host's answer could not be read" });
+    Some(answer(&id.to_string(), "error", &error))
 }
 
 /// The answer to a call that may not pass.
@@ -71,6 +87,11 @@ fn message(refusal: &Refusal<'_>) -> String {
             format!("Authorization required to call {name}: the access token is not valid (any more)")
         }
         Reason::InsufficientScope => format!("More authorization required to call {name}: it needs {scopes}"),
+        Reason::NotStarted => {
+            format!(
+                "{name} was not called: the server did not start with the access token. Its own words are on stderr"
+            )
+        }
         Reason::Unverifiable => {
             format!(
                 "{name} was not called: the authorization server could not be asked about the access token. Try again"
@@ -85,6 +106,7 @@ fn data(settings: &Settings, refusal: &Refusal<'_>) -> Value {
         Reason::InvalidToken => Some("invalid_token"),
         Reason::InsufficientScope => Some("insufficient_scope"),
         Reason::Unverifiable => Some("temporarily_unavailable"),
+        Reason::NotStarted => Some("invalid_token"),
     };
     entry::data(
         settings,
@@ -124,6 +146,19 @@ fn opens(settings: &Settings, refusal: &Refusal<'_>, url: &str, text: &str) -> B
 /// One answer. The id is put in as the text that it came as.
 pub(super) fn answer(id: &str, member: &str, value: &Value) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{value}}}"#).into()
+}
+
+/// Whether this is the answer to our own request for input, and the person did not accept.
+pub(super) fn declined(line: &Bytes) -> bool {
+    let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
+    let ours = message.pointer("/params/requestState").and_then(Value::as_str) == Some(INPUT);
+    let answers = message
+        .pointer("/params/inputResponses")
+        .and_then(|answers| answers.get(INPUT));
+    let action = answers
+        .and_then(|answer| answer.get("action"))
+        .and_then(Value::as_str);
+    ours && action.is_some_and(|action| action != "accept")
 }
 
 /// The call without the state and the answer that our own request for input brought: the server knows nothing of them.

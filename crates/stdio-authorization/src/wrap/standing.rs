@@ -66,6 +66,13 @@ impl Standing {
     }
 
     pub(super) fn notification(&mut self, envelope: &Envelope, line: &Bytes) {
+        if self.follows && envelope.method() == Some("notifications/cancelled") {
+            // Nobody answers it any more: nothing waits for it.
+            let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
+            if let Some(id) = message.pointer("/params/requestId") {
+                self.answered(&id.to_string());
+            }
+        }
         if self.follows && envelope.method() == Some("notifications/initialized") {
             self.initialized = Some(line.clone());
         }
@@ -93,8 +100,8 @@ impl Wrapper {
 
     /// A line of the host while there is no server: it has ended because it was started without a token.
     pub(crate) fn host_line_alone(&mut self, line: Bytes) -> Action {
-        match self.host_line(line) {
-            Action::ToServer(line) => {
+        match self.heard(line) {
+            (Action::ToServer(line), token) => {
                 let Ok(envelope) = Envelope::read(line.clone()) else {
                     return Action::Nothing;
                 };
@@ -113,14 +120,15 @@ impl Wrapper {
                         id: id.into(),
                         name: method.into(),
                         listing: method == "tools/list",
+                        last: false,
                         dialect,
                         scopes: self.settings.scopes.clone(),
-                        token: None,
+                        token,
                         line,
                     }),
                 }
             }
-            action => action,
+            (action, _) => action,
         }
     }
 
@@ -161,7 +169,7 @@ impl Wrapper {
     }
 
     /// The server has ended although nobody had a token for it yet: answers to what it has not answered.
-    pub(crate) fn server_is_gone(&mut self) -> Vec<Bytes> {
+    pub(crate) fn server_is_gone(&mut self, login_url: Option<&str>) -> Vec<Bytes> {
         self.asked.clear();
         let requests = std::mem::take(&mut self.standing.requests);
         let answer = |request: &Request| {
@@ -172,7 +180,7 @@ impl Wrapper {
                     dialect: request.dialect,
                     scopes: &self.settings.scopes,
                     reason: Reason::NoToken,
-                    login_url: self.login_url.as_deref(),
+                    login_url,
                 };
                 refusal::line(&self.settings, &refused)
             })

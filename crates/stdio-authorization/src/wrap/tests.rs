@@ -56,6 +56,15 @@ fn held(action: Action) -> Held {
     }
 }
 
+/// A line of the server as it reaches the host, refusals completed without a link.
+#[track_caller]
+fn through(wrapper: &mut Wrapper, line: &str) -> Bytes {
+    match wrapper.server_line(bytes(line)) {
+        FromServer::Line(line) => line,
+        FromServer::Refused(refused) => wrapper.refused(&refused, None),
+    }
+}
+
 #[track_caller]
 fn to_host(action: Action) -> Value {
     match action {
@@ -85,7 +94,7 @@ fn r03_the_answer_to_initialize_names_the_authorization() {
     let asked = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"h","version":"1"}}}"#;
     assert_eq!(to_server(wrapper.host_line(bytes(asked))), asked);
     let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged" :true},"experimental":{"x":{}}},"serverInfo":{"name":"s","version":"1"}}}"#;
-    let line = wrapper.server_line(bytes(answer));
+    let line = through(&mut wrapper, answer);
     let message = json_of(&line);
     let entry = &message["result"]["capabilities"]["experimental"][crate::EXTENSION];
     assert_eq!(entry["type"], "oauth2");
@@ -118,7 +127,7 @@ fn r03_the_answer_to_initialize_names_the_authorization() {
             .contains(r#"{"listChanged" :true}"#)
     );
     // Only the answer that was asked for is changed.
-    assert_eq!(wrapper.server_line(bytes(answer)), answer);
+    assert_eq!(through(&mut wrapper, answer), answer);
 }
 
 #[test]
@@ -128,7 +137,7 @@ fn r03_so_does_the_answer_to_discover() {
     to_server(wrapper.host_line(bytes(asked)));
     let answer =
         r#"{"jsonrpc":"2.0","id":"d","result":{"resultType":"complete","capabilities":{"tools":{}}}}"#;
-    let message = json_of(&wrapper.server_line(bytes(answer)));
+    let message = json_of(&through(&mut wrapper, answer));
     assert_eq!(
         message["result"]["capabilities"]["extensions"][crate::EXTENSION]["type"],
         "oauth2"
@@ -136,7 +145,7 @@ fn r03_so_does_the_answer_to_discover() {
     // An error stays one.
     to_server(wrapper.host_line(bytes(asked)));
     let error = r#"{"jsonrpc":"2.0","id":"d","error":{"code":-32601,"message":"no"}}"#;
-    assert_eq!(wrapper.server_line(bytes(error)), error);
+    assert_eq!(through(&mut wrapper, error), error);
 }
 
 #[test]
@@ -144,7 +153,7 @@ fn r05_each_tool_says_what_it_takes() {
     let mut wrapper = wrapper();
     to_server(wrapper.host_line(bytes(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#)));
     let answer = r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"read_note","inputSchema":{"type" :"object"}},{"name":"delete_note","_meta":{"k":1},"inputSchema":{"type":"object"}},{"name":"about","inputSchema":{"type":"object"}}],"nextCursor":"n"}}"#;
-    let message = json_of(&wrapper.server_line(bytes(answer)));
+    let message = json_of(&through(&mut wrapper, answer));
     let tools = &message["result"]["tools"];
     let mark = |tool: &Value| tool["_meta"][crate::EXTENSION].clone();
     assert_eq!(
@@ -274,7 +283,7 @@ fn r11_what_is_not_about_authorization_passes_byte_for_byte() {
         r#"{"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": 1.0}}"#,
         r#"{"jsonrpc":"2.0","id":5,"method":"sampling/createMessage","params":{}}"#,
     ] {
-        assert_eq!(wrapper.server_line(bytes(line)), line);
+        assert_eq!(through(&mut wrapper, line), line);
     }
     let call = held(wrapper.host_line(bytes(CALL)));
     assert_eq!(
@@ -282,7 +291,7 @@ fn r11_what_is_not_about_authorization_passes_byte_for_byte() {
         CALL
     );
     let answer = r#"{"jsonrpc":"2.0","id":"a1","result":{"content":[{"type":"text","text":"\"error\":\"invalid_token\""}]}}"#;
-    assert_eq!(wrapper.server_line(bytes(answer)), answer);
+    assert_eq!(through(&mut wrapper, answer), answer);
 }
 
 #[test]
@@ -381,14 +390,127 @@ fn legacy_clients_that_open_urls_are_asked_to() {
 
 #[test]
 fn the_server_itself_may_say_that_the_token_is_not_enough() {
-    let mut wrapper = wrapper();
+    let mut wrapper = Wrapper::new(settings(Hand::Meta));
     let call = held(wrapper.host_line(bytes(CALL)));
     to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t"))));
     let answer = r#"{"jsonrpc":"2.0","id":"a1","error":{"code":-32603,"message":"GitHub says no","data":{"authorization":{"error":"insufficient_scope","scopes":["notes:all"]}}}}"#;
-    let message = json_of(&wrapper.server_line(bytes(answer)));
+    let message = json_of(&through(&mut wrapper, answer));
     assert_eq!(message["error"]["code"], -32001);
     let authorization = &message["error"]["data"]["authorization"];
     assert_eq!(authorization["error"], "insufficient_scope");
     assert_eq!(authorization["scopes"], serde_json::json!(["notes:all"]));
     assert_eq!(authorization["token_url"], "https://as.example/token");
+}
+
+#[test]
+fn what_is_not_known_to_be_harmless_needs_a_token() {
+    let line = |method: &str, params: &str| {
+        bytes(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#
+        ))
+    };
+    let mut wrapper = wrapper();
+    for (method, params) in [
+        ("tasks/get", r#"{"taskId":"t"}"#),
+        ("tasks/result", r#"{"taskId":"t"}"#),
+        ("tasks/cancel", r#"{"taskId":"t"}"#),
+        ("tasks/update", r#"{"taskId":"t"}"#),
+        ("tasks/list", "{}"),
+        ("skills/get", r#"{"name":"s"}"#),
+        ("resources/directory/read", r#"{"uri":"a:b"}"#),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"resourceSubscriptions":["a:b"]}}"#,
+        ),
+        ("subscriptions/listen", r#"{"notifications":{"taskIds":["t"]}}"#),
+        ("subscriptions/listen", "{}"),
+        ("x/delete_all", "{}"),
+    ] {
+        held(wrapper.host_line(line(method, params)));
+    }
+    for (method, params) in [
+        ("initialize", "{}"),
+        ("ping", "{}"),
+        ("server/discover", "{}"),
+        ("tools/list", "{}"),
+        ("prompts/list", "{}"),
+        ("resources/list", "{}"),
+        ("resources/templates/list", "{}"),
+        ("logging/setLevel", r#"{"level":"info"}"#),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"toolsListChanged":true,"resourceSubscriptions":[]}}"#,
+        ),
+    ] {
+        assert_eq!(
+            to_server(wrapper.host_line(line(method, params))),
+            line(method, params),
+            "{method}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_never_saw_the_token_says_nothing_about_it() {
+    let answer = |spaces: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"a1","error":{{"code":1,"message":"m","data":{{"authorization":{{"error":{spaces}"insufficient_scope","scopes":["everything","notes:write"]}}}}}}}}"#
+        )
+    };
+    let called = |hand: Hand| {
+        let mut wrapper = Wrapper::new(settings(hand));
+        let call = held(wrapper.host_line(bytes(CALL)));
+        to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t"))));
+        wrapper
+    };
+    let mut nothing = called(Hand::Nothing);
+    assert_eq!(through(&mut nothing, &answer("")), answer(""));
+    for (hand, expected) in [
+        (
+            Hand::Environment("T".to_owned()),
+            serde_json::json!(["notes:write"]),
+        ),
+        (Hand::Meta, serde_json::json!(["everything", "notes:write"])),
+    ] {
+        let message = json_of(&through(&mut called(hand), &answer(" ")));
+        assert_eq!(message["error"]["data"]["authorization"]["scopes"], expected);
+    }
+}
+
+#[test]
+fn who_declines_is_told_plainly() {
+    let mut wrapper = wrapper();
+    let again = |action: &str| {
+        let known = r#"{"elicitation":{"url":{}}}"#;
+        let key = crate::EXTENSION;
+        bytes(&format!(
+            r#"{{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{{"name":"delete_note","inputResponses":{{"{key}":{{"action":"{action}"}}}},"requestState":"{key}","_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{known}}}}}}}"#
+        ))
+    };
+    for action in ["decline", "cancel"] {
+        let call = held(wrapper.host_line(again(action)));
+        let message = to_host(wrapper.judged(call, refuse(Reason::NoToken)));
+        assert_eq!(message["error"]["code"], 401, "{action}: {message}");
+    }
+    let call = held(wrapper.host_line(again("accept")));
+    let message = to_host(wrapper.judged(call, refuse(Reason::NoToken)));
+    assert_eq!(message["result"]["resultType"], "input_required");
+    // Only these may be answered by a request for input.
+    let other = modern_call(r#"{"elicitation":{"url":{}}}"#).replace("tools/call", "completion/complete");
+    let call = held(wrapper.host_line(bytes(&other)));
+    assert_eq!(
+        to_host(wrapper.judged(call, refuse(Reason::NoToken)))["error"]["code"],
+        401
+    );
+}
+
+#[test]
+fn an_answer_of_the_host_that_cannot_be_read_is_answered_to_the_server() {
+    let mut wrapper = wrapper();
+    let line = r#"{"jsonrpc":"2.0","id":3,"result":{"a":1,"a":2}}"#;
+    let answer = json_of(&to_server(wrapper.host_line(bytes(line))));
+    assert_eq!(
+        (&answer["id"], &answer["error"]["code"]),
+        (&3.into(), &(-32603).into())
+    );
 }
