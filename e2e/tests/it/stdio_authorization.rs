@@ -347,6 +347,28 @@ async fn r11_a_server_gets_its_token_in_the_environment_and_is_waited_for() {
 }
 
 #[tokio::test]
+async fn r11_nothing_lives_on_when_the_host_or_the_wrapper_ends() {
+    let world = World::start().await;
+    // Something that the command started holds its output, and cares for no end of its input.
+    let script = "sleep 1000 & exec cat";
+    for by_signal in [false, true] {
+        let stdio = world.stdio(&[], &shell(script));
+        stdio.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        eventually("the command runs", Duration::from_secs(20), async || {
+            stdio.stdout().contains("notifications/initialized").then_some(())
+        })
+        .await;
+        if by_signal {
+            stdio.signal("TERM");
+        } else {
+            stdio.close_stdin();
+        }
+        let ended = stdio.ended().await;
+        world.home.assert_clean(&ended, &Secrets::default()).await;
+    }
+}
+
+#[tokio::test]
 async fn cl_11_the_login_page_starts_nothing_by_itself() {
     let world = World::start().await;
     let stdio = world.stdio(&[], &shell(TELLS_ENVIRONMENT));
