@@ -346,6 +346,63 @@ async fn r11_a_server_gets_its_token_in_the_environment_and_is_waited_for() {
     stdio.ended().await;
 }
 
+/// The JSON of the first block of a section of docs/stdio-authorization.md.
+fn documented(section: &str) -> Value {
+    let page = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/stdio-authorization.md"
+    ))
+    .unwrap();
+    let (_, rest) = page.split_once(section).expect("the section");
+    let (_, rest) = rest.split_once("```json\n").expect("a block of JSON");
+    let (block, _) = rest.split_once("```").expect("its end");
+    let block = block.replace("{ … }", "{}").replace("[ … ]", "[]");
+    let object = if block.starts_with('{') {
+        block
+    } else {
+        format!("{{{block}}}")
+    };
+    serde_json::from_str(&object).unwrap_or_else(|error| panic!("{section}: {error}\n{object}"))
+}
+
+fn keys(value: &Value) -> Vec<&String> {
+    let mut keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
+    keys.sort();
+    keys
+}
+
+#[tokio::test]
+async fn r10_the_page_shows_what_is_sent() {
+    let world = World::start().await;
+    let stdio = world.stdio(&["--tool-scope", "delete_*=write"], &shell(TELLS_ENVIRONMENT));
+    let greeting = stdio.ask(&initialize(&json!({}))).await;
+    let sent = &greeting["result"]["capabilities"]["experimental"][EXTENSION];
+    let page = documented("### The entry");
+    assert_eq!(keys(&page[EXTENSION]), keys(sent));
+    let refused = until(
+        &stdio,
+        |id| call(id, "delete_all", json!({}), None),
+        |answer| authorization(answer).get("token_url").is_some(),
+    )
+    .await;
+    let page = documented("### The error");
+    let (shown, sent) = (&page["data"]["authorization"], authorization(&refused));
+    let mut sent_keys = keys(sent);
+    // A call without a token has no `error`.
+    let error = "error".to_owned();
+    sent_keys.push(&error);
+    sent_keys.sort();
+    assert_eq!(keys(shown), sent_keys);
+    assert_eq!(page["code"], refused["error"]["code"]);
+    assert_eq!(page["message"], "Authorization required to call delete_note");
+    let known = keys(&sent["authorization_servers"][0]);
+    for key in keys(&documented("### The entry")[EXTENSION]["authorization_servers"][0]) {
+        assert!(known.contains(&key), "{key}");
+    }
+    stdio.close_stdin();
+    stdio.ended().await;
+}
+
 #[tokio::test]
 async fn r11_nothing_lives_on_when_the_host_or_the_wrapper_ends() {
     let world = World::start().await;

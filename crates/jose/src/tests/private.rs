@@ -151,7 +151,7 @@ fn c2_what_is_no_usable_private_key_is_told_apart() {
 }
 
 #[test]
-fn p1_a_proof_carries_the_public_key_and_only_that() {
+fn p1_dpop_a_proof_carries_the_public_key_and_only_that() {
     let key = SigningKey::generate().unwrap();
     let proof = key
         .sign_with_public_key("dpop+jwt", &json!({ "htm": "POST" }))
