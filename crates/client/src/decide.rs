@@ -34,6 +34,8 @@ pub struct Known<'a> {
     pub tokens: Option<&'a Tokens>,
     /// The access token that a login (no renewal) in this process brought, if it did.
     pub from_login: Option<&'a Secret>,
+    /// Whether nothing has succeeded since the last login in this process: another one would be for nothing (CL-13).
+    pub in_vain: bool,
     /// Whether the answer brought a `DPoP-Nonce` that was not known.
     pub new_nonce: bool,
 }
@@ -68,7 +70,8 @@ pub fn decide(
     let sent = access_token(attempt.sent);
     // RFC 9449 §9; a nonce that comes with every answer is not a reason by itself.
     if challenge.asks_for_nonce() && sent.is_some() {
-        return if known.new_nonce {
+        // Of several requests at once only one finds the nonce new; the others went without it as well.
+        return if known.new_nonce || attempt.tries == 1 {
             Decision::Again
         } else {
             give_up(describe(attempt, challenge))
@@ -98,9 +101,10 @@ pub fn decide(
             }
         }
         (StatusCode::UNAUTHORIZED, _) => {
-            if attempt.tries > 1 && sent.is_some() && known.from_login == sent.as_ref() {
+            let from_login = attempt.tries > 1 && sent.is_some() && known.from_login == sent.as_ref();
+            if known.in_vain || from_login {
                 return give_up(format!(
-                    "{}: the MCP server refuses the token that a login just brought",
+                    "{}: the MCP server refuses the tokens that a login brought",
                     describe(attempt, challenge)
                 ));
             }

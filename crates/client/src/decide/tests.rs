@@ -102,7 +102,7 @@ fn cl_13_three_tries_and_no_login_after_a_login() {
     let known = Known {
         tokens: Some(&kept),
         from_login: Some(&kept.access_token),
-        new_nonce: false,
+        ..Known::default()
     };
     let case = Case {
         status: 401,
@@ -128,6 +128,33 @@ fn cl_13_three_tries_and_no_login_after_a_login() {
         play(&case, &mut StepUps::default()),
         Decision::GiveUp(Error::GaveUp { tries: 3, .. })
     ));
+}
+
+#[test]
+fn cl_13_a_login_that_brought_nothing_is_not_repeated() {
+    let kept = tokens("https://as.example", RESOURCE);
+    let known = Known {
+        tokens: Some(&kept),
+        in_vain: true,
+        ..Known::default()
+    };
+    let case = Case {
+        status: 401,
+        challenge: "Bearer error=\"invalid_token\"",
+        sent: Some("access-1"),
+        tries: 1,
+        known,
+    };
+    assert!(matches!(
+        play(&case, &mut StepUps::default()),
+        Decision::GiveUp(Error::GaveUp { tries: 1, .. })
+    ));
+    // Somebody else may have logged in better.
+    let older = Case {
+        sent: Some("older"),
+        ..case
+    };
+    assert!(matches!(play(&older, &mut StepUps::default()), Decision::Again));
 }
 
 #[test]
@@ -179,6 +206,7 @@ fn a_nonce_is_taken_over_once_and_is_no_reason_to_log_in() {
     let known = Known {
         tokens: Some(&kept),
         from_login: None,
+        in_vain: false,
         new_nonce: true,
     };
     let case = Case {
@@ -194,8 +222,20 @@ fn a_nonce_is_taken_over_once_and_is_no_reason_to_log_in() {
         ..known
     };
     assert!(matches!(
-        play(&Case { known, ..case }, &mut StepUps::default()),
+        play(
+            &Case {
+                known,
+                tries: 2,
+                ..case
+            },
+            &mut StepUps::default()
+        ),
         Decision::GiveUp(_)
+    ));
+    // Another request has noted it a moment ago.
+    assert!(matches!(
+        play(&Case { known, ..case }, &mut StepUps::default()),
+        Decision::Again
     ));
 }
 

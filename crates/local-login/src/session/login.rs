@@ -141,7 +141,8 @@ async fn under_lock(inner: &Arc<Inner>, why: &Why, discovered: &Discovered) -> R
             }
             break held;
         }
-        let note = lock::note(store, &name);
+        // The failure of an earlier attempt is none of the one that is under way, which has not written its own note yet.
+        let note = lock::note(store, &name).filter(|note| note.failed.is_none());
         if !waited || (note.is_some() && note != seen) {
             inner.tell.tell(&Notice::Waiting {
                 pid: note.as_ref().map(|note| note.pid),
@@ -250,6 +251,9 @@ async fn once(
             .challenge
             .as_ref()
             .is_some_and(|challenge| challenge.requires_dpop());
+    // Tokens for another URL of the resource come with their key.
+    let (issuer, resource) = (&discovered.authorization_server.issuer, &discovered.resource);
+    inner.provider.tokens(issuer, resource).await?;
     let dpop = inner.dpop(bound || inner.settings.dpop).await?;
     let redirect_uri = match &listener {
         Some(listener) => listener.redirect_uri().to_owned(),
@@ -315,7 +319,11 @@ fn without_query(url: &Url) -> Url {
 async fn entered(inner: &Inner) -> Result<TokensEntry, Error> {
     let entry = adopted(inner).await?;
     let entry = entry.ok_or_else(|| Error::NeedsUser("the new tokens were removed at once".to_owned()))?;
-    inner.state().from_login = Some(entry.tokens().access_token);
+    {
+        let mut state = inner.state();
+        state.from_login = Some(entry.tokens().access_token);
+        state.unproven = Some(inner.clock.monotonic());
+    }
     inner.tell.tell(&Notice::LoggedIn {
         issuer: entry.issuer().to_owned(),
     });
@@ -485,11 +493,15 @@ async fn take(inner: &Arc<Inner>, options: &Options, arrival: Arrival) -> Result
 async fn finish(inner: &Arc<Inner>, options: &Options, parameters: CallbackParameters) -> Result<(), Error> {
     let (shared, options) = (Arc::clone(inner), options.clone());
     to_its_end(async move {
-        match orchestrate::finish(&shared.environment(), &options, &parameters).await {
-            Ok(_) => Ok(()),
-            Err(AnswerError::Failed(error)) => Err(*error),
-            Err(error @ AnswerError::NotOurs) => Err(Error::NeedsUser(error.to_string())),
-        }
+        let environment = shared.environment();
+        let work = async {
+            match orchestrate::finish(&environment, &options, &parameters).await {
+                Ok(_) => Ok(()),
+                Err(AnswerError::Failed(error)) => Err(*error),
+                Err(error @ AnswerError::NotOurs) => Err(Error::NeedsUser(error.to_string())),
+            }
+        };
+        shared.provider.with_locks(work).await
     })
     .await
 }

@@ -163,7 +163,7 @@ pub(super) async fn log_out(inner: &Arc<Inner>, keep_unrevoked: bool) -> Result<
 async fn log_out_locked(inner: &Inner, keep_unrevoked: bool) -> Result<LoggedOut, Error> {
     let provider = &inner.provider;
     let Some(entry) = provider.current().await? else {
-        provider.forget_everything().await?;
+        provider.forget_everything(None).await?;
         return Ok(LoggedOut::Nobody);
     };
     let (issuer, resource) = (entry.issuer().to_owned(), entry.resource().to_owned());
@@ -180,9 +180,10 @@ async fn log_out_locked(inner: &Inner, keep_unrevoked: bool) -> Result<LoggedOut
         return Ok(LoggedOut::NotRevoked { why: why.clone() });
     }
     provider.forget_tokens(&issuer, &resource).await?;
-    provider.forget_everything().await?;
+    provider.forget_everything(Some(&entry.server)).await?;
     inner.hold(None);
     inner.state().from_login = None;
+    inner.state().unproven = None;
     Ok(match revoked {
         Ok(()) => LoggedOut::Revoked,
         Err(why) => LoggedOut::NotRevoked { why },
@@ -205,6 +206,11 @@ async fn revoke(inner: &Inner, entry: &TokensEntry) -> Result<(), String> {
     if server.revocation_endpoint.is_none() {
         return Err(format!("{} has no revocation endpoint (RFC 7009)", server.issuer));
     }
+    // The metadata may name another resource by now; what is given back is what is kept.
+    let discovered = Discovered {
+        resource: entry.resource().to_owned(),
+        ..discovered
+    };
     let options = inner.options("", None);
     orchestrate::log_out(&inner.environment(), &options, &discovered)
         .await

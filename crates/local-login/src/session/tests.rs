@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use doorward_client::http::{HttpRequest, HttpResponse, TransportError};
-use doorward_client::provider::Tokens;
 use doorward_client::registration::PreRegistered;
 use doorward_types::random::SystemRandom;
 use doorward_types::time::{FixedClock, UnixTime};
@@ -15,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::store::{KeySource, ServerEntry};
+
+mod together;
 
 const SERVER: &str = "https://mcp.example.com/mcp";
 const ISSUER: &str = "https://auth.example.com";
@@ -31,6 +32,8 @@ struct World {
     /// The seconds that tokens live.
     life: AtomicU32,
     revocation_fails: AtomicU32,
+    /// Who holds it holds up renewals between the request and the answer.
+    renewals: tokio::sync::Mutex<()>,
 }
 
 impl World {
@@ -118,7 +121,7 @@ impl Http for World {
         self.seen.lock().unwrap().push((at, form));
         let issuer = self.issuer.lock().unwrap().clone();
         Ok(match request.url.path() {
-            "/mcp" => {
+            "/mcp" | "/mcp/sse" => {
                 let mut refused = answer(401, &json!({}));
                 refused.headers = challenge("Bearer");
                 if request.headers.contains_key(http::header::AUTHORIZATION) {
@@ -127,10 +130,12 @@ impl Http for World {
                     refused
                 }
             }
-            "/.well-known/oauth-protected-resource/mcp" => answer(
-                200,
-                &json!({"resource": SERVER, "authorization_servers": [issuer], "scopes_supported": ["notes:read"]}),
-            ),
+            "/.well-known/oauth-protected-resource/mcp" | "/.well-known/oauth-protected-resource/mcp/sse" => {
+                answer(
+                    200,
+                    &json!({"resource": SERVER, "authorization_servers": [issuer], "scopes_supported": ["notes:read"]}),
+                )
+            }
             "/.well-known/oauth-authorization-server" => answer(200, &self.metadata()),
             "/register" => {
                 let number = self.registered.fetch_add(1, Ordering::SeqCst);
@@ -140,7 +145,12 @@ impl Http for World {
                     &json!({"client_id": format!("client-{number}"), "redirect_uris": asked["redirect_uris"]}),
                 )
             }
-            "/token" => return self.token(),
+            "/token" => {
+                if body.contains("grant_type=refresh_token") {
+                    drop(self.renewals.lock().await);
+                }
+                return self.token();
+            }
             "/revoke" if self.revocation_fails.load(Ordering::SeqCst) > 0 => {
                 answer(503, &json!({"error": "temporarily_unavailable"}))
             }
@@ -247,6 +257,7 @@ impl Place {
             client_id: "kept".to_owned(),
             access_token: Secret::new(access),
             dpop: false,
+            issued_at: Some(now.minus(Duration::from_hours(1))),
             expires_at: Some(UnixTime::from_seconds(now.seconds() + life)),
             refresh_token: Some(Secret::new(format!("refresh-of-{access}"))),
             scope: "notes:read".parse().unwrap(),
@@ -459,6 +470,39 @@ async fn a10_a35_more_scopes_are_the_union() {
 }
 
 #[tokio::test]
+async fn a35_a36_cl_13_an_operation_that_went_through_has_its_tries_again() {
+    let place = Place::new();
+    place.keep("old", 600);
+    let machine = place.machine();
+    let text = "Bearer error=\"insufficient_scope\", scope=\"notes:write\"";
+    // The grant is gone again and again; each time the person allows it anew.
+    for round in 0..4 {
+        let token = format!("round-{round}");
+        place.keep(&token, 600);
+        let machine_token = machine.refused(401, "Bearer", "old", 1).await;
+        machine_token.unwrap();
+        let (done, _) = tokio::join!(machine.refused(403, text, &token, 1), machine.allow(round));
+        done.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        machine.session.succeeded("tools/call add_note");
+    }
+    // A server that is never content is not one through which anything goes.
+    let more = "Bearer error=\"insufficient_scope\", scope=\"notes:";
+    for (round, scope) in ["a\"", "b\"", "c\""].into_iter().enumerate() {
+        let token = format!("more-{round}");
+        place.keep(&token, 600);
+        machine.refused(401, "Bearer", "old", 1).await.unwrap();
+        let text: &'static str = format!("{more}{scope}").leak();
+        if round < 2 {
+            let (done, _) = tokio::join!(machine.refused(403, text, &token, 1), machine.allow(4 + round));
+            done.unwrap();
+        } else {
+            let error = machine.refused(403, text, &token, 1).await.unwrap_err();
+            assert!(matches!(error, Error::GaveUp { tries: 3, .. }), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a36_cl_13_endless_refusals_end() {
     let place = Place::new();
     place.keep("old", 600);
@@ -655,6 +699,32 @@ async fn a_logout_revokes_both_tokens_and_forgets_them() {
     assert!(machine.session.kept().await.unwrap().is_none());
     assert_eq!(machine.header().await, None);
     assert_eq!(machine.session.log_out(false).await.unwrap(), LoggedOut::Nobody);
+}
+
+#[tokio::test]
+async fn r22_what_a_forgotten_client_got_is_revoked_all_the_same() {
+    let place = Place::new();
+    place.keep("good", 600);
+    place.store().forget_client(ISSUER, SERVER, "default").unwrap();
+    let machine = place.machine();
+    assert_eq!(machine.session.log_out(false).await.unwrap(), LoggedOut::Revoked);
+    let given_back = place.world.requests("/revoke");
+    assert_eq!(given_back.len(), 2);
+    assert!(given_back.iter().all(|form| form["client_id"] == "kept"));
+}
+
+#[tokio::test]
+async fn r21_tokens_of_a_short_life_are_not_renewed_for_each_request() {
+    let place = Place::new();
+    place.keep("old", -1);
+    place.world.life.store(8, Ordering::SeqCst);
+    let machine = place.machine();
+    for _ in 0..5 {
+        assert_eq!(machine.header().await.as_deref(), Some("Bearer access-0"));
+    }
+    // Another process finds the same in the store.
+    assert_eq!(place.machine().header().await.as_deref(), Some("Bearer access-0"));
+    assert_eq!(place.world.count("/token"), 1);
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl TokensEntry {
         &self.resource
     }
 
-    /// What `user` got for `server`.
+    /// What `user` got for `server`, at `obtained_at` if the tokens do not say when.
     #[must_use]
     pub fn new(user: &str, server: &str, tokens: &Tokens, obtained_at: UnixTime) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl TokensEntry {
             refresh_token: tokens.refresh_token.clone(),
             scope: tokens.scope.clone(),
             requested: tokens.requested.clone(),
-            obtained_at: obtained_at.millis(),
+            obtained_at: tokens.issued_at.unwrap_or(obtained_at).millis(),
         }
     }
 
@@ -80,6 +80,7 @@ impl TokensEntry {
             client_id: self.client_id.clone(),
             access_token: self.access_token.clone(),
             dpop: self.dpop,
+            issued_at: Some(self.obtained_at()),
             expires_at: self.expires_at.map(UnixTime::from_millis),
             refresh_token: self.refresh_token.clone(),
             scope: self.scope.clone(),
@@ -113,6 +114,14 @@ enum Origin {
     PreRegistered,
     MetadataDocument,
     Dynamic,
+}
+
+impl ClientEntry {
+    /// The client id.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
 }
 
 impl From<&ClientInformation> for ClientEntry {
@@ -167,10 +176,12 @@ pub struct Pin {
     pub issuer: String,
     /// The MCP server at which that was.
     pub server: String,
+    /// Whether a secret went with the id.
+    pub of_secret: bool,
 }
 
 /// The private key that tokens are bound to (RFC 9449), kept as well protected as they are (P1).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DpopKeyEntry {
     #[serde(with = "secret")]
     pkcs8: Secret,
@@ -291,8 +302,9 @@ impl Store {
         self.write(&self.pin_name(server, client_id, secret), pin)
     }
 
-    /// Lets go of all client ids that were first used with a server: its user logs out, and may mean another authorization
-    /// server from now on.
+    /// Lets go of the client ids without a secret that were first used with a server: its user logs out, and may mean another
+    /// authorization server from now on. A secret stays with whom it was first shown to: what names it, a host's
+    /// configuration, outlives logins, and a new authorization server gives out a new one (CL-08).
     pub fn forget_pins(&self, server: &str) -> Done {
         for name in self.0.folder.names()? {
             let Some(name) = Name::of_kind(PIN, &name) else {
@@ -302,7 +314,7 @@ impl Store {
                 .read::<Pin>(&name)
                 .ok()
                 .flatten()
-                .is_some_and(|pin| pin.server == server)
+                .is_some_and(|pin| pin.server == server && !pin.of_secret)
             {
                 self.remove(&name)?;
             }

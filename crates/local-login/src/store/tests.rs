@@ -24,6 +24,7 @@ pub(super) fn tokens(issuer: &str, resource: &str, access: &str) -> Tokens {
         client_id: "client".to_owned(),
         access_token: Secret::new(access),
         dpop: false,
+        issued_at: None,
         expires_at: Some(UnixTime::from_seconds(1_800_000_000)),
         refresh_token: Some(Secret::new(format!("refresh-{access}"))),
         scope: "notes:read".parse().unwrap(),
@@ -131,6 +132,7 @@ fn cl_08_a_secret_belongs_to_the_first_issuer_wherever_it_is_used() {
     let pin = Pin {
         issuer: ISSUER.to_owned(),
         server: RESOURCE.to_owned(),
+        of_secret: true,
     };
     store.save_pin(RESOURCE, "app", Some(&secret), &pin).unwrap();
     let elsewhere = "https://evil.example.net/mcp";
@@ -142,15 +144,21 @@ fn cl_08_a_secret_belongs_to_the_first_issuer_wherever_it_is_used() {
         store.pin(elsewhere, "app", Some(&Secret::new("other"))).unwrap(),
         None
     );
+    let pin = Pin {
+        of_secret: false,
+        ..pin
+    };
     store.save_pin(RESOURCE, "name", None, &pin).unwrap();
     assert_eq!(store.pin(elsewhere, "name", None).unwrap(), None);
     assert_eq!(store.pin(RESOURCE, "name", None).unwrap(), Some(pin));
     store.forget_pins(RESOURCE).unwrap();
-    assert_eq!(store.pin(RESOURCE, "app", Some(&secret)).unwrap(), None);
+    assert_eq!(store.pin(RESOURCE, "name", None).unwrap(), None);
+    let kept = store.pin(elsewhere, "app", Some(&secret)).unwrap();
+    assert_eq!(kept.unwrap().issuer, ISSUER, "a secret outlives a logout");
 }
 
 #[test]
-fn s2_a27_e14_no_secret_is_in_a_file_in_clear() {
+fn s2_a27_e14_e17_no_secret_is_in_a_file_in_clear() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(folder.path()).unwrap();
     store.save_tokens(&entry("ann", "canary-token")).unwrap();
