@@ -186,6 +186,7 @@ impl Authorizer for Login {
             tokens: tokens.as_ref(),
             from_login: from_login.as_ref(),
             new_nonce: dpop.is_some_and(|dpop| dpop.note(&self.options.server, attempt.headers)),
+            in_vain: false,
         };
         let decision = orchestrate::decide(&attempt, &challenge, known, step_ups);
         match decision {
