@@ -63,8 +63,13 @@ where
     let (events, receive) = mpsc::channel(EVENTS);
     let (lines, unread) = mpsc::channel(1);
     let (closed, open) = watch::channel(());
-    let outwards = (Arc::clone(&settings), parts.http, parts.authorizer);
-    let exchanges = Arc::new(Exchanges::new(outwards, open, events));
+    let exchanges = Arc::new(Exchanges::new(
+        Arc::clone(&settings),
+        parts.http,
+        parts.authorizer,
+        open,
+        events,
+    ));
     let bridge = Bridge {
         lines: Lines::new(settings.longest_message),
         conversation: Conversation::new(Arc::clone(&settings), parts.era),

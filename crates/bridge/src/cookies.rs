@@ -3,10 +3,12 @@
 //! They live in memory, and go to the URL that the user gave and its origin alone, so neither `Domain` nor `Path` means
 //! anything here: a jar of one origin, which may say less than a browser's, never more.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
+
+use crate::owner::Owner;
 
 /// Most cookies.
 const COOKIES: usize = 32;
@@ -15,39 +17,66 @@ const LENGTH: usize = 4096;
 
 /// The cookies that the server has set.
 #[derive(Debug, Default)]
-pub(crate) struct Jar(Mutex<Vec<(String, String)>>);
+pub(crate) struct Jar(Mutex<Cookies>);
+
+#[derive(Debug, Default)]
+struct Cookies {
+    owner: Owner,
+    pairs: Vec<(String, String)>,
+}
 
 impl Jar {
-    /// Takes over what an answer sets.
-    pub(crate) fn note(&self, headers: &HeaderMap) {
+    /// The cookies that may go along with the token of this login. Those of another are forgotten.
+    fn of(&self, login: Option<u64>) -> MutexGuard<'_, Cookies> {
+        let mut jar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !jar.owner.accepts(login) {
+            *jar = Cookies::default();
+            jar.owner.accepts(login);
+        }
+        jar
+    }
+
+    /// Takes over what an answer to a request of this login sets.
+    pub(crate) fn note(&self, headers: &HeaderMap, login: Option<u64>) {
+        if !headers.contains_key(SET_COOKIE) || self.is_newer_than(login) {
+            return;
+        }
+        let mut jar = self.of(login);
         for line in headers.get_all(SET_COOKIE) {
             if let Some(cookie) = line.to_str().ok().and_then(parse) {
-                self.set(&cookie);
+                jar.set(&cookie);
             }
         }
     }
 
-    fn set(&self, cookie: &Cookie<'_>) {
-        let mut jar = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        jar.retain(|(name, _)| name != cookie.name);
-        if !cookie.is_over && jar.len() < COOKIES {
-            jar.push((cookie.name.to_owned(), cookie.value.to_owned()));
-        }
+    fn is_newer_than(&self, login: Option<u64>) -> bool {
+        let jar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        jar.owner.is_newer_than(login)
     }
 
-    /// Adds them to a request, unless the user gave cookies of their own.
-    pub(crate) fn add(&self, headers: &mut HeaderMap) {
-        let jar = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if jar.is_empty() || headers.contains_key(COOKIE) {
+    /// Adds them to a request of this login, unless the user gave cookies of their own.
+    pub(crate) fn add(&self, headers: &mut HeaderMap, login: Option<u64>) {
+        let jar = self.of(login);
+        if jar.pairs.is_empty() || headers.contains_key(COOKIE) {
             return;
         }
         let pairs: Vec<String> = jar
+            .pairs
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         if let Ok(mut value) = HeaderValue::from_str(&pairs.join("; ")) {
             value.set_sensitive(true);
             headers.insert(COOKIE, value);
+        }
+    }
+}
+
+impl Cookies {
+    fn set(&mut self, cookie: &Cookie<'_>) {
+        self.pairs.retain(|(name, _)| name != cookie.name);
+        if !cookie.is_over && self.pairs.len() < COOKIES {
+            self.pairs.push((cookie.name.to_owned(), cookie.value.to_owned()));
         }
     }
 }
@@ -81,7 +110,7 @@ mod tests {
 
     fn sent(jar: &Jar) -> Option<String> {
         let mut headers = HeaderMap::new();
-        jar.add(&mut headers);
+        jar.add(&mut headers, None);
         headers
             .get(COOKIE)
             .map(|value| value.to_str().unwrap().to_owned())
@@ -92,7 +121,7 @@ mod tests {
         for line in lines {
             headers.append(SET_COOKIE, line.parse().unwrap());
         }
-        jar.note(&headers);
+        jar.note(&headers, None);
     }
 
     #[test]
@@ -129,7 +158,7 @@ mod tests {
         assert_eq!(sent(&jar).unwrap().split("; ").count(), COOKIES);
         let mut headers = HeaderMap::new();
         headers.insert(COOKIE, HeaderValue::from_static("mine=1"));
-        jar.add(&mut headers);
+        jar.add(&mut headers, None);
         assert_eq!(headers[COOKIE], "mine=1");
     }
 }

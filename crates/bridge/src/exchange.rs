@@ -16,6 +16,7 @@ use crate::event::{Delete, Event, Listen, Outcome, Post};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::memory::Memory;
+use crate::owner::OwnedSession;
 use crate::settings::Settings;
 
 /// What all exchanges share.
@@ -25,6 +26,8 @@ pub(crate) struct Exchanges {
     authorizer: Option<Arc<dyn Authorizer>>,
     memory: Memory,
     cookies: Jar,
+    /// The session of the one who is logged in.
+    session: OwnedSession,
     /// The server has answered before.
     reached: AtomicBool,
     /// Who may ask the authorizer to do something.
@@ -39,17 +42,19 @@ pub(crate) struct Exchanges {
 
 impl Exchanges {
     pub(crate) fn new(
-        parts: (Arc<Settings>, Arc<dyn Http>, Option<Arc<dyn Authorizer>>),
+        settings: Arc<Settings>,
+        http: Arc<dyn Http>,
+        authorizer: Option<Arc<dyn Authorizer>>,
         open: watch::Receiver<()>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let (settings, http, authorizer) = parts;
         Self {
             memory: Memory::new(settings.longest_message.saturating_mul(4)),
             settings,
             http,
             authorizer,
             cookies: Jar::default(),
+            session: OwnedSession::default(),
             reached: AtomicBool::new(false),
             turn: Arc::default(),
             failed_logins: Arc::default(),
@@ -88,7 +93,7 @@ impl Exchanges {
         };
         // Only with the authorization that is there: nobody logs in to leave.
         if let Ok(request) = self.request(&request).await {
-            let _: Result<_, _> = self.http.send(request.0).await.map(drop);
+            let _: Result<_, _> = self.http.send(request.request).await.map(drop);
         }
     }
 

@@ -20,6 +20,7 @@ mod learner;
 mod lines;
 mod memory;
 pub mod network;
+mod owner;
 mod reading;
 pub mod settings;
 

@@ -34,4 +34,14 @@ pub trait Authorizer: Send + Sync + 'static {
 
     /// Takes note of an answer that was not a refusal (a `DPoP-Nonce` that it brought, RFC 9449 §8.2).
     fn answered(&self, headers: &HeaderMap);
+
+    /// Counts the logins by which another person may have come: not renewals, and not those that only asked for more scopes.
+    /// What a server handed out under an earlier one (its session, its cookies) does not go along with the tokens of a later.
+    fn logins(&self) -> u64 {
+        0
+    }
+
+    /// Takes note that `operation` went through (a status of success): when it asks for more scopes another day, because the
+    /// grant was revoked, it has its tries again.
+    fn succeeded(&self, _operation: &str) {}
 }

@@ -91,7 +91,7 @@ impl Conversation {
             return match Message::read(answer) {
                 Ok(answer) => self.answer_of(number, &request, &answer, named, share),
                 Err(error) => {
-                    tracing::error!(%error, "an error that was made here is none: please report this")
+                    tracing::error!(%error, "an error that was made here is none: please report this");
                 }
             };
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use doorward_client::authorizer::{Attempt, Authorizer};
+use doorward_mcp::headers::SESSION_ID;
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use url::Url;
@@ -72,8 +73,14 @@ impl Exchanges {
             }
             if let Some(authorizer) = &self.authorizer {
                 authorizer.answered(&answer.headers);
+                if status.is_success() {
+                    authorizer.succeeded(asked.operation);
+                }
             }
             if status.is_success() {
+                if let Some(authorizer) = &self.authorizer {
+                    authorizer.succeeded(asked.operation);
+                }
                 return Ok(answer);
             }
             if status.is_redirection() {
@@ -93,12 +100,19 @@ impl Exchanges {
         }
         .iter();
         loop {
-            let (request, sent) = self.request(asked).await?;
+            let Authorized {
+                request,
+                headers: sent,
+                login,
+            } = self.request(asked).await?;
             let error = match self.http.send(request).await {
                 Ok(answer) => {
                     self.reached.store(true, Ordering::Relaxed);
                     if self.settings.cookies {
-                        self.cookies.note(&answer.headers);
+                        self.cookies.note(&answer.headers, login);
+                    }
+                    if let Some(session) = answer.headers.get(SESSION_ID) {
+                        self.session.named(session, login);
                     }
                     return Ok((answer, sent));
                 }
@@ -118,8 +132,8 @@ impl Exchanges {
         }
     }
 
-    /// A request with the user's headers and with authorization, and the latter alone.
-    pub(super) async fn request(&self, asked: &Asked<'_>) -> Result<(Request<Bytes>, HeaderMap), Outcome> {
+    /// A request with the user's headers and with authorization.
+    pub(super) async fn request(&self, asked: &Asked<'_>) -> Result<Authorized, Outcome> {
         let mut request = Request::new(asked.body.clone());
         *request.method_mut() = asked.method.clone();
         *request.uri_mut() = asked
@@ -131,6 +145,7 @@ impl Exchanges {
         // What the protocol needs is not the user's to replace.
         headers.extend(asked.headers.clone());
         let mut authorization = HeaderMap::new();
+        let mut login = None;
         if let Some(authorizer) = &self.authorizer {
             let (authorizer, method, url) = (Arc::clone(authorizer), asked.method.clone(), asked.url.clone());
             authorization = self
@@ -138,13 +153,39 @@ impl Exchanges {
                 .await?
                 .map_err(|error| Outcome::Failed(Failure::unauthorized(401, &error)))?;
             headers.extend(authorization.clone());
+            // Asked for afterwards: it may be that of a later token, never that of an earlier one.
+            let logins = self.authorizer.as_ref().map(|authorizer| authorizer.logins());
+            login = logins.filter(|_| !authorization.is_empty());
+        }
+        if let Some(session) = asked.headers.get(SESSION_ID)
+            && !self.session.accepts(session, login)
+        {
+            tracing::debug!("somebody logged in anew: the session of the one before is not used");
+            return Err(Outcome::Refused(Refused {
+                status: StatusCode::NOT_FOUND,
+                body: Bytes::new(),
+                retry_after: None,
+            }));
         }
         if self.settings.cookies {
-            self.cookies.add(&mut headers);
+            self.cookies.add(&mut headers, login);
         }
         *request.headers_mut() = headers;
-        Ok((request, authorization))
+        Ok(Authorized {
+            request,
+            headers: authorization,
+            login,
+        })
     }
+}
+
+/// A request that can be sent.
+pub(super) struct Authorized {
+    pub(super) request: Request<Bytes>,
+    /// What the authorizer gave.
+    headers: HeaderMap,
+    /// Which login the token is of, if there is one.
+    login: Option<u64>,
 }
 
 /// An answer that asks for authorization.

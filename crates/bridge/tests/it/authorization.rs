@@ -327,3 +327,61 @@ async fn cl_13_who_waits_for_a_login_that_comes_to_nothing_begins_no_other() {
     assert_eq!(host.message().await["id"], 5);
     host.close().await;
 }
+
+/// Hands out the tokens of one person and then of the next.
+struct Persons(Mutex<u64>, u64);
+
+#[async_trait]
+impl Authorizer for Persons {
+    async fn headers(&self, _: &Method, _: &Url) -> Result<HeaderMap, Error> {
+        let mut headers = HeaderMap::new();
+        let token = format!("Bearer t{}", self.0.lock().unwrap());
+        headers.insert("authorization", token.parse().unwrap());
+        Ok(headers)
+    }
+
+    async fn refused(&self, _: Attempt<'_>) -> Result<(), Error> {
+        *self.0.lock().unwrap() += 1;
+        Ok(())
+    }
+
+    fn answered(&self, _: &HeaderMap) {}
+
+    fn logins(&self) -> u64 {
+        *self.0.lock().unwrap() * self.1
+    }
+}
+
+#[tokio::test]
+async fn session_and_cookies_of_one_login_do_not_go_along_with_the_next() {
+    // The second token is of another login, or only a renewed one.
+    for (step, session, openings) in [(1, "s-t2", 2), (0, "s-t1", 1)] {
+        let server = Server::start(|asked: &Asked| {
+            let token = asked.header("authorization").unwrap_or_default().to_owned();
+            let token = token.trim_start_matches("Bearer ");
+            match asked.rpc() {
+                "initialize" => legacy::opening(asked, &format!("s-{token}"))
+                    .with("set-cookie", format!("of-{token}=1; Path=/")),
+                "tools/call" if token == "t1" => challenge(401),
+                _ => legacy::usual(asked),
+            }
+        })
+        .await;
+        let persons = Arc::new(Persons(Mutex::new(1), step));
+        let mut host = Host::authorized(Settings::new(server.url()), Some(persons));
+        host.open().await;
+        assert_eq!(host.call(&call(1, "x")).await["result"]["tool"], "x");
+        host.close().await;
+        assert_eq!(server.of("initialize").len(), openings);
+        let later = server.asked().into_iter().filter(|asked| {
+            asked.header("authorization") == Some("Bearer t2") && asked.rpc() != "initialize"
+        });
+        for asked in later {
+            assert_eq!(asked.header("mcp-session-id"), Some(session), "{asked:?}");
+            let cookie = session.replace("s-", "of-") + "=1";
+            assert_eq!(asked.header("cookie"), Some(&*cookie), "{asked:?}");
+        }
+        let opening = server.of("initialize").pop().unwrap();
+        assert_eq!(opening.header("cookie"), None);
+    }
+}

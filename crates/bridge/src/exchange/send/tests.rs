@@ -48,7 +48,7 @@ async fn patience_is_for_servers_that_have_answered_before() {
         let (_closed, open) = watch::channel(());
         let (events, _) = mpsc::channel(1);
         let http = Arc::new(Leaving(AtomicUsize::new(answers)));
-        let exchanges = Exchanges::new((Arc::clone(&settings), http, None), open, events);
+        let exchanges = Exchanges::new(Arc::clone(&settings), http, None, open, events);
         let asked = Asked {
             method: Method::POST,
             url: &url,
