@@ -27,7 +27,8 @@ use doorward_client::error::Error;
 use doorward_client::grant::Grant;
 use doorward_client::http::Http;
 use doorward_client::orchestrate::{self, Environment, Options, Why};
-use doorward_client::provider::ProviderError;
+use doorward_client::provider::{ProviderError, Tokens};
+use doorward_client::refresh;
 use doorward_client::registration::Application;
 use doorward_client::step_up::StepUps;
 use doorward_types::random::Random;
@@ -44,6 +45,9 @@ use crate::browser::Browser;
 use crate::callback::CallbackOptions;
 use crate::network::Network;
 use crate::store::{DpopKeyEntry, Store, TokensEntry};
+
+/// Nobody logs in more often than so for tokens that end before they can be used.
+const AT_ONCE: Duration = Duration::from_mins(1);
 
 /// Who logs in where, and how.
 #[derive(Clone, Debug)]
@@ -151,6 +155,8 @@ struct State {
     from_login: Option<Secret>,
     /// See [`Authorizer::logins`].
     logins: u64,
+    /// When somebody logged in, if nothing has succeeded since.
+    unproven: Option<Duration>,
     dpop: Option<Dpop>,
     /// With when it was found.
     discovered: Option<(Discovered, Duration)>,
@@ -210,6 +216,12 @@ impl Session {
         login::log_in(&self.inner, anew).await
     }
 
+    /// For the end of the program: waits for an answer with tokens that is on its way until they are kept, for ten seconds at
+    /// most. From then on nothing is renewed. A refresh token whose successor is lost would cost the login (A27).
+    pub async fn settled(&self) {
+        self.inner.provider.settled().await;
+    }
+
     /// Gives the tokens back and forgets them. With `keep_unrevoked` they stay if the server cannot be told.
     pub async fn log_out(&self, keep_unrevoked: bool) -> Result<LoggedOut, Error> {
         let _turn = self.inner.turn.lock().await;
@@ -247,6 +259,13 @@ impl Inner {
             dpop,
             prefer_dpop: settings.dpop,
         }
+    }
+
+    /// Whether another login would bring nothing: the last one has not been good for anything yet. Tokens that ended before they
+    /// were used say nothing about it, unless they ended at once.
+    fn in_vain(&self, unproven: Option<Duration>, anonymous: bool) -> bool {
+        let age = unproven.map(|since| self.clock.monotonic().saturating_sub(since));
+        age.is_some_and(|age| !anonymous || age < AT_ONCE)
     }
 
     /// What the refusal says. URLs in it are judged here and nowhere else.
@@ -309,7 +328,8 @@ impl Inner {
         headers.insert(http::header::AUTHORIZATION, value);
         if tokens.dpop {
             let known = self.state().dpop.clone();
-            let key = match known {
+            let own = entry.server == self.settings.server.as_str();
+            let key = match known.filter(|_| own) {
                 Some(key) => key,
                 None => self.dpop(false).await?,
             };
@@ -345,13 +365,20 @@ impl Authorizer for Session {
         let new_nonce = inner.note(attempt.headers);
         let _turn = inner.turn.lock().await;
         let kept = inner.provider.current().await?;
-        let tokens = kept.as_ref().map(TokensEntry::tokens);
+        let anonymous = !attempt.sent.contains_key(http::header::AUTHORIZATION);
+        // Tokens that have ended were not sent for that reason, and it is no use to send them now.
+        let over = |tokens: &Tokens| anonymous && refresh::is_over(tokens, inner.clock.now());
+        let tokens = kept
+            .as_ref()
+            .map(TokensEntry::tokens)
+            .filter(|tokens| !over(tokens));
         let decision = {
             let mut state = inner.state();
             let from_login = state.from_login.clone();
             let known = Known {
                 tokens: tokens.as_ref(),
                 from_login: from_login.as_ref(),
+                in_vain: inner.in_vain(state.unproven, anonymous),
                 new_nonce,
             };
             decide(&attempt, &challenge, known, &mut state.step_ups)
@@ -375,6 +402,14 @@ impl Authorizer for Session {
                 inner.state().step_ups.granted(&tokens.resource, &tokens.scope);
                 Ok(())
             }
+        }
+    }
+
+    fn succeeded(&self, operation: &str) {
+        let mut state = self.inner.state();
+        state.unproven = None;
+        if let Some(resource) = state.held.as_ref().map(|held| held.resource().to_owned()) {
+            state.step_ups.succeeded(&resource, operation);
         }
     }
 
