@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use url::Url;
 
 use crate::leak::Secrets;
 use crate::random_text;
-use crate::upstream::{Answer, Recorded, Upstream};
+use crate::upstream::{Answer, Part, Recorded, Upstream};
 
 /// The client id of the one app.
 pub const CLIENT_ID: &str = "Iv1.0123456789abcdef";
@@ -47,6 +48,21 @@ pub enum Failure {
     Forbidden,
 }
 
+/// How the token endpoint fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenFailure {
+    /// It does what was asked, and closes the connection without an answer.
+    Cut,
+    /// 307 to this URL.
+    Redirect(String),
+    /// 200 with a page.
+    Html,
+    /// 200 with JSON that never ends, as fast as it is taken.
+    Endless,
+    /// 200 with a byte each second.
+    Drip,
+}
+
 struct Code {
     redirect_uri: String,
     challenge: Option<String>,
@@ -62,6 +78,13 @@ struct State {
     /// What the user leaves of the scopes that are asked for.
     grants: Option<BTreeSet<String>>,
     denies: bool,
+    /// Whose a token is, if it is not the one user's.
+    logins: BTreeMap<String, String>,
+    /// Tokens that another app was given.
+    foreign: BTreeSet<String>,
+    token_failure: Option<TokenFailure>,
+    /// Seconds that tokens of GitHub Apps last, if not eight hours.
+    lifetime: Option<u64>,
     secrets: Secrets,
 }
 
@@ -113,6 +136,45 @@ impl GitHub {
     #[must_use]
     pub fn token(&self, scopes: &str) -> String {
         lock(&self.state).issue("gho_", scopes.split(' ').map(str::to_owned).collect())
+    }
+
+    /// A token of another user.
+    #[must_use]
+    pub fn token_of(&self, login: &str, scopes: &str) -> String {
+        let token = self.token(scopes);
+        lock(&self.state).logins.insert(token.clone(), login.to_owned());
+        token
+    }
+
+    /// A token of the user that another app was given.
+    #[must_use]
+    pub fn token_of_another_app(&self, scopes: &str) -> String {
+        let token = self.token(scopes);
+        lock(&self.state).foreign.insert(token.clone());
+        token
+    }
+
+    /// A token of a GitHub App: it has permissions, and no scopes.
+    #[must_use]
+    pub fn app_token(&self) -> String {
+        let all = ["read:user", "repo"].map(str::to_owned).into();
+        lock(&self.state).issue("ghu_", all)
+    }
+
+    /// The token endpoint fails like this from now on.
+    pub fn fail_tokens(&self, failure: Option<TokenFailure>) {
+        lock(&self.state).token_failure = failure;
+    }
+
+    /// Tokens of GitHub Apps last so many seconds from now on, as far as their answer says; eight hours if `None`.
+    pub fn lifetime(&self, seconds: Option<u64>) {
+        lock(&self.state).lifetime = seconds;
+    }
+
+    /// How often a refresh token was presented.
+    #[must_use]
+    pub fn refreshes(&self) -> usize {
+        self.server.with("grant_type=refresh_token").len()
     }
 
     /// The user revokes every token, access and refresh.
@@ -183,9 +245,13 @@ fn answer(state: &mut State, app: App, request: &Recorded) -> Answer {
     }
     match (request.method().as_str(), path) {
         ("GET", "/login/oauth/authorize") => authorize(state, &url),
-        ("POST", "/login/oauth/access_token") => token(state, app, request),
+        ("POST", "/login/oauth/access_token") => match state.token_failure.clone() {
+            Some(failure) => fail_token(&failure, || token(state, app, request)),
+            None => token(state, app, request),
+        },
         ("GET", "/api/v3/user") => api(state, request, &["read:user"], |scopes| {
-            json_answer(&user(scopes))
+            let login = bearer(request).and_then(|token| state.logins.get(&token));
+            json_answer(&user(scopes, login.map_or("octo-test", String::as_str)))
         }),
         ("GET", "/api/v3/user/repos") => api(state, request, &[], |scopes| repositories(scopes, app, &url)),
         ("POST", "/api/v3/applications/Iv1.0123456789abcdef/token") => check(state, request),
@@ -312,11 +378,42 @@ fn token(state: &mut State, app: App, request: &Recorded) -> Answer {
         }
         App::GitHub => {
             let (token, refresh) = (state.issue("ghu_", scopes.clone()), state.issue("ghr_", scopes));
+            let lifetime = state.lifetime.unwrap_or(28800);
             reply(&json!({
-                "access_token": token, "expires_in": 28800, "refresh_token": refresh,
+                "access_token": token, "expires_in": lifetime, "refresh_token": refresh,
                 "refresh_token_expires_in": 15_897_600, "scope": "", "token_type": "bearer",
             }))
         }
+    }
+}
+
+fn bearer(request: &Recorded) -> Option<String> {
+    let sent = request.values("authorization");
+    let value = sent.first()?;
+    let token = value
+        .strip_prefix("Bearer ")
+        .or_else(|| value.strip_prefix("token "))?;
+    Some(token.to_owned())
+}
+
+fn fail_token(failure: &TokenFailure, token: impl FnOnce() -> Answer) -> Answer {
+    let json = |parts: Vec<Part>| Answer {
+        chunked: true,
+        parts,
+        ..Answer::new(200, "application/json", "")
+    };
+    match failure {
+        TokenFailure::Cut => {
+            token();
+            Answer::raw(vec![Part::Cut])
+        }
+        TokenFailure::Redirect(url) => Answer::empty(307).header("Location", url),
+        TokenFailure::Html => Answer::new(200, "text/html", "<html><body>Unicorn!</body></html>"),
+        TokenFailure::Endless => json(vec![
+            Part::Bytes(b"{\"access_token\":\"".to_vec()),
+            Part::Repeat(vec![b'x'; 16 * 1024], Duration::ZERO),
+        ]),
+        TokenFailure::Drip => json(vec![Part::Repeat(b" ".to_vec(), Duration::from_secs(1))]),
     }
 }
 
@@ -326,13 +423,8 @@ fn api(
     accepted: &[&str],
     answer: impl FnOnce(&BTreeSet<String>) -> Answer,
 ) -> Answer {
-    let sent = request.values("authorization");
-    let token = sent.first().and_then(|value| {
-        value
-            .strip_prefix("Bearer ")
-            .or_else(|| value.strip_prefix("token "))
-    });
-    let Some(scopes) = token.and_then(|token| state.tokens.get(token)) else {
+    let token = bearer(request);
+    let Some(scopes) = token.as_ref().and_then(|token| state.tokens.get(token)) else {
         return Answer::new(
             401,
             "application/json",
@@ -365,18 +457,18 @@ fn check(state: &State, request: &Recorded) -> Answer {
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    match state.tokens.contains_key(&token) {
+    match state.tokens.contains_key(&token) && !state.foreign.contains(&token) {
         true => json_answer(&json!({ "id": 1, "app": { "client_id": CLIENT_ID } })),
         false => Answer::new(404, "application/json", r#"{"message":"Not Found"}"#),
     }
 }
 
-fn user(scopes: &BTreeSet<String>) -> Value {
+fn user(scopes: &BTreeSet<String>, login: &str) -> Value {
     let sees_email = scopes
         .iter()
         .any(|scope| matches!(scope.as_str(), "user" | "user:email" | "read:user"));
     json!({
-        "login": "octo-test", "id": 583_231, "type": "User", "name": "Octo Test", "company": null,
+        "login": login, "id": 583_231, "type": "User", "name": "Octo Test", "company": null,
         "blog": "https://octo.example", "location": "The Sea", "email": sees_email.then_some("octo@example.com"), "bio": null,
         "html_url": "https://github.com/octo-test", "avatar_url": "https://avatars.example/1", "public_repos": 50, "followers": 12,
         "following": 3, "created_at": "2011-01-25T18:44:36Z", "updated_at": "2026-11-01T00:00:00Z", "site_admin": false,

@@ -13,8 +13,8 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use doorward_resource_server::{
-    AccessToken, BuildError, Refused, ResourceServer, TokenFacts, TokenRefusal, TokenVerifier, UnverifiedToken,
-    Verification, bearer_token,
+    AccessToken, BuildError, Refused, ResourceServer, TokenFacts, TokenRefusal, TokenVerifier,
+    UnverifiedToken, Verification, bearer_token,
 };
 use doorward_stdio_authorization::AuthorizationServer;
 use doorward_stdio_authorization::providers::GITHUB;
@@ -128,7 +128,9 @@ pub fn router(parts: HttpServer) -> Result<Router, BuildError> {
     let mut config = StreamableHttpServerConfig::default().enforce_origin_validation();
     config.max_request_body_bytes = LONGEST;
     let public = url::Url::parse(&parts.resource).ok();
-    config.allowed_hosts.extend(public.and_then(|url| url.host_str().map(str::to_owned)));
+    config
+        .allowed_hosts
+        .extend(public.and_then(|url| url.host_str().map(str::to_owned)));
     let over = Arc::new(OverHttp {
         resource: parts.resource,
         authorization_server: parts.authorization_server,
@@ -188,7 +190,10 @@ async fn step_up(State(steps): State<Arc<StepUp>>, request: Request, next: Next)
         && asks_for_private(&message)
         && !steps.private.is_subset(token.scopes())
     {
-        let legacy = head.headers.get("mcp-protocol-version").is_none_or(|version| version != MODERN);
+        let legacy = head
+            .headers
+            .get("mcp-protocol-version")
+            .is_none_or(|version| version != MODERN);
         let needed = steps.private.clone();
         let answer = Refused::Scope { needed }.answer(
             steps.server.challenges(),
@@ -201,8 +206,13 @@ async fn step_up(State(steps): State<Arc<StepUp>>, request: Request, next: Next)
 }
 
 fn asks_for_private(message: &Message<'_>) -> bool {
-    let Some(params) = &message.params else { return false };
-    let visibility = params.arguments.as_ref().and_then(|arguments| arguments.visibility);
+    let Some(params) = &message.params else {
+        return false;
+    };
+    let visibility = params
+        .arguments
+        .as_ref()
+        .and_then(|arguments| arguments.visibility);
     params.name.as_deref() == Some(REPOSITORIES) && visibility == Some(Visibility::Private)
 }
 

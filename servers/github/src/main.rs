@@ -82,7 +82,9 @@ async fn serve(arguments: Arguments) -> Result<()> {
     options.provider.get_or_insert_with(|| GITHUB.name.to_owned());
     let token = variable("DOORWARD_TOKEN").map(Secret::new);
     if token.is_some() && arguments.http.is_some() {
-        bail!("DOORWARD_TOKEN: over HTTP each request brings a token of its own, so this one would not be used: remove it");
+        bail!(
+            "DOORWARD_TOKEN: over HTTP each request brings a token of its own, so this one would not be used: remove it"
+        );
     }
     let mut configuration = options.configuration("github", token)?;
     // Whatever else is known by name some day: a token that GitHub did not issue is never sent to GitHub.
@@ -185,8 +187,11 @@ async fn serve_http(
         .with_context(|| format!("cannot listen on {address}"))?;
     let base = public_url.unwrap_or(format!("http://{}", listener.local_addr()?));
     let mut authorization_server = GITHUB.authorization_server(configuration.provider_url.as_ref())?;
-    authorization_server.scopes_supported =
-        configuration.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
+    authorization_server.scopes_supported = configuration
+        .scopes
+        .iter()
+        .map(|scope| scope.as_str().to_owned())
+        .collect();
     let router = router(HttpServer {
         api: Api::new(client, api),
         resource: format!("{}/mcp", base.trim_end_matches('/')),

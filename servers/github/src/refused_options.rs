@@ -49,7 +49,12 @@ const ALWAYS: [Row; 6] = [
 ];
 
 const WITH_HTTP: [Row; 5] = [
-    ("tool_scope", "--tool-scope", "DOORWARD_TOOL_SCOPES", NOT_OVER_HTTP),
+    (
+        "tool_scope",
+        "--tool-scope",
+        "DOORWARD_TOOL_SCOPES",
+        NOT_OVER_HTTP,
+    ),
     ("resource", "--resource", "DOORWARD_RESOURCE", PUBLIC_URL),
     ("no_login", "--no-login", "DOORWARD_NO_LOGIN", NO_LOGIN),
     (
@@ -75,7 +80,11 @@ pub fn refuse(matches: &ArgMatches, http: bool) -> Result<(), OptionRefused> {
         )
     };
     match ALWAYS.iter().chain(with_http).find(|(id, ..)| given(id)) {
-        Some(&(_, option, variable, why)) => Err(OptionRefused { option, variable, why }),
+        Some(&(_, option, variable, why)) => Err(OptionRefused {
+            option,
+            variable,
+            why,
+        }),
         None => Ok(()),
     }
 }
@@ -112,7 +121,16 @@ mod tests {
             assert!(refused.starts_with(arguments[0]), "{refused}");
             assert_eq!(judge(arguments, false).is_ok(), http_only, "{arguments:?}");
         }
-        let good = ["--scope", "repo", "--client-id", "x", "--store", "/x", "--provider", "github"];
+        let good = [
+            "--scope",
+            "repo",
+            "--client-id",
+            "x",
+            "--store",
+            "/x",
+            "--provider",
+            "github",
+        ];
         assert_eq!(judge(&good, true), Ok(()));
     }
 }

@@ -7,4 +7,6 @@
     reason = "a test that cannot set itself up, or gets something else than it expects, must fail"
 )]
 
+mod command_line;
+mod http;
 mod stdio;

@@ -293,3 +293,20 @@ async fn r07_vt_10_a_token_that_nobody_vouches_for_never_reaches_the_tools() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn r01_r07_tokens_of_github_apps_have_no_scopes_and_work() {
+    let github = GitHub::start(App::GitHub);
+    let token = github.app_token();
+    let mut host = Host::start(&github, None);
+    host.initialize().await;
+    let user = host.call("get_github_user_info", json!({}), &token).await;
+    assert_eq!(
+        user["result"]["structuredContent"]["login"], "octo-test",
+        "{user}"
+    );
+    let private = json!({ "visibility": "private", "per_page": 5 });
+    let listed = host.call("get_github_user_repos", private, &token).await;
+    let listed = &listed["result"]["structuredContent"]["repositories"];
+    assert_eq!(listed.as_array().map(Vec::len), Some(5), "{listed}");
+}
