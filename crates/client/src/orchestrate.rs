@@ -512,11 +512,17 @@ pub async fn log_out(env: &Environment<'_>, options: &Options, discovered: &Disc
     env.provider
         .forget_tokens(&server.issuer, &discovered.resource)
         .await?;
-    let Some(client) = client_of(env, options, discovered, &tokens.client_id).await? else {
-        return Ok(());
+    let authentication = match client_of(env, options, discovered, &tokens.client_id).await? {
+        Some(client) => {
+            let method = client_auth::choose(server, &client, options.key.is_some())?;
+            authenticate(env, options, &server.issuer, &client, method)?
+        }
+        // A metadata document that nobody named this time, or a registration that was lost: the id is known still, and a server that
+        // wants more than that says so.
+        None => ClientAuthentication::None {
+            client_id: tokens.client_id.clone(),
+        },
     };
-    let method = client_auth::choose(server, &client, options.key.is_some())?;
-    let authentication = authenticate(env, options, &server.issuer, &client, method)?;
     let mut result = Ok(());
     for request in revoke::requests(server, &tokens, &authentication) {
         let answer = reached(env.http.send(request.build()).await, request.hop(), request.url());

@@ -24,6 +24,8 @@ pub struct Tokens {
     pub access_token: Secret,
     /// Whether it is bound to our key and goes with the `DPoP` scheme (RFC 9449 §7.1).
     pub dpop: bool,
+    /// When it came, if that was noted.
+    pub issued_at: Option<UnixTime>,
     /// When it ends, if the server said.
     pub expires_at: Option<UnixTime>,
     /// The refresh token, if there is one.

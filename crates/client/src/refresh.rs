@@ -12,13 +12,19 @@ use crate::error::{Error, Hop, Refusal};
 use crate::provider::Tokens;
 use crate::token::{TokenRequest, TokenResponse};
 
-/// A token is renewed so long before it ends that the request which carries it arrives in time.
+/// A token is renewed so long before it ends that the request which carries it arrives in time. One that lives less than a
+/// hundred seconds has a tenth of that, so that it is not renewed for each request.
 const LEEWAY: Duration = Duration::from_secs(10);
+
+fn leeway(tokens: &Tokens, end: UnixTime) -> Duration {
+    let life = tokens.issued_at.map(|begin| end.since(begin));
+    life.map_or(LEEWAY, |life| LEEWAY.min(life / 10))
+}
 
 /// Whether the access token has ended, or is about to.
 #[must_use]
 pub fn is_due(tokens: &Tokens, now: UnixTime) -> bool {
-    tokens.expires_at.is_some_and(|end| end.minus(LEEWAY) <= now)
+    tokens.expires_at.is_some_and(|end| end.minus(leeway(tokens, end)) <= now)
 }
 
 /// Whether the access token has ended.
@@ -61,6 +67,7 @@ pub fn renewed(old: &Tokens, response: TokenResponse, now: UnixTime) -> Tokens {
         resource: old.resource.clone(),
         client_id: old.client_id.clone(),
         dpop: response.dpop,
+        issued_at: Some(now),
         expires_at: response.expires_in.map(|life| now.plus(life)),
         scope: response.scope.unwrap_or_else(|| old.scope.clone()),
         requested: old.requested.clone(),
@@ -82,6 +89,7 @@ pub fn issued(
         resource: resource.into(),
         client_id: client_id.into(),
         dpop: response.dpop,
+        issued_at: Some(now),
         expires_at: response.expires_in.map(|life| now.plus(life)),
         scope: response.scope.unwrap_or_else(|| requested.clone()),
         requested: requested.clone(),

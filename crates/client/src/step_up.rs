@@ -16,8 +16,8 @@ const MAX_OPERATIONS: usize = 1024;
 /// What has been tried: per resource and operation how often, and which elevations were refused.
 #[derive(Debug, Default)]
 pub struct StepUps {
-    /// Per resource and operation: how often, and what was asked for last.
-    tries: HashMap<(String, String), (u8, ScopeSet)>,
+    /// Per resource and operation: how often.
+    tries: HashMap<(String, String), u8>,
     /// Per resource: the unions that were asked for and of which nobody has seen yet that they were granted.
     asked: HashMap<String, Vec<ScopeSet>>,
 }
@@ -35,7 +35,7 @@ impl StepUps {
     ) -> Result<ScopeSet, Error> {
         let why = || describe(operation, challenge);
         let key = (resource.to_owned(), operation.to_owned());
-        let tries = self.tries.get(&key).map_or(0, |(tries, _)| *tries);
+        let tries = self.tries.get(&key).copied().unwrap_or_default();
         let Some(challenged) = &challenge.scope else {
             return Err(Error::GaveUp {
                 tries: tries + 1,
@@ -75,27 +75,22 @@ impl StepUps {
             });
         }
         asked.push(union.clone());
-        self.tries.insert(key, (tries + 1, union.clone()));
+        self.tries.insert(key, tries + 1);
         Ok(union)
     }
 
     /// These scopes were granted: a union among them is no refused elevation, and may be asked for again when the grant is gone one
-    /// day. The tries are not forgotten: a server that is never content stays limited.
+    /// day. The tries are forgotten only with a success: a server that is never content stays limited.
     pub fn granted(&mut self, resource: &str, scopes: &ScopeSet) {
         if let Some(asked) = self.asked.get_mut(resource) {
             asked.retain(|union| !union.is_subset(scopes));
         }
     }
 
-    /// The operation went through: its tries are forgotten, and what it asked for was granted, so that it may be asked for
-    /// again when the grant is gone one day.
+    /// The operation went through: its tries are forgotten. A refused elevation is not: the operation may need it for other
+    /// arguments only (B28).
     pub fn succeeded(&mut self, resource: &str, operation: &str) {
-        let Some((_, union)) = self.tries.remove(&(resource.to_owned(), operation.to_owned())) else {
-            return;
-        };
-        if let Some(asked) = self.asked.get_mut(resource) {
-            asked.retain(|other| !other.is_subset(&union));
-        }
+        self.tries.remove(&(resource.to_owned(), operation.to_owned()));
     }
 }
 

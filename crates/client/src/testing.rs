@@ -315,6 +315,7 @@ pub(crate) fn tokens(issuer: &str, resource: &str) -> Tokens {
         client_id: "client-1".into(),
         access_token: doorward_types::secret::Secret::new("access-1"),
         dpop: false,
+        issued_at: None,
         expires_at: None,
         refresh_token: Some(doorward_types::secret::Secret::new("refresh-1")),
         scope: "notes".parse().unwrap(),

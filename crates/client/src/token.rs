@@ -6,18 +6,20 @@ use doorward_jose::parse_object;
 use doorward_types::scope::{Scope, ScopeSet};
 use doorward_types::secret::Secret;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::challenge::is_error_code;
 use crate::client_auth::ClientAuthentication;
 use crate::error::{Error, Hop, Refusal};
-use crate::http::{HttpRequest, HttpResponse, NamedBy};
+use crate::http::{HttpRequest, HttpResponse, NamedBy, TransportError};
 use crate::text::shown;
 
 /// The longest token that is kept, in bytes.
 const MAX_TOKEN: usize = 32 * 1024;
+/// The codes that ask for something, with whichever status they come.
+const WAITS: [&str; 3] = ["authorization_pending", "slow_down", "use_dpop_nonce"];
 /// The longest `scope` that is kept, in bytes.
 const MAX_SCOPE: usize = 4096;
 
@@ -166,7 +168,7 @@ pub struct TokenResponse {
 
 /// Reads the answer to a request of step `hop` to `url`: a token, or the error that the server tells (RFC 6749 §5.2).
 pub fn process(hop: Hop, url: &Url, response: &HttpResponse) -> Result<TokenResponse, Error> {
-    if response.status != http::StatusCode::OK {
+    if response.status != StatusCode::OK {
         return Err(failure(hop, url, response));
     }
     let Ok(object) = parse_object(&response.body) else {
@@ -275,7 +277,8 @@ fn whole_seconds(seconds: f64) -> Option<u64> {
     Some(duration.as_secs())
 }
 
-/// What an answer that is not a success says (RFC 6749 §5.2, RFC 7591 §3.2.2).
+/// What an answer that is not a success says (RFC 6749 §5.2, RFC 7591 §3.2.2). A server or gateway in trouble says nothing about
+/// grants and clients, whatever code stands in its answer: that must cost nobody the login.
 pub(crate) fn failure(hop: Hop, url: &Url, response: &HttpResponse) -> Error {
     if response.status.is_redirection() {
         return broken(
@@ -289,7 +292,17 @@ pub(crate) fn failure(hop: Hop, url: &Url, response: &HttpResponse) -> Error {
     }
     let object = parse_object(&response.body).unwrap_or_default();
     let member = |name: &str| object.get(name).and_then(Value::as_str);
-    match member("error").filter(|code| is_error_code(code)) {
+    let code = member("error").filter(|code| is_error_code(code));
+    let in_trouble = response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS;
+    if in_trouble && !code.is_some_and(|code| WAITS.contains(&code)) {
+        let code = code.map(|code| format!(" ({})", shown(code))).unwrap_or_default();
+        return Error::Unreachable {
+            hop,
+            url: Box::new(url.clone()),
+            source: TransportError::Failed(format!("it answered {}{code}; try again later", response.status)),
+        };
+    }
+    match code {
         Some(code) if !response.status.is_success() => Error::Answered {
             hop,
             code: code.into(),

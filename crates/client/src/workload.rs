@@ -28,7 +28,17 @@ pub struct Workload {
     pub assertion: Arc<dyn AssertionSource>,
     /// The `aud` that the authorization server wants, if it is neither its issuer nor its token endpoint. Without it,
     /// a JWT for anybody else is not sent: it may open that other door.
-    pub audience: Option<String>,
+    pub audience: Option<NamedAudience>,
+}
+
+/// An audience that does not say by itself which server it means. The MCP server says which authorization server to ask, so
+/// without the issuer it could have the JWT sent to any (CL-08).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAudience {
+    /// `aud`, as it stands in the JWT.
+    pub audience: String,
+    /// `issuer` of the only authorization server that gets to see the JWT, byte for byte.
+    pub issuer: String,
 }
 
 /// The authorization server that is asked, as its metadata says.
@@ -57,6 +67,9 @@ pub enum UnfitAssertion {
         "its `aud` is another than this authorization server: have one issued for it, or name the audience that the server wants"
     )]
     OtherAudience,
+    /// Its audience goes with another authorization server than the one that is asked.
+    #[error("it is for another authorization server than the one that the MCP server names now")]
+    OtherServer,
 }
 
 /// Judges an assertion before it is shown to `to` (W2). Neither an expired one nor one for somebody else is sent, so
@@ -79,9 +92,14 @@ pub fn judge(
     {
         return Err(UnfitAssertion::Expired);
     }
+    if let Some(named) = &workload.audience
+        && named.issuer != to.issuer
+    {
+        return Err(UnfitAssertion::OtherServer);
+    }
     let is_for = |audience: &str| jwt.holds("aud", audience) == Some(true);
     let named = match &workload.audience {
-        Some(audience) => is_for(audience),
+        Some(named) => is_for(&named.audience),
         // Platforms differ in how they write an issuer that has no path.
         None => {
             let bare = to.issuer.trim_end_matches('/');
@@ -142,7 +160,10 @@ mod tests {
     fn workload(audience: Option<&str>) -> Workload {
         Workload {
             assertion: Arc::new(FixedAssertion(Secret::new("x"))),
-            audience: audience.map(str::to_owned),
+            audience: audience.map(|audience| NamedAudience {
+                audience: audience.to_owned(),
+                issuer: "https://as.example".to_owned(),
+            }),
         }
     }
 
@@ -203,6 +224,28 @@ mod tests {
                 judge(&workload(None), &Secret::new(opaque), to, now),
                 Err(UnfitAssertion::NotAJwt)
             );
+        }
+    }
+
+    #[test]
+    fn w2_cl_08_a_named_audience_is_for_one_server_only() {
+        let workload = workload(Some("api://exchange"));
+        let token = jwt(&claims(&json!("api://exchange"), 2000));
+        let now = UnixTime::from_seconds(1000);
+        for (issuer, endpoint, fits) in [
+            ("https://as.example", "https://as.example/token", true),
+            ("https://evil.example", "https://evil.example/token", false),
+            ("https://evil.example", "https://as.example/token", false),
+            ("https://as.example/", "https://as.example/token", false),
+        ] {
+            let token_endpoint = Url::parse(endpoint).unwrap();
+            let to = Audience {
+                issuer,
+                token_endpoint: &token_endpoint,
+            };
+            let judged = judge(&workload, &token, to, now);
+            assert_eq!(judged.is_ok(), fits, "{issuer}");
+            assert!(fits || judged == Err(UnfitAssertion::OtherServer));
         }
     }
 

@@ -100,6 +100,9 @@ impl AuthorizedClient {
             let response = network.send(request, Destination::Configured).await?;
             if !is_refusal(&response) {
                 authorizer.answered(response.headers());
+                if response.status().is_success() {
+                    authorizer.succeeded(&outgoing.operation);
+                }
                 return Ok(response);
             }
             let (head, body) = response.into_parts();

@@ -489,6 +489,35 @@ async fn logging_out_revokes_and_forgets_whatever_the_server_says() {
 }
 
 #[tokio::test]
+async fn a25_a_log_out_revokes_also_what_a_client_got_that_is_not_known_any_more() {
+    let desk = Desk::new(world(ONE, "registered"));
+    let options = options(SERVER);
+    let found = discover(&desk.env(), &options, None).await.unwrap();
+    let revoke = format!("POST {ONE}/revoke");
+    for (answer, revoked) in [
+        ((200, json!({})), true),
+        ((401, json!({ "error": "invalid_client" })), false),
+    ] {
+        log_in(&desk, &options, ONE).await;
+        desk.memory.clients.lock().unwrap().clear();
+        desk.http.take_lines();
+        desk.http.clear(&revoke);
+        desk.http.add(&revoke, answer);
+        assert_eq!(
+            log_out(&desk.env(), &options, &found).await.is_ok(),
+            revoked,
+            "the user is told"
+        );
+        let sent = desk.http.sent();
+        assert!(!sent.is_empty());
+        for request in sent.iter() {
+            assert_eq!(request.line(), revoke);
+            assert_eq!(request.form().get("client_id"), Some("registered"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_registration_for_another_redirect_uri_is_not_used() {
     let desk = Desk::new(world(ONE, "registered"));
     let mut options = options(SERVER);

@@ -106,6 +106,22 @@ fn r21_a_token_is_renewed_before_it_ends() {
 }
 
 #[test]
+fn r21_a_short_life_is_used() {
+    let mut token = tokens(ISSUER, RESOURCE);
+    token.issued_at = Some(UnixTime::from_seconds(1000));
+    for (life, due) in [(5000, 4990), (100, 90), (50, 45), (10, 9)] {
+        token.expires_at = Some(UnixTime::from_seconds(1000 + life));
+        assert!(!is_due(&token, UnixTime::from_seconds(1000 + due - 1)), "{life}");
+        assert!(is_due(&token, UnixTime::from_seconds(1000 + due)), "{life}");
+    }
+    // A clock that was set back between the two.
+    token.expires_at = Some(UnixTime::from_seconds(10));
+    assert!(!is_due(&token, UnixTime::from_seconds(9)) && is_due(&token, UnixTime::from_seconds(10)));
+    let fresh = renewed(&token, response(None, None), UnixTime::from_seconds(100));
+    assert_eq!(fresh.issued_at, Some(UnixTime::from_seconds(100)));
+}
+
+#[test]
 fn a_failure_says_what_it_is_about() {
     let answered = |code: &str| Error::Answered {
         hop: Hop::Token,

@@ -73,12 +73,23 @@ fn a35_cl_13_a_union_that_was_granted_can_be_asked_for_again_after_a_new_login()
         next(&mut steps, "call", "write", "read", "read").unwrap(),
         "read write"
     );
+    // As often as it is revoked at the server; the new login asked for the initial scopes only.
+    for _ in 0..5 {
+        steps.granted("https://mcp.example.com", &set("read write"));
+        steps.succeeded("https://mcp.example.com", "call");
+        assert_eq!(
+            next(&mut steps, "call", "write", "read", "read").unwrap(),
+            "read write"
+        );
+    }
+}
+
+#[test]
+fn b28_a_refused_elevation_stays_refused_when_the_operation_goes_through_without_it() {
+    let mut steps = StepUps::default();
+    assert!(next(&mut steps, "call", "admin", "a", "a").is_ok());
     steps.succeeded("https://mcp.example.com", "call");
-    // Revoked at the server; the new login asked for the initial scopes only.
-    assert_eq!(
-        next(&mut steps, "call", "write", "read", "read").unwrap(),
-        "read write"
-    );
+    assert!(next(&mut steps, "call", "admin", "a", "a").is_err());
 }
 
 #[test]

@@ -109,7 +109,6 @@ fn answers_that_are_not_right_are_refused() {
         ),
         (201, "{\"access_token\":\"a\",\"token_type\":\"Bearer\"}"),
         (302, "{\"error\":\"x\"}"),
-        (500, "<html>"),
         (400, "{}"),
         (400, "{\"error\":7}"),
         (400, "{\"error\":\"a\\\"b\"}"),
@@ -119,6 +118,35 @@ fn answers_that_are_not_right_are_refused() {
             "{status} {body}"
         );
     }
+}
+
+#[test]
+fn r21_a_server_in_trouble_says_nothing_about_the_grant() {
+    use crate::refresh::{Failure, failure};
+    for (status, body) in [
+        (500, r#"{"error":"internal_error"}"#),
+        (502, r#"{"error":"invalid_grant"}"#),
+        (503, r#"{"error":"unavailable\u001b[2J"}"#),
+        (503, r#"{"error":"invalid_client"}"#),
+        (429, r#"{"error":"rate_limited"}"#),
+        (504, "<html>"),
+        (429, ""),
+    ] {
+        let error = read(status, body).unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{status} {body}: {error}");
+        assert_eq!(failure(&error), Failure::Passing, "{status} {body}");
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+        assert!(!error.to_string().contains('\u{1b}'));
+    }
+    for code in WAITS {
+        let body = json!({ "error": code }).to_string();
+        assert!(
+            matches!(read(429, &body), Err(Error::Answered { code: told, .. }) if told == code),
+            "{code}"
+        );
+    }
+    let error = read(400, r#"{"error":"invalid_grant"}"#).unwrap_err();
+    assert_eq!(failure(&error), Failure::Grant);
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), CommandError> {
         _ => LogLevel::Warn,
     };
     let _logging = log::start(level, LogFormat::Human, true);
+    remote_session::not_from_the_host(&args.remote)?;
     let url = server_url(&args.url, network.allow_insecure_http)?;
     let settings = Settings {
         transport: match args.transport {

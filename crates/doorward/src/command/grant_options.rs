@@ -8,7 +8,7 @@ use doorward_client::client_assertion::ClientKey;
 use doorward_client::enterprise::{EnterpriseManaged, IdpCredential, SubjectTokenType};
 use doorward_client::grant::{AssertionSource, Grant};
 use doorward_client::named_url::UrlPolicy;
-use doorward_client::workload::Workload;
+use doorward_client::workload::{NamedAudience, Workload};
 use doorward_local_login::assertion::{CommandAssertion, EnvironmentAssertion, FileAssertion};
 use url::Url;
 
@@ -29,8 +29,11 @@ pub(crate) struct GrantOptions {
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["grant", "device"])]
     pub(crate) workload_token_command: Option<String>,
     /// The audience that the authorization server wants in that JWT, if it is neither its issuer nor its token endpoint
-    #[arg(long, value_name = "AUDIENCE")]
+    #[arg(long, value_name = "AUDIENCE", requires = "workload_issuer")]
     pub(crate) workload_audience: Option<String>,
+    /// The issuer of the only authorization server that a JWT with that audience is sent to
+    #[arg(long, value_name = "URL", requires = "workload_audience")]
+    pub(crate) workload_issuer: Option<String>,
     /// The issuer of the company's identity provider, for enterprise-managed authorization
     #[arg(long, value_name = "URL", requires = "idp_client_id", requires = "id_token_file",
           conflicts_with_all = ["grant", "device", "workload_token_file", "workload_token_env", "workload_token_command"])]
@@ -63,7 +66,7 @@ impl GrantOptions {
         if let Some(source) = self.workload_source()? {
             return Ok(Some(Grant::Workload(Arc::new(Workload {
                 assertion: source,
-                audience: self.workload_audience.clone(),
+                audience: self.named_audience()?,
             }))));
         }
         if self.workload_audience.is_some() {
@@ -73,6 +76,17 @@ impl GrantOptions {
             .hint("name it with --workload-token-file, --workload-token-env or --workload-token-command"));
         }
         self.enterprise()
+    }
+
+    fn named_audience(&self) -> Result<Option<NamedAudience>, CommandError> {
+        let (Some(audience), Some(issuer)) = (&self.workload_audience, &self.workload_issuer) else {
+            return Ok(None);
+        };
+        judged(issuer, "--workload-issuer")?;
+        Ok(Some(NamedAudience {
+            audience: audience.clone(),
+            issuer: issuer.clone(),
+        }))
     }
 
     fn workload_source(&self) -> Result<Option<Arc<dyn AssertionSource>>, CommandError> {
@@ -173,7 +187,14 @@ mod tests {
         assert_eq!(shown(&[]), "None");
         for words in [
             &["--workload-token-file", "/run/token"][..],
-            &["--workload-token-env", "TOKEN", "--workload-audience", "api://x"],
+            &[
+                "--workload-token-env",
+                "TOKEN",
+                "--workload-audience",
+                "api://x",
+                "--workload-issuer",
+                "https://as.example",
+            ],
             &["--workload-token-command", "cloud token --audience x"],
         ] {
             assert_eq!(shown(words), "Some(Workload)");
@@ -201,6 +222,28 @@ mod tests {
         ];
         for words in [
             &["--workload-audience", "x"][..],
+            &[
+                "--workload-audience",
+                "x",
+                "--workload-issuer",
+                "https://as.example",
+            ],
+            // CL-08: an audience alone does not say who may see the token.
+            &["--workload-token-env", "A", "--workload-audience", "x"],
+            &[
+                "--workload-token-env",
+                "A",
+                "--workload-issuer",
+                "https://as.example",
+            ],
+            &[
+                "--workload-token-env",
+                "A",
+                "--workload-audience",
+                "x",
+                "--workload-issuer",
+                "as.example",
+            ],
             &["--workload-token-command", " "],
             &["--workload-token-env", "A", "--workload-token-file", "B"],
             &["--workload-token-env", "A", "--device"],

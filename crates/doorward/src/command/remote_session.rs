@@ -1,7 +1,7 @@
 //! From options to a session with one MCP server: store, network, browser, and where notices go.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use doorward_client::error::{Error, Refusal};
@@ -62,6 +62,27 @@ pub(crate) fn open(options: &RemoteOptions, url: &Url, mode: Mode) -> Result<Arc
             random: Arc::new(SystemRandom),
         },
     )))
+}
+
+/// Refuses `-` for every file of a bridge: what comes on its standard input are the host's messages, and read as a secret they
+/// would be sent to the authorization server.
+pub(crate) fn not_from_the_host(options: &RemoteOptions) -> Result<(), CommandError> {
+    let files = [
+        ("--client-secret-file", &options.client.client_secret_file),
+        ("--client-key-file", &options.client.client_key_file),
+        ("--header-file", &options.network.header_file),
+        ("--idp-client-secret-file", &options.grant.idp_client_secret_file),
+        ("--idp-client-key-file", &options.grant.idp_client_key_file),
+    ];
+    let taken = files
+        .iter()
+        .find(|(_, file)| file.as_deref() == Some(Path::new("-")));
+    taken.map_or(Ok(()), |(option, _)| {
+        Err(CommandError::usage(format!(
+            "{option} -: standard input belongs to the host that started this"
+        ))
+        .hint("name a file that only you can read"))
+    })
 }
 
 /// The client that MCP traffic and login share.

@@ -352,3 +352,24 @@ fn a_taken_port_is_told_with_what_to_do() {
         "nothing was made"
     );
 }
+
+/// On standard input a host writes JSON-RPC: read as a secret, it would be sent to the authorization server.
+#[test]
+fn a_bridge_reads_no_secret_from_its_host() {
+    let folder = folder();
+    for options in [
+        &["--client-id", "c", "--client-secret-file", "-"][..],
+        &["--client-id", "c", "--client-key-file", "-"],
+        &["--header-file", "-"],
+    ] {
+        let args = [&["connect", "http://127.0.0.1:9/mcp"], options].concat();
+        let ended = doorward(folder.path(), &args);
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        let told = format!(
+            "{} -: standard input belongs to the host",
+            options[options.len() - 2]
+        );
+        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+}
