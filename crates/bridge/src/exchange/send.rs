@@ -78,9 +78,6 @@ impl Exchanges {
                 }
             }
             if status.is_success() {
-                if let Some(authorizer) = &self.authorizer {
-                    authorizer.succeeded(asked.operation);
-                }
                 return Ok(answer);
             }
             if status.is_redirection() {
