@@ -24,7 +24,9 @@ fn leeway(tokens: &Tokens, end: UnixTime) -> Duration {
 /// Whether the access token has ended, or is about to.
 #[must_use]
 pub fn is_due(tokens: &Tokens, now: UnixTime) -> bool {
-    tokens.expires_at.is_some_and(|end| end.minus(leeway(tokens, end)) <= now)
+    tokens
+        .expires_at
+        .is_some_and(|end| end.minus(leeway(tokens, end)) <= now)
 }
 
 /// Whether the access token has ended.

@@ -133,7 +133,10 @@ fn r21_a_server_in_trouble_says_nothing_about_the_grant() {
         (429, ""),
     ] {
         let error = read(status, body).unwrap_err();
-        assert!(matches!(error, Error::Unreachable { .. }), "{status} {body}: {error}");
+        assert!(
+            matches!(error, Error::Unreachable { .. }),
+            "{status} {body}: {error}"
+        );
         assert_eq!(failure(&error), Failure::Passing, "{status} {body}");
         assert!(error.to_string().contains(&status.to_string()), "{error}");
         assert!(!error.to_string().contains('\u{1b}'));
