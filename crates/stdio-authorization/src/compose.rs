@@ -17,12 +17,12 @@ use doorward_types::url::{Issuer, ResourceUri};
 use url::Url;
 
 use crate::authority::{LocalAuthority, Login};
-use crate::discovery::{self, Wanted};
+use crate::discovery::{Known, Wanted, described};
 use crate::github::GitHubTokens;
 use crate::own_login::{OwnLogin, OwnLoginParts};
 use crate::providers::{Corrected, Provider};
 use crate::settings::{AuthorizationServer, Hand, Protects, Settings, ToolScopes};
-use crate::verify::{ByIssuers, Verify};
+use crate::verify::{Aloud, ByIssuers, Verify};
 
 /// Verified tokens that are remembered: one person has few.
 const REMEMBERED: usize = 64;
@@ -123,8 +123,8 @@ pub struct Composed {
 /// See [`Composed::upkeep`].
 pub struct Upkeep {
     authority: Arc<LocalAuthority>,
-    http: Arc<dyn Http>,
-    wanted: Wanted,
+    /// In the order of the settings' authorization servers.
+    known: Vec<Arc<Known>>,
     settings: Settings,
 }
 
@@ -148,7 +148,12 @@ pub fn compose(configuration: &Configuration, machine: Machine) -> Result<Compos
         protects: configuration.protects,
         hand: configuration.hand.clone(),
     };
-    let verify = verifier(configuration, &machine, &servers, &resource)?;
+    let asked: Vec<&str> = servers.iter().map(|server| server.issuer.as_str()).collect();
+    let verify: Arc<dyn Verify> = Arc::new(Aloud::new(
+        verifier(configuration, &machine, &servers, &resource)?,
+        asked.join(" and "),
+        Arc::clone(&machine.say),
+    ));
     let network = Network::new(machine.client.clone(), resource.clone());
     let http: Arc<dyn Http> = match configuration.provider {
         Some(provider) => Arc::new(Corrected::new(Arc::new(network), provider)),
@@ -158,18 +163,26 @@ pub fn compose(configuration: &Configuration, machine: Machine) -> Result<Compos
         resource,
         scopes: settings.scopes_supported(),
     };
-    let login: Option<Arc<OwnLogin>> = match machine.store {
-        Some(store) if configuration.logs_in => Some(OwnLogin::new(OwnLoginParts {
+    let known: Vec<Arc<Known>> = servers
+        .iter()
+        .map(|server| {
+            let clock = Arc::clone(&machine.clock);
+            Known::new(Arc::clone(&http), wanted.clone(), server.clone(), clock)
+        })
+        .collect();
+    let login: Option<Arc<OwnLogin>> = match (machine.store, known.first()) {
+        (Some(store), Some(known)) if configuration.logs_in => Some(OwnLogin::new(OwnLoginParts {
             name: configuration.name.clone(),
             user: configuration.user.clone(),
-            wanted: wanted.clone(),
+            wanted,
             scopes: configuration.scopes.clone(),
-            server: first.clone(),
+            known: Arc::clone(known),
+            verify: Arc::clone(&verify),
             provider: configuration.provider,
             client_id: configuration.client_id.clone(),
             client_secret: configuration.client_secret.clone(),
             callback_port: configuration.callback_port,
-            http: Arc::clone(&http),
+            http,
             store,
             clock: Arc::clone(&machine.clock),
             random: Arc::clone(&machine.random),
@@ -188,8 +201,7 @@ pub fn compose(configuration: &Configuration, machine: Machine) -> Result<Compos
     }
     let upkeep = Upkeep {
         authority: Arc::clone(&authority),
-        http,
-        wanted,
+        known,
         settings,
     };
     Ok(Composed { authority, upkeep })
@@ -199,29 +211,31 @@ impl Upkeep {
     /// Never ends.
     pub async fn run(mut self) {
         const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
-        let mut pause = std::time::Duration::from_secs(5);
+        const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+        let mut retry = RETRY;
         loop {
-            let complete = self.look().await;
-            pause = if complete { HOUR } else { (pause * 2).min(HOUR) };
-            tokio::time::sleep(pause).await;
+            if self.look().await {
+                retry = RETRY;
+                tokio::time::sleep(HOUR).await;
+            } else {
+                tokio::time::sleep(retry).await;
+                retry = (retry * 2).min(HOUR);
+            }
         }
     }
 
     /// Asks every server that has no endpoints of its own in the configuration. Whether all answered.
     async fn look(&mut self) -> bool {
         let (mut complete, mut changed) = (true, false);
-        for server in &mut self.settings.authorization_servers {
-            match discovery::discover(self.http.as_ref(), &self.wanted, server).await {
-                Ok(found) => {
-                    let described = discovery::described(server, &found.authorization_server);
-                    changed |= described != *server;
-                    *server = described;
-                }
-                Err(error) => {
-                    tracing::warn!(issuer = server.issuer, %error, "stdio: no metadata of the authorization server");
-                    complete = false;
-                }
-            }
+        for (server, known) in self.settings.authorization_servers.iter_mut().zip(&self.known) {
+            // Why not is in the log.
+            let Ok(found) = known.renewed().await else {
+                complete = false;
+                continue;
+            };
+            let described = described(known.configured(), &found.authorization_server);
+            changed |= described != *server;
+            *server = described;
         }
         if changed {
             self.authority.update(self.settings.clone());
@@ -270,14 +284,13 @@ fn servers(configuration: &Configuration) -> Result<Vec<AuthorizationServer>, Co
 }
 
 fn below(issuer: &str, name: &str) -> Result<Url, ComposeError> {
+    // Whatever two names have in common afterwards, they had before: one resource is one server.
     let safe: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '-'
-            }
+        .bytes()
+        .map(|byte| match byte {
+            b'@' | b'/' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
         })
         .collect();
     let text = format!("{}/stdio/{safe}", issuer.trim_end_matches('/'));
@@ -322,7 +335,10 @@ fn verifier(
     let mut verifiers: Vec<Arc<dyn TokenVerifier>> = Vec::new();
     for server in servers {
         let issuer = Issuer::parse(&server.issuer).map_err(|error| unusable(&server.issuer, &error))?;
-        if server.authorization_endpoint.is_none() {
+        // Endpoints that are written down beside an issuer do not say that it has no metadata, which lead to its keys.
+        let has_metadata = server.authorization_endpoint.is_none()
+            || (configuration.introspection_endpoint.is_none() && !configuration.issuers.is_empty());
+        if has_metadata {
             let keys = RemoteKeys::of_issuer(fetcher.clone(), Arc::clone(&machine.clock), issuer.clone());
             verifiers.push(Arc::new(Rfc9068Verifier::new(Rfc9068Settings {
                 issuer: issuer.clone(),
@@ -361,3 +377,6 @@ fn below_api(base: &Url) -> Result<Url, ComposeError> {
     let text = format!("{}/api/v3", base.as_str().trim_end_matches('/'));
     Url::parse(&text).map_err(|error| unusable(base.as_str(), &error))
 }
+
+#[cfg(test)]
+mod tests;

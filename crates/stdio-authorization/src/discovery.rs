@@ -1,5 +1,8 @@
 //! What is known of an authorization server: from the configuration, or from its own metadata (RFC 8414, OpenID Connect Discovery).
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use doorward_client::discover::{Discovered, FindServer, FoundResource, ServerChoice};
 use doorward_client::error::Error;
 use doorward_client::http::Http;
@@ -8,9 +11,19 @@ use doorward_client::named_url::UrlPolicy;
 use doorward_client::resource_metadata::ResourceMetadata;
 use doorward_client::server_metadata::{ServerMetadata, Source};
 use doorward_types::scope::ScopeSet;
+use doorward_types::time::Clock;
 use url::Url;
 
 use crate::settings::{AuthorizationServer, names};
+
+/// So long what was found is taken: a server may move its endpoints.
+const FRESH: Duration = Duration::from_mins(15);
+/// So long nobody asks a server again that did not answer.
+const QUIET: Duration = Duration::from_secs(10);
+/// So long a call waits for metadata.
+const CALL: Duration = Duration::from_secs(3);
+/// So long a person does, and whoever has nothing else to do.
+const PERSON: Duration = Duration::from_secs(45);
 
 /// Why an authorization server cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +149,10 @@ pub fn described(server: &AuthorizationServer, metadata: &ServerMetadata) -> Aut
         registration_endpoint: text(&metadata.registration_endpoint),
         revocation_endpoint: text(&metadata.revocation_endpoint),
         device_authorization_endpoint: text(&metadata.device_authorization_endpoint),
-        scopes_supported: metadata.scopes_supported.as_ref().map(names).unwrap_or_default(),
+        scopes_supported: metadata
+            .scopes_supported
+            .as_ref()
+            .map_or_else(|| server.scopes_supported.clone(), names),
         response_types_supported: or(
             &metadata.response_types_supported,
             &server.response_types_supported,
@@ -153,3 +169,142 @@ pub fn described(server: &AuthorizationServer, metadata: &ServerMetadata) -> Aut
         client_id: server.client_id.clone(),
     }
 }
+
+/// What is known of one authorization server by now, for everybody in this process who needs to know it.
+pub(crate) struct Known {
+    http: Arc<dyn Http>,
+    wanted: Wanted,
+    /// As it is configured: what was found never takes the place of looking.
+    server: AuthorizationServer,
+    clock: Arc<dyn Clock>,
+    memory: Mutex<Memory>,
+    /// One asks at a time.
+    one: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// With when it was found.
+    found: Option<(Discovered, Duration)>,
+    /// Something that it says did not work.
+    doubted: bool,
+    /// Why there was no answer, and when.
+    failed: Option<(String, Duration)>,
+}
+
+impl Known {
+    pub(crate) fn new(
+        http: Arc<dyn Http>,
+        wanted: Wanted,
+        server: AuthorizationServer,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            http,
+            wanted,
+            server,
+            clock,
+            memory: Mutex::default(),
+            one: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The server as it is configured.
+    pub(crate) const fn configured(&self) -> &AuthorizationServer {
+        &self.server
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn age(&self, when: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(when)
+    }
+
+    /// For a call, which does not wait long: what was found, also if it is old and there is nothing newer to be had.
+    pub(crate) async fn for_call(self: &Arc<Self>) -> Result<Discovered, String> {
+        if let Some(fresh) = self.fresh() {
+            return Ok(fresh);
+        }
+        let outcome = match self.failed() {
+            Some(why) => Err(why),
+            None => self.look(CALL).await,
+        };
+        outcome.or_else(|why| self.memory().found.clone().map(|(found, _)| found).ok_or(why))
+    }
+
+    /// For a login: what was found lately, if nothing speaks against it.
+    pub(crate) async fn for_login(self: &Arc<Self>) -> Result<Discovered, String> {
+        match self.fresh() {
+            Some(fresh) => Ok(fresh),
+            None => self.renewed().await,
+        }
+    }
+
+    /// Asks, whatever is known.
+    pub(crate) async fn renewed(self: &Arc<Self>) -> Result<Discovered, String> {
+        self.look(PERSON).await
+    }
+
+    /// Something did not work: the next one asks again.
+    pub(crate) fn doubt(&self) {
+        self.memory().doubted = true;
+    }
+
+    fn fresh(&self) -> Option<Discovered> {
+        let memory = self.memory();
+        let (found, when) = memory.found.as_ref()?;
+        (!memory.doubted && self.age(*when) < FRESH).then(|| found.clone())
+    }
+
+    fn failed(&self) -> Option<String> {
+        let memory = self.memory();
+        let (why, when) = memory.failed.as_ref()?;
+        (self.age(*when) < QUIET).then(|| why.clone())
+    }
+
+    /// Asks, and goes on asking also if nobody waits any more: the next one has the answer then.
+    async fn look(self: &Arc<Self>, patience: Duration) -> Result<Discovered, String> {
+        let this = Arc::clone(self);
+        let since = self.clock.monotonic();
+        let asking = tokio::spawn(async move { this.ask(since).await });
+        match tokio::time::timeout(patience, asking).await {
+            Ok(asked) => asked.unwrap_or_else(|error| Err(error.to_string())),
+            Err(_) => Err(self.note_failure("it has not answered yet".to_owned())),
+        }
+    }
+
+    fn note_failure(&self, why: String) -> String {
+        self.memory().failed = Some((why.clone(), self.clock.monotonic()));
+        why
+    }
+
+    async fn ask(&self, since: Duration) -> Result<Discovered, String> {
+        let _one = self.one.lock().await;
+        // Somebody else has asked while this one waited.
+        if let Some((found, when)) = &self.memory().found
+            && *when > since
+        {
+            return Ok(found.clone());
+        }
+        let found = discover(self.http.as_ref(), &self.wanted, &self.server).await;
+        let found = found.map_err(|error| {
+            let why = error.to_string();
+            tracing::warn!(
+                issuer = self.server.issuer,
+                why,
+                "stdio: no metadata of the authorization server"
+            );
+            self.note_failure(why)
+        })?;
+        *self.memory() = Memory {
+            found: Some((found.clone(), self.clock.monotonic())),
+            ..Memory::default()
+        };
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! Is this token good? (RULES of the extension: no token is used before somebody who can know has said so.)
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use doorward_resource_server::{TokenRefusal, TokenVerifier, UnverifiedToken};
@@ -72,16 +73,16 @@ impl Verify for ByIssuers {
                         expires: Some(good.expires()),
                     });
                 }
-                // What says most of a token that nobody takes: that somebody could not be asked, or what the one said
-                // whose it is.
-                Err(TokenRefusal::Blind) => refusal = TokenRefusal::Blind,
-                Err(TokenRefusal::WrongIssuer | TokenRefusal::UnknownKey) => {}
-                Err(other) if refusal != TokenRefusal::Blind => refusal = other,
+                Err(other) if weight(other) > weight(refusal) => refusal = other,
                 Err(_) => {}
             }
         }
         Err(match refusal {
             TokenRefusal::Blind => NotVerified::Unavailable(refusal.to_string()),
+            // The token will do, and another one would not: one of two clocks is wrong.
+            TokenRefusal::NotYetValid => {
+                NotVerified::Unavailable(format!("{refusal}: is the clock of this machine right?"))
+            }
             other => NotVerified::Refused(other.to_string()),
         })
     }
@@ -90,3 +91,59 @@ impl Verify for ByIssuers {
         // A JWT stays what its signature says; introspection remembers for seconds only.
     }
 }
+
+/// How much a refusal says of a token that nobody takes: least, that it is somebody else's; most, what is wrong with it according
+/// to the one whose it is. In between, that one could not be asked who might take it.
+const fn weight(refusal: TokenRefusal) -> u8 {
+    match refusal {
+        TokenRefusal::WrongIssuer | TokenRefusal::UnknownKey => 0,
+        TokenRefusal::Malformed(_) | TokenRefusal::BadSignature | TokenRefusal::Inactive => 1,
+        TokenRefusal::Blind => 2,
+        _ => 3,
+    }
+}
+
+/// Tells the person at the terminal why calls are refused that no login would help.
+pub(crate) struct Aloud {
+    verify: Arc<dyn Verify>,
+    /// Who is asked, for the person.
+    asked: String,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+    /// It was said, and has not ended since.
+    said: AtomicBool,
+}
+
+impl Aloud {
+    pub(crate) fn new(verify: Arc<dyn Verify>, asked: String, say: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+        Self {
+            verify,
+            asked,
+            say,
+            said: AtomicBool::new(false),
+        }
+    }
+}
+
+#[async_trait]
+impl Verify for Aloud {
+    async fn verify(&self, token: &Secret) -> Result<Verified, NotVerified> {
+        let verdict = self.verify.verify(token).await;
+        match &verdict {
+            Ok(_) => self.said.store(false, Ordering::Relaxed),
+            Err(NotVerified::Unavailable(why)) => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    (self.say)(&format!("tokens of {} cannot be verified: {why}", self.asked));
+                }
+            }
+            Err(NotVerified::Refused(_)) => {}
+        }
+        verdict
+    }
+
+    fn forget(&self, token: &Secret) {
+        self.verify.forget(token);
+    }
+}
+
+#[cfg(test)]
+mod tests;
