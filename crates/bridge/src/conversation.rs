@@ -150,7 +150,8 @@ impl Conversation {
         let waiting = self
             .queue
             .iter()
-            .chain(self.held.iter().map(|held| &held.message));
+            .chain(self.held.iter().map(|held| &held.message))
+            .chain(self.lookup.iter().flat_map(Lookup::calls));
         let (count, bytes) = waiting.fold((0, 0), |(count, bytes), message| {
             (count + 1, bytes + message.line().len())
         });
@@ -171,6 +172,7 @@ impl Conversation {
         let held = self.held.iter().map(|held| &held.message);
         sent.chain(held)
             .chain(&self.queue)
+            .chain(self.lookup.iter().flat_map(Lookup::calls))
             .any(|message| is_request(message))
     }
 

@@ -1,6 +1,7 @@
 //! One exchange with the server: asks for authorization, sends, reads what comes. What it learns it tells as [`Event`]s; what
 //! follows from that is the conversation's to decide.
 
+mod place;
 mod reading;
 mod send;
 mod stream;

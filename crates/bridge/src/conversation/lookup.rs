@@ -37,6 +37,11 @@ pub(super) struct HeaderMismatch {
 }
 
 impl Lookup {
+    /// The calls that wait for it.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.waiting.iter().map(|waiting| &waiting.call)
+    }
+
     /// A call that waits was cancelled.
     pub(super) fn forget(&mut self, id: &str) {
         let wanted = identity(id);

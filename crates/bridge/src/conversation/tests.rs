@@ -383,6 +383,24 @@ fn the_host_is_not_read_while_too_much_waits() {
 }
 
 #[test]
+fn a_call_that_waits_for_the_list_of_tools_is_waited_for() {
+    let mut bench = Bench::new(|_| {});
+    bench.write(&modern(1, "server/discover"));
+    let first = bench.post();
+    bench.answer(&first, None, &json!({}));
+    assert!(!bench.conversation.is_asked());
+    let mut id = 2;
+    while bench.conversation.wants_more() {
+        bench.write(&modern(id, "tools/call"));
+        id += 1;
+        assert!(id < 1000, "no end");
+    }
+    let list = bench.post();
+    assert_eq!(list.headers["mcp-method"], "tools/list");
+    assert!(bench.conversation.is_asked());
+}
+
+#[test]
 fn the_end_deletes_the_session_and_aborts_what_is_under_way() {
     let mut bench = Bench::new(|_| {});
     let stream = bench.open();

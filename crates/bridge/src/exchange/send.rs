@@ -10,6 +10,7 @@ use doorward_client::authorizer::{Attempt, Authorizer};
 use doorward_mcp::headers::SESSION_ID;
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::{Exchanges, failed};
@@ -27,8 +28,10 @@ const CONNECT_AGAIN: [Duration; 3] = [
 ];
 /// The same for a server that never answered: most likely it is not there, and the host wants to know.
 const CONNECT_FIRST: [Duration; 1] = [Duration::from_millis(100)];
-/// The most that is read of a refusal.
-const REFUSAL: usize = 64 << 10;
+/// The most that is read of a refusal, and for how long: the host waits for it.
+const REFUSAL: (usize, Duration) = (64 << 10, Duration::from_secs(5));
+/// The same of what answers a message that has no answer, so that its connection can be used again.
+pub(super) const ACCEPTED: (usize, Duration) = (4096, Duration::from_secs(1));
 
 /// A request without authorization.
 pub(super) struct Asked<'a> {
@@ -305,10 +308,11 @@ async fn read_refusal(answer: Answer) -> Refused {
     }
 }
 
-/// The beginning of a body, as far as it comes.
-pub(super) async fn read_some(mut body: Box<dyn Body>, most: usize) -> Bytes {
+/// The beginning of a body, as far as it comes in that time.
+pub(super) async fn read_some(mut body: Box<dyn Body>, (most, longest): (usize, Duration)) -> Bytes {
     let mut read = BytesMut::new();
-    while let Some(Ok(piece)) = body.next().await {
+    let end = Instant::now() + longest;
+    while let Ok(Some(Ok(piece))) = timeout_at(end, body.next()).await {
         let room = most.saturating_sub(read.len());
         read.extend_from_slice(piece.get(..room).unwrap_or(&piece));
         if read.len() >= most {

@@ -11,8 +11,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
+use super::place::Place;
 use super::reading::{messages, read_json, too_long, too_much};
-use super::send::{Asked, read_some};
+use super::send::{ACCEPTED, Asked, read_some};
 use super::{Exchanges, failed};
 use crate::event::{Event, Listen, Outcome, Post};
 use crate::http::{Answer, Body};
@@ -20,30 +21,10 @@ use crate::memory::Share;
 
 /// Where a stream is resumed.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// How long to wait before a stream is opened anew if the server did not say.
-const RETRY: Duration = Duration::from_secs(1);
-/// The shortest such wait: a server that says 0 and ends the stream at once is not asked without end.
-const SHORTEST_RETRY: Duration = Duration::from_millis(100);
-/// The longest such wait.
-const LONGEST_RETRY: Duration = Duration::from_secs(3600);
-/// And the longest while nothing ever comes.
-const BACK_OFF: Duration = Duration::from_secs(30);
 /// Attempts to resume an answer of which nothing came.
 const RESUMPTIONS: u32 = 5;
 /// How long a stream may stay open after the answer that it was for, so that its connection can be used again.
 const AFTERWARDS: Duration = Duration::from_millis(250);
-/// The longest event id that is sent back.
-const LONGEST_ID: usize = 4096;
-
-/// Where a stream stands.
-#[derive(Default)]
-struct Place {
-    last_event_id: Option<HeaderValue>,
-    retry: Option<Duration>,
-    /// Attempts since something came.
-    in_vain: u32,
-}
-
 /// How a stream ended.
 enum End {
     /// With the answer.
@@ -77,7 +58,7 @@ impl Exchanges {
             self.tell(Event::Session(post.number, session.clone())).await;
         }
         let Some(expects) = post.expects.as_deref() else {
-            read_some(answer.body, 4096).await;
+            read_some(answer.body, ACCEPTED).await;
             return Outcome::Complete;
         };
         match content(&answer) {
@@ -225,10 +206,7 @@ impl Exchanges {
                 "the server speaks neither Streamable HTTP nor HTTP+SSE: is this the URL of its MCP endpoint?",
             );
         }
-        let mut place = Place {
-            in_vain: RESUMPTIONS,
-            ..Place::default()
-        };
+        let mut place = Place::default();
         match self
             .events_at(
                 listen.number,
@@ -338,26 +316,6 @@ impl Exchanges {
     }
 }
 
-impl Place {
-    fn note(&mut self, reader: &EventReader) {
-        let id = reader.last_event_id();
-        if !id.is_empty() && id.len() <= LONGEST_ID {
-            self.last_event_id = HeaderValue::from_str(id).ok();
-        }
-        let retry = reader.retry().map(Duration::from_millis);
-        self.retry = retry
-            .map(|retry| retry.clamp(SHORTEST_RETRY, LONGEST_RETRY))
-            .or(self.retry);
-    }
-
-    /// "The client MUST respect the `retry` field".
-    fn wait(&self) -> Duration {
-        let base = self.retry.unwrap_or(RETRY);
-        let longest = BACK_OFF.max(base);
-        base.saturating_mul(1 << self.in_vain.min(5)).min(longest)
-    }
-}
-
 fn stream_request<'a>(url: &'a Url, headers: &'a HeaderMap) -> Asked<'a> {
     Asked {
         method: Method::GET,
@@ -431,24 +389,5 @@ mod tests {
         ] {
             assert!(endpoint(&base, said).is_err(), "{said}");
         }
-    }
-
-    #[test]
-    fn the_wait_is_what_the_server_says_and_grows_while_nothing_comes() {
-        let mut place = Place::default();
-        assert_eq!(place.wait(), RETRY);
-        place.retry = Some(Duration::from_millis(500));
-        assert_eq!(place.wait(), Duration::from_millis(500));
-        place.in_vain = 3;
-        assert_eq!(place.wait(), Duration::from_secs(4));
-        place.in_vain = 30;
-        assert_eq!(place.wait(), Duration::from_secs(16));
-        place.retry = Some(Duration::from_secs(300));
-        assert_eq!(place.wait(), Duration::from_secs(300));
-        let mut place = Place::default();
-        let mut reader = EventReader::new(100);
-        reader.push(b"retry: 0\n\n").unwrap();
-        place.note(&reader);
-        assert_eq!(place.wait(), SHORTEST_RETRY);
     }
 }

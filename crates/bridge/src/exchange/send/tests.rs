@@ -1,4 +1,4 @@
-//! How long a server is waited for that cannot be reached.
+//! How long a server is waited for.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -64,5 +64,57 @@ async fn patience_is_for_servers_that_have_answered_before() {
         assert!(matches!(told, Err(Outcome::Failed(Failure { code: 503, .. }))));
         let waited = start.elapsed().as_millis();
         assert!((least..=most).contains(&waited), "{answers} answers: {waited} ms");
+    }
+}
+
+/// Answers with a status and a body that never ends.
+struct Endless(StatusCode);
+
+struct Dripping;
+
+#[async_trait]
+impl Body for Dripping {
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Some(Ok(Bytes::from_static(b" ")))
+    }
+}
+
+#[async_trait]
+impl Http for Endless {
+    async fn send(&self, _: Request<Bytes>) -> Result<Answer, SendError> {
+        Ok(Answer {
+            status: self.0,
+            headers: HeaderMap::new(),
+            body: Box::new(Dripping),
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_matters_to_nobody_holds_nobody_up() {
+    let url = Url::parse("https://mcp.example/mcp").unwrap();
+    for (status, expects) in [
+        (StatusCode::ACCEPTED, None),
+        (StatusCode::BAD_GATEWAY, Some("1".to_owned())),
+    ] {
+        let (_closed, open) = watch::channel(());
+        let (events, _) = mpsc::channel(1);
+        let settings = Arc::new(Settings::new(url.clone()));
+        let exchanges = Exchanges::new(settings, Arc::new(Endless(status)), None, open, events);
+        let post = crate::event::Post {
+            number: 1,
+            url: url.clone(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            expects,
+            resume: None,
+            operation: "x".into(),
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(10), exchanges.posted(post)).await;
+        assert_eq!(
+            matches!(outcome.expect("an end"), Outcome::Complete),
+            status.is_success()
+        );
     }
 }
