@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn p1_every_proof_is_fresh_and_names_method_target_and_token() {
+    fn p1_dpop_every_proof_is_fresh_and_names_method_target_and_token() {
         let dpop = Dpop::generate().unwrap();
         let first = at(
             &dpop,
