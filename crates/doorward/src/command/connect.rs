@@ -34,7 +34,7 @@ pub(crate) enum TransportOption {
 /// `doorward connect`.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The MCP server: https://mcp.example.com/mcp
+    /// The MCP server: <https://mcp.example.com/mcp>
     pub(crate) url: String,
     /// Which transport the server speaks
     #[arg(long, value_enum, default_value_t)]
@@ -93,7 +93,11 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), CommandError> {
         .ok_or_else(|| CommandError::failed("the network cannot be used"))?;
     // Who brings a credential of their own does not want to log in.
     let has_own = settings.headers.contains_key(AUTHORIZATION);
-    let authorizer: Option<Arc<dyn Authorizer>> = if has_own { None } else { Some(session) };
+    let authorizer: Option<Arc<dyn Authorizer>> = if has_own {
+        None
+    } else {
+        Some(Arc::clone(&session) as Arc<dyn Authorizer>)
+    };
     let parts = Parts {
         era: era::Settings {
             server_name: settings.url.host_str().unwrap_or_default().to_owned(),
@@ -106,6 +110,7 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), CommandError> {
         authorizer,
     };
     let shut_out = bridge(parts, tokio::io::stdin(), tokio::io::stdout(), signalled()).await;
+    session.settled().await;
     match shut_out {
         None => Ok(()),
         Some(failure) => Err(CommandError::no(failure.message)),

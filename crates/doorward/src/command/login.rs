@@ -9,6 +9,7 @@ use doorward_types::time::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::connect::signalled;
 use super::remote_options::{RemoteOptions, server_url};
 use super::remote_session;
 use crate::error::CommandError;
@@ -17,7 +18,7 @@ use crate::output::{Format, Output};
 /// `doorward login`.
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
-    /// The MCP server, as it is given to a host: https://mcp.example.com/mcp
+    /// The MCP server, as it is given to a host: <https://mcp.example.com/mcp>
     #[arg(required_unless_present = "list", conflicts_with = "list")]
     pub(crate) url: Option<String>,
     /// List who is logged in where; never shows a secret
@@ -60,11 +61,15 @@ pub(crate) async fn run(args: LoginArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Ctrl-C ends a login at once: listener, browser wait and locks go with it.
+/// A signal ends a login at once: listener, browser wait and locks go with it. Only an answer with tokens that is on its way
+/// is waited for.
 async fn interruptible(session: &Session, force: bool) -> Result<LoggedIn, CommandError> {
     tokio::select! {
         done = session.log_in(force) => done.map_err(|error| remote_session::explain(&error)),
-        _ = tokio::signal::ctrl_c() => Err(CommandError::no("interrupted: nobody was logged in")),
+        () = signalled() => {
+            session.settled().await;
+            Err(CommandError::no("interrupted: `doorward login --list` tells who is logged in"))
+        }
     }
 }
 

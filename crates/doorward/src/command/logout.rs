@@ -6,6 +6,7 @@ use doorward_local_login::store::TokensEntry;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::connect::signalled;
 use super::remote_options::{RemoteOptions, server_url};
 use super::remote_session;
 use crate::error::CommandError;
@@ -42,10 +43,14 @@ pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
         let mut remote = args.remote.clone();
         remote.tokens.user.clone_from(user);
         let session = remote_session::open(&remote, url, remote_session::Mode::Headless)?;
-        let done = session
-            .log_out(args.keep_unrevoked)
-            .await
-            .map_err(|error| remote_session::explain(&error))?;
+        let done = tokio::select! {
+            done = session.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain(&error))?,
+            () = signalled() => {
+                // What is forgotten here is revoked there as well.
+                session.settled().await;
+                return Err(CommandError::no("interrupted: `doorward login --list` tells who is still logged in"));
+            }
+        };
         if let LoggedOut::Nobody = done {
             continue;
         }

@@ -34,6 +34,10 @@ pub(crate) struct ClientOptions {
     /// A client id that the operator of the authorization server gave you
     #[arg(long, value_name = "ID", conflicts_with = "client_metadata_url")]
     pub(crate) client_id: Option<String>,
+    /// The authorization server that gave out --client-id, as its metadata writes its issuer: no other gets to see it
+    /// (default: the first that it is used with)
+    #[arg(long, value_name = "URL", requires = "client_id")]
+    pub(crate) client_issuer: Option<String>,
     /// The file that holds the secret of --client-id (or - for stdin, with `login`)
     #[arg(long, value_name = "FILE", requires = "client_id")]
     pub(crate) client_secret_file: Option<PathBuf>,

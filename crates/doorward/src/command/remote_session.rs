@@ -132,7 +132,7 @@ fn settings(options: &RemoteOptions, url: &Url, interactive: bool) -> Result<Set
         client_id: client_id.clone(),
         client_secret: secret,
         token_endpoint_auth_method: None,
-        issuer: None,
+        issuer: client.client_issuer.clone(),
     });
     Ok(Settings {
         server: url.clone(),
