@@ -205,7 +205,7 @@ const fn calls_of(plan: &Plan) -> usize {
 }
 
 /// A host that speaks MCP to a bridge.
-struct Host {
+pub(crate) struct Host {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -220,7 +220,12 @@ impl Drop for Host {
 }
 
 impl Host {
-    fn start(command: &mut Command) -> Result<Self> {
+    /// The process that it speaks to.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -237,14 +242,14 @@ impl Host {
         })
     }
 
-    fn initialize(mut self) -> Result<Self> {
+    pub(crate) fn initialize(mut self) -> Result<Self> {
         let params = json!({ "protocolVersion": REVISION, "capabilities": {},
             "clientInfo": { "name": "bench", "version": "1" } });
         self.ask("initialize", &params)?;
         Ok(self)
     }
 
-    fn calls(&mut self, number: usize) -> Result<Outcome> {
+    pub(crate) fn calls(&mut self, number: usize) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let begin = Instant::now();
         for _ in 0..number {
@@ -257,7 +262,7 @@ impl Host {
         Ok(outcome)
     }
 
-    fn send(&mut self, message: &Value) -> Result<()> {
+    pub(crate) fn send(&mut self, message: &Value) -> Result<()> {
         self.input.write_all(format!("{message}\n").as_bytes())?;
         Ok(self.input.flush()?)
     }

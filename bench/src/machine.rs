@@ -53,6 +53,27 @@ impl Tree {
     }
 }
 
+/// One process without its descendants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process(pub(crate) u32);
+
+impl Process {
+    /// Its memory, in MiB.
+    pub(crate) fn resident(self) -> f64 {
+        resident(self.0) as f64 / 1024.0
+    }
+
+    /// The same with every page that is shared counted in parts, in MiB.
+    pub(crate) fn proportional(self) -> f64 {
+        proportional(self.0) as f64 / 1024.0
+    }
+
+    /// What of it is no file, in MiB.
+    pub(crate) fn anonymous(self) -> f64 {
+        kib(&format!("/proc/{}/status", self.0), "RssAnon:") as f64 / 1024.0
+    }
+}
+
 /// The fields of `/proc/PID/stat` after the name, which may hold anything.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

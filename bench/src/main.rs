@@ -12,6 +12,7 @@ mod load;
 mod machine;
 mod nginx;
 mod peer;
+mod stdio;
 mod target;
 mod token;
 mod upstream;
@@ -56,6 +57,10 @@ enum Command {
         #[arg(long)]
         packages: PathBuf,
     },
+    /// A call through `doorward stdio` beside the same server without it.
+    Stdio(Plan),
+    /// The MCP server behind `doorward stdio`.
+    StdioServer,
     /// The MCP server behind the proxies: one fixed answer. Prints its port.
     Upstream,
 }
@@ -107,6 +112,8 @@ async fn main() -> Result<()> {
         Command::Growth(plan) => growth::measure(&plan).await,
         Command::Token { plan, packages } => token::measure(&plan, &packages).await,
         Command::Bridge { plan, packages } => bridge::measure(&plan, &packages).await,
+        Command::Stdio(plan) => stdio::measure(&plan).await,
+        Command::StdioServer => stdio::serve(),
         Command::Upstream => upstream::serve().await,
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum What {
     Token(Length),
     /// The stdio bridge beside npm `mcp-remote`: start with stored tokens, added latency, memory at rest.
     Bridge(Length),
+    /// A call through `doorward stdio` beside the same server without it: added latency, memory.
+    Stdio(Length),
 }
 
 #[derive(Args)]
@@ -57,10 +59,11 @@ pub(crate) fn run(what: &What) -> Result<()> {
         What::Growth(length) => ("growth", length),
         What::Token(length) => ("token", length),
         What::Bridge(length) => ("bridge", length),
+        What::Stdio(length) => ("stdio", length),
     };
     let needs: &[Need] = match what {
         What::Call { .. } => &[Need::Nginx],
-        What::Growth(_) => &[],
+        What::Growth(_) | What::Stdio(_) => &[],
         What::Token(_) | What::Bridge(_) => &[Need::Node],
     };
     tools::require(needs, length.install)?;
@@ -100,7 +103,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
                 bench.arg("--only").arg(only);
             }
         }
-        What::Growth(_) => {}
+        What::Growth(_) | What::Stdio(_) => {}
         What::Token(_) | What::Bridge(_) => {
             bench.arg("--packages").arg(packages::installed());
         }
