@@ -82,6 +82,7 @@ mod stdio;
 mod stdio_authorization;
 mod stdio_clients;
 mod stdio_inspector;
+mod stdio_tokens;
 mod stdio_transparent;
 mod streams;
 mod support;
