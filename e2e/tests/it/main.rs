@@ -81,6 +81,7 @@ mod sign_in;
 mod stdio;
 mod stdio_authorization;
 mod stdio_clients;
+mod stdio_github;
 mod stdio_inspector;
 mod stdio_tokens;
 mod stdio_transparent;

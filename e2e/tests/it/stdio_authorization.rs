@@ -513,7 +513,7 @@ impl OnGitHub {
         .into()
     }
 
-    fn run(&self, more: &[&str]) -> Running {
+    pub(crate) fn run(&self, more: &[&str]) -> Running {
         let command = self.command();
         let arguments: Vec<&str> = command
             .iter()
@@ -614,7 +614,7 @@ async fn r01_r06_a_person_logs_in_to_github_and_calls() {
 }
 
 #[tokio::test]
-async fn r04_vt_05_a_person_who_says_no_is_told_so() {
+async fn r04_a_person_who_says_no_is_told_so() {
     let on = OnGitHub::start(App::OAuth);
     on.github.deny();
     let server = on.run(&[]);
