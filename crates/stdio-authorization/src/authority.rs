@@ -23,6 +23,8 @@ pub trait Login: Send + Sync {
     fn want(&self, scopes: &ScopeSet);
     /// Where it starts. It listens from now on.
     async fn url(&self) -> Option<String>;
+    /// Waits for tokens that are on their way, for a few seconds at most: what was renewed must not be lost at the end.
+    async fn settled(&self) {}
 }
 
 /// Where a token came from.
@@ -64,6 +66,13 @@ impl LocalAuthority {
     pub fn update(&self, settings: Settings) {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self.news.notify_one();
+    }
+
+    /// To be awaited before the process ends: tokens that are on their way are kept.
+    pub async fn settled(&self) {
+        if let Some(login) = &self.login {
+            login.settled().await;
+        }
     }
 
     /// Somebody has logged in.

@@ -70,6 +70,8 @@ pub(crate) struct OwnLogin {
     held: Mutex<Option<TokensEntry>>,
     /// Renews what is kept, and never asks a person; with what it knows of the authorization server.
     quiet: Mutex<Option<(Discovered, Arc<Session>)>>,
+    /// The session of the newest login of a person.
+    entering: Mutex<Weak<Session>>,
     /// When something could last not be renewed.
     in_vain: Mutex<Option<Duration>>,
     page: tokio::sync::OnceCell<LoginPage>,
@@ -86,6 +88,7 @@ impl OwnLogin {
             bad: Mutex::default(),
             held: Mutex::default(),
             quiet: Mutex::default(),
+            entering: Mutex::default(),
             in_vain: Mutex::default(),
             page: tokio::sync::OnceCell::new(),
             done: Mutex::default(),
@@ -334,7 +337,8 @@ impl OwnLogin {
         let discovered = self.parts.known.for_login().await?;
         let (address, told) = oneshot::channel();
         let tell = Arc::new(Catching(Mutex::new(Some(address))));
-        let session = self.session(discovered, self.wants(), Some(tell));
+        let session = Arc::new(self.session(discovered, self.wants(), Some(tell)));
+        *self.entering.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&session);
         let this = Arc::clone(self);
         let login = tokio::spawn(async move {
             let ended = session.log_in(true).await;
@@ -403,6 +407,18 @@ impl Login for OwnLogin {
             self.note_in_vain();
         }
         self.look_again();
+    }
+
+    async fn settled(&self) {
+        let quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let entering = self
+            .entering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
+        for session in quiet.into_iter().map(|(_, session)| session).chain(entering) {
+            session.settled().await;
+        }
     }
 
     fn want(&self, scopes: &ScopeSet) {

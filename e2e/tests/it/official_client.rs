@@ -13,7 +13,7 @@ use suite::Way;
 async fn all_pass(way: &Way, runs: &[(&str, Revision)]) {
     let mut wrong = Vec::new();
     for (scenario, revision) in runs {
-        if let Err(problem) = suite::passes(way, scenario, *revision).await {
+        if let Err(problem) = suite::passes(way, scenario, revision).await {
             wrong.push(problem);
         }
     }
@@ -26,7 +26,7 @@ async fn all_pass(way: &Way, runs: &[(&str, Revision)]) {
     );
 }
 
-fn at<'a>(scenarios: &'a [String], revision: Revision) -> Vec<(&'a str, Revision)> {
+fn at(scenarios: &[String], revision: Revision) -> Vec<(&str, Revision)> {
     scenarios.iter().map(|name| (name.as_str(), revision)).collect()
 }
 

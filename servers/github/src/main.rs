@@ -49,6 +49,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .init();
     let matches = Arguments::command().get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -148,10 +149,12 @@ async fn serve_stdio(
     let composed = compose(&configuration, machine)?;
     let mut server = Service::new(GitHubServer::new(Api::new(client, api), TokenIn::Meta));
     let authority = composed.authority;
-    tokio::select! {
-        ended = run(tokio::io::stdin(), tokio::io::stdout(), &mut server, &*authority) => Ok(ended?),
+    let ended = tokio::select! {
+        ended = run(tokio::io::stdin(), tokio::io::stdout(), &mut server, &*authority) => ended,
         () = composed.upkeep.run() => Ok(()),
-    }
+    };
+    authority.settled().await;
+    Ok(ended?)
 }
 
 fn store(options: &Options) -> Result<Store> {

@@ -118,17 +118,20 @@ impl GitHubServer {
     /// An authorization error. Over stdio the wrapper completes it with everything that a client needs to get the right token; over
     /// HTTP it is complete, because nobody comes after us.
     fn refused(&self, error: &str, scopes: Option<Vec<String>>, message: &str) -> ErrorData {
-        let mut authorization = json!({ "type": "oauth2", "error": error });
+        let mut authorization = serde_json::Map::new();
+        let mut set = |key: &str, value| authorization.insert(key.to_owned(), value);
+        set("type", json!("oauth2"));
+        set("error", json!(error));
         if let Some(scopes) = scopes {
-            authorization["scopes"] = json!(scopes);
+            set("scopes", json!(scopes));
         }
         let mut code = TO_THE_WRAPPER;
         if let TokenIn::Request(over) = &self.token_in {
             code = TO_A_CLIENT;
-            authorization["resource"] = json!(over.resource);
-            authorization["grant_type"] = json!("authorization_code");
-            authorization["code_challenge_method"] = json!("S256");
-            authorization["authorization_servers"] = json!([over.authorization_server]);
+            set("resource", json!(over.resource));
+            set("grant_type", json!("authorization_code"));
+            set("code_challenge_method", json!("S256"));
+            set("authorization_servers", json!([over.authorization_server]));
         }
         let data = json!({ "authorization": authorization });
         ErrorData::new(ErrorCode(code), message.to_owned(), Some(data))

@@ -91,6 +91,7 @@ pub(super) async fn run(args: StdioArgs) -> Result<u8, CommandError> {
             () = signalled() => Ok(true),
         }
     };
+    authority.settled().await;
     let status = match ended {
         Ok(false) => server.ended().await,
         Ok(true) => server.stop().await,
