@@ -114,7 +114,12 @@ async fn answers_that_are_under_way_come_before_the_end() {
     let mut host = Host::start(Settings::new(server.url()));
     host.open().await;
     host.send(&call(1, "slow")).await;
-    assert_eq!(host.close().await, [r#"{"id":1,"jsonrpc":"2.0","result":{}}"#]);
+    let lines = host.close().await;
+    let messages: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(messages, [json!({"jsonrpc": "2.0", "id": 1, "result": {}})]);
 }
 
 #[tokio::test]
