@@ -236,7 +236,7 @@ async fn r01_r06_r09_a_client_on_the_typescript_sdk_goes_to_github() {
 
 #[tokio::test]
 async fn r01_r06_r09_a_client_of_raw_lines_goes_to_github() {
-    goes_to_github(Kind::Legacy, App::GitHub).await;
+    goes_to_github(Kind::Legacy, App::OAuth).await;
 }
 
 #[tokio::test]
