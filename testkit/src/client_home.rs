@@ -49,7 +49,7 @@ impl ClientHome {
         }
         // One file for each start, with every argument; it appears whole or not at all.
         let script = format!(
-            "part=$(mktemp '{0}/work/part.XXXXXXXX') || exit 1\nprintf '%s\\0' \"$@\" > \"$part\"\n\
+            "part=$(mktemp '{0}/tmp/part.XXXXXXXX') || exit 1\nprintf '%s\\0' \"$@\" > \"$part\"\n\
              mv \"$part\" \"{0}/opened/$(basename \"$part\")\"\n",
             root.display()
         );
