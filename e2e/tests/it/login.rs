@@ -94,6 +94,25 @@ fn store_file(home: &ClientHome, kind: &str) -> std::path::PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_name_of_the_server_is_told_as_that() {
+    let world = World::start().await;
+    let other = world.url().replace("127.0.0.1", "localhost");
+    assert_ne!(other, world.url());
+    let finished = world.home.run(&["login", &other, "--no-browser"]).await;
+    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("421 Misdirected Request"),
+        "{}",
+        finished.stderr
+    );
+    assert!(
+        !finished.stderr.contains("open in a browser"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s2_a27_login_list_and_logout_see_the_same_store() {
     let world = World::start().await;
     assert_eq!(world.list().await, serde_json::json!([]));

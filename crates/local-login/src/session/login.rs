@@ -85,6 +85,14 @@ pub(super) async fn log_in(inner: &Arc<Inner>, anew: bool) -> Result<LoggedIn, E
             }
             why.challenge = Some(challenge);
         }
+        // Nothing that is found under this name would hold: the resource is another one.
+        (Said::Unclear(StatusCode::MISDIRECTED_REQUEST), _) => {
+            return Err(Error::NeedsUser(format!(
+                "{} is not what the server calls itself (421 Misdirected Request): use the URL that its operator gives, letter for letter; \
+                 localhost and 127.0.0.1 are two names",
+                inner.settings.server
+            )));
+        }
         (Said::Unclear(status), None) => tracing::debug!(%status, "the server's answer is unclear"),
         (Said::Welcome | Said::Unclear(_), _) => {}
     }
