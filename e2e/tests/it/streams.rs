@@ -568,7 +568,12 @@ async fn ft_14_clients_that_go_away_leave_nothing_behind() {
     )
     .await;
     let after = Usage::of(doorward.pid());
-    assert_eq!(after.threads, before.threads);
+    // The runtime's threads for blocking work come and go with the load; one that stayed for each client would be
+    // hundreds.
+    assert!(
+        after.threads <= before.threads + 4,
+        "{before:?} then {after:?}"
+    );
     assert!(
         after.resident < before.resident + (16 << 10),
         "{before:?} then {after:?}"
