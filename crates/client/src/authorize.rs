@@ -11,6 +11,7 @@ use crate::discover::Discovered;
 use crate::error::{Error, Hop, Refusal};
 use crate::provider::{ClientInformation, Pending};
 use crate::scope::asks_offline_access;
+use crate::sign_on::PendingSignOn;
 use crate::text::shown;
 
 /// Parameters that only this client sets.
@@ -47,8 +48,11 @@ pub struct Ask<'a> {
 /// is sent anywhere (A13).
 pub fn request(discovered: &Discovered, ask: Ask<'_>, random: &dyn Random) -> Result<(Url, Pending), Error> {
     let server = &discovered.authorization_server;
-    let endpoint = server.code_flow()?;
-    judge_query(endpoint)?;
+    let endpoint = match &discovered.sign_on {
+        None => server.code_flow()?,
+        Some(_) => server.sign_on_flow()?,
+    };
+    judge_query(endpoint, discovered.sign_on.is_some())?;
     // S4: a code goes to this machine, to an https site or to an app, never over the network in the clear.
     RedirectUri::parse(ask.redirect_uri, &[]).map_err(|why| {
         Error::NeedsUser(format!(
@@ -58,6 +62,10 @@ pub fn request(discovered: &Discovered, ask: Ask<'_>, random: &dyn Random) -> Re
     })?;
     let (verifier, state) = (Secret::generate(random), Secret::generate(random));
     let challenge = CodeChallenge::of(verifier.expose());
+    let sign_on = discovered.sign_on.as_ref().map(|sign_on| PendingSignOn {
+        nonce: Secret::generate(random),
+        jwks_uri: sign_on.jwks_uri.clone(),
+    });
     let mut url = endpoint.clone();
     {
         let mut query = url.query_pairs_mut();
@@ -67,8 +75,12 @@ pub fn request(discovered: &Discovered, ask: Ask<'_>, random: &dyn Random) -> Re
             .append_pair("redirect_uri", ask.redirect_uri)
             .append_pair("code_challenge", challenge.as_str())
             .append_pair("code_challenge_method", METHOD)
-            .append_pair("state", state.expose())
-            .append_pair("resource", &discovered.resource);
+            .append_pair("state", state.expose());
+        match &sign_on {
+            None => query.append_pair("resource", &discovered.resource),
+            // An identity provider knows no resources of ours; it knows the nonce.
+            Some(sign_on) => query.append_pair("nonce", sign_on.nonce.expose()),
+        };
         if !ask.scope.is_empty() {
             query.append_pair("scope", &ask.scope.to_string());
         }
@@ -76,7 +88,7 @@ pub fn request(discovered: &Discovered, ask: Ask<'_>, random: &dyn Random) -> Re
             query.append_pair("dpop_jkt", thumbprint);
         }
         for (name, value) in ask.extra {
-            if OURS.contains(&name.as_str()) {
+            if OURS.contains(&name.as_str()) || (sign_on.is_some() && name == "nonce") {
                 return Err(Error::NeedsUser(format!(
                     "the parameter {} of the authorization request is set by this client and cannot be given",
                     shown(name)
@@ -101,15 +113,16 @@ pub fn request(discovered: &Discovered, ask: Ask<'_>, random: &dyn Random) -> Re
         requested: ask.scope.clone(),
         client: ask.client.clone(),
         dpop: ask.dpop_jkt.is_some(),
+        sign_on,
     };
     Ok((url, pending))
 }
 
 /// An endpoint may have a query (RFC 6749 §3.1), but none that answers for us.
-fn judge_query(endpoint: &Url) -> Result<(), Error> {
+fn judge_query(endpoint: &Url, signs_on: bool) -> Result<(), Error> {
     match endpoint
         .query_pairs()
-        .find(|(name, _)| OURS.contains(&name.as_ref()))
+        .find(|(name, _)| OURS.contains(&name.as_ref()) || (signs_on && name == "nonce"))
     {
         None => Ok(()),
         Some((name, _)) => Err(Refusal::new(

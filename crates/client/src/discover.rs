@@ -14,6 +14,7 @@ use crate::machine::{Answer, Machine, Step, reached};
 use crate::named_url::UrlPolicy;
 use crate::resource_metadata::{self, ResourceMetadata};
 use crate::server_metadata::{self, ServerMetadata};
+use crate::sign_on::SignOn;
 
 /// How many of the listed authorization servers are asked.
 const MAX_SERVERS: usize = 4;
@@ -29,6 +30,8 @@ pub struct Discovered {
     pub resource_metadata: Option<ResourceMetadata>,
     /// Its authorization server.
     pub authorization_server: ServerMetadata,
+    /// What makes this a sign-on at an identity provider, for which no MCP server is asked.
+    pub sign_on: Option<SignOn>,
 }
 
 impl Discovered {
@@ -300,6 +303,7 @@ impl FindServer {
             resource,
             resource_metadata,
             authorization_server,
+            sign_on: None,
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Hop {
     DeviceAuthorization,
     /// Token exchange at the company's identity provider (RFC 8693).
     TokenExchange,
+    /// Single sign-on at the company's identity provider (OpenID Connect).
+    SignOn,
     /// The revocation endpoint (RFC 7009).
     Revocation,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Hop {
             Self::Token => "the token endpoint",
             Self::DeviceAuthorization => "the device authorization endpoint",
             Self::TokenExchange => "the token exchange at the identity provider",
+            Self::SignOn => "single sign-on at the identity provider",
             Self::Revocation => "the revocation endpoint",
         })
     }

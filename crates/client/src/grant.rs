@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use doorward_types::secret::Secret;
 
 use crate::enterprise::EnterpriseManaged;
+use crate::error::Error;
 use crate::provider::{ClientInformation, ClientOrigin, ProviderError};
 use crate::workload::Workload;
 
@@ -22,6 +23,15 @@ pub trait AssertionSource: Send + Sync {
 
     /// Where it comes from, for messages: the name of a file, of a variable, of a program. Never the assertion.
     fn name(&self) -> String;
+
+    /// Sees to it that there is an assertion to be had, before anything is locked: this may take as long as a person does
+    /// ([`sign_on`](crate::sign_on)). `anew`: another one than there is. `may_ask`: whether a person may be asked for it.
+    async fn ready(&self, _anew: bool, _may_ask: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// For the end of the program: waits for what is on its way until it is kept, for ten seconds at most.
+    async fn settled(&self) {}
 }
 
 /// An assertion that does not change.

@@ -21,6 +21,7 @@
 //! | the tokens | [`token`], [`proven`], [`refresh`] | RFC 6749 §4 to §6, RFC 9449 |
 //! | a call that is refused | [`mod@decide`] | RFC 6750 §3.1, RFC 9449 §9 |
 //! | the end | [`revoke`] | RFC 7009 |
+//! | single sign-on, in front of it all in a company | [`sign_on`], [`enterprise`] | OpenID Connect Core, MCP enterprise-managed authorization |
 //!
 //! [`orchestrate`] puts them together; [`grant`] and [`obtain`] are the ways to a token that need no browser here.
 
@@ -54,6 +55,7 @@ pub mod resource_metadata;
 pub mod revoke;
 pub mod scope;
 pub mod server_metadata;
+pub mod sign_on;
 pub mod step_up;
 #[cfg(test)]
 mod testing;

@@ -28,6 +28,7 @@ use crate::proven::{Proof, ProvenRequest};
 use crate::provider::{ClientInformation, ClientOrigin, Pending, Provider, Tokens};
 use crate::refresh::{self, Failure};
 use crate::registration::{self, Application, Kept, Registration};
+use crate::sign_on::{self, Belongs, Expected};
 use crate::token::TokenRequest;
 use crate::{revoke, scope};
 
@@ -326,7 +327,25 @@ pub async fn renew(
     };
     let proof = env.proof(options.dpop.as_ref().filter(|_| tokens.dpop));
     let response = drive(&mut ProvenRequest::new(proof, request), env.http).await?;
-    let renewed = refresh::renewed(tokens, response, env.clock.now());
+    let id_token = response.id_token.clone();
+    let mut renewed = refresh::renewed(tokens, response, env.clock.now());
+    if let Some(sign_on) = &discovered.sign_on {
+        if id_token.is_none() {
+            // OpenID Connect Core §12.2 leaves that to the provider: then a person is asked from now on, and not the provider each time.
+            let useless = Tokens {
+                refresh_token: None,
+                ..tokens.clone()
+            };
+            env.provider.save_tokens(&useless).await?;
+            return Ok(None);
+        }
+        let expected = Expected {
+            issuer: &tokens.issuer,
+            client_id: &tokens.client_id,
+            belongs: Belongs::SamePerson(&tokens.access_token),
+        };
+        renewed = sign_on::identified(env, (id_token, expected), &sign_on.jwks_uri, renewed).await?;
+    }
     env.provider.save_tokens(&renewed).await?;
     Ok(Some(renewed))
 }
@@ -448,12 +467,15 @@ async fn exchange_code(
     let request = || {
         let method = named.unwrap_or(Method::None);
         let authentication = authenticate(env, options, &pending.issuer, client, method)?;
-        Ok(TokenRequest::new(&pending.token_endpoint, "authorization_code")
+        let request = TokenRequest::new(&pending.token_endpoint, "authorization_code")
             .with_secret("code", code)
             .with("redirect_uri", &pending.redirect_uri)
             .with_secret("code_verifier", &pending.verifier)
-            .with("resource", &pending.resource)
-            .authenticated(&authentication))
+            .authenticated(&authentication);
+        Ok(match &pending.sign_on {
+            None => request.with("resource", &pending.resource),
+            Some(_) => request,
+        })
     };
     let proof = env.proof(options.dpop.as_ref().filter(|_| pending.dpop));
     let response = match drive(&mut ProvenRequest::new(proof, request), env.http).await {
@@ -471,7 +493,16 @@ async fn exchange_code(
         pending.resource.as_str(),
         client.client_id.as_str(),
     );
-    let tokens = refresh::issued(whose, &pending.requested, response, env.clock.now());
+    let id_token = response.id_token.clone();
+    let mut tokens = refresh::issued(whose, &pending.requested, response, env.clock.now());
+    if let Some(sign_on) = &pending.sign_on {
+        let expected = Expected {
+            issuer: &pending.issuer,
+            client_id: &client.client_id,
+            belongs: Belongs::Nonce(&sign_on.nonce),
+        };
+        tokens = sign_on::identified(env, (id_token, expected), &sign_on.jwks_uri, tokens).await?;
+    }
     env.provider.save_tokens(&tokens).await?;
     Ok(tokens)
 }
@@ -524,7 +555,12 @@ pub async fn log_out(env: &Environment<'_>, options: &Options, discovered: &Disc
         },
     };
     let mut result = Ok(());
-    for request in revoke::requests(server, &tokens, &authentication) {
+    let mut requests = revoke::requests(server, &tokens, &authentication);
+    if discovered.sign_on.is_some() {
+        // An ID token cannot be revoked: it ends by itself.
+        requests.truncate(tokens.refresh_token.iter().count());
+    }
+    for request in requests {
         let answer = reached(env.http.send(request.build()).await, request.hop(), request.url());
         let revoked = answer.and_then(|response| revoke::process(&request, &response));
         result = result.and(revoked);

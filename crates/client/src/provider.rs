@@ -6,6 +6,8 @@ use doorward_types::secret::Secret;
 use doorward_types::time::UnixTime;
 use url::Url;
 
+use crate::sign_on::PendingSignOn;
+
 /// Why the application could not keep or show something. The words are for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -89,6 +91,8 @@ pub struct Pending {
     pub client: ClientInformation,
     /// Whether the token is to be bound to a key: then the code is exchanged with a proof of it (RFC 9449 §5).
     pub dpop: bool,
+    /// What the ID token is judged by, if this is a sign-on at an identity provider.
+    pub sign_on: Option<PendingSignOn>,
 }
 
 /// The application's side of a login. One value serves one user and one MCP server.

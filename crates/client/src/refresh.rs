@@ -54,10 +54,13 @@ pub fn request(
         )
         .into());
     }
-    Ok(TokenRequest::new(&server.token_endpoint, "refresh_token")
+    let request = TokenRequest::new(&server.token_endpoint, "refresh_token")
         .with_secret("refresh_token", refresh_token)
-        .with("resource", &tokens.resource)
-        .authenticated(client))
+        .authenticated(client);
+    Ok(match &discovered.sign_on {
+        None => request.with("resource", &tokens.resource),
+        Some(_) => request,
+    })
 }
 
 /// What is kept after a renewal. A server that tells no new refresh token means the old one, and one that tells no scope

@@ -220,52 +220,64 @@ impl ServerMetadata {
     /// The authorization endpoint of a server whose code flow may be used: there is one, it answers with codes, and PKCE with
     /// S256 is listed (S5, S6). Without any document, revision 2025-03-26 says that PKCE is there.
     pub fn code_flow(&self) -> Result<&Url, Error> {
-        let refuse = |rule, problem: String, remedy: &str| {
-            Error::from(Refusal::new(
-                Hop::ServerMetadata,
-                self.document_url(),
-                rule,
-                problem,
-                remedy,
-            ))
-        };
         if self.source != Source::DefaultPaths {
-            let methods = self
-                .code_challenge_methods_supported
-                .as_deref()
-                .unwrap_or_default();
-            if !methods
-                .iter()
-                .any(|method| method == doorward_oauth::pkce::METHOD)
-            {
-                let problem = if methods.is_empty() {
-                    "code_challenge_methods_supported is missing: nothing says that PKCE protects the code"
-                        .into()
-                } else {
-                    format!(
-                        "code_challenge_methods_supported does not list S256: {}",
-                        shown(&methods.join(", "))
-                    )
-                };
-                return Err(refuse(
-                    ("S6", "MCP authorization, code protection; OAuth 2.1 §7.5.2"),
-                    problem,
-                    "its operator must support PKCE with S256 and list it in code_challenge_methods_supported",
-                ));
-            }
+            self.judge_pkce(true)?;
         }
+        self.offers_codes()
+    }
+
+    /// The authorization endpoint of an identity provider that people sign on at (E16). PKCE with S256 is always used there; that
+    /// it is listed is not asked for, because large providers do it and do not say so, and the nonce protects the code as
+    /// well (RFC 9700 §2.1.1). One that lists other methods only would not check it.
+    pub fn sign_on_flow(&self) -> Result<&Url, Error> {
+        self.judge_pkce(false)?;
+        self.offers_codes()
+    }
+
+    fn refuse(&self, rule: (&'static str, &'static str), problem: String, remedy: &str) -> Error {
+        Refusal::new(Hop::ServerMetadata, self.document_url(), rule, problem, remedy).into()
+    }
+
+    fn judge_pkce(&self, must_be_listed: bool) -> Result<(), Error> {
+        let listed = self.code_challenge_methods_supported.as_deref();
+        let methods = match listed {
+            None if !must_be_listed => return Ok(()),
+            listed => listed.unwrap_or_default(),
+        };
+        if methods
+            .iter()
+            .any(|method| method == doorward_oauth::pkce::METHOD)
+        {
+            return Ok(());
+        }
+        let problem = if methods.is_empty() {
+            "code_challenge_methods_supported is missing: nothing says that PKCE protects the code".into()
+        } else {
+            format!(
+                "code_challenge_methods_supported does not list S256: {}",
+                shown(&methods.join(", "))
+            )
+        };
+        Err(self.refuse(
+            ("S6", "MCP authorization, code protection; OAuth 2.1 §7.5.2"),
+            problem,
+            "its operator must support PKCE with S256 and list it in code_challenge_methods_supported",
+        ))
+    }
+
+    fn offers_codes(&self) -> Result<&Url, Error> {
         let lists_code = |types: &Vec<String>| types.iter().any(|kind| kind == "code");
         if !self.response_types_supported.as_ref().is_none_or(lists_code)
             || !self.supports_grant("authorization_code")
         {
-            return Err(refuse(
+            return Err(self.refuse(
                 ("A2", "OAuth 2.1 §4.1"),
                 "it does not offer the authorization code grant".into(),
                 "its operator must list code in response_types_supported and authorization_code in grant_types_supported",
             ));
         }
         self.authorization_endpoint.as_ref().ok_or_else(|| {
-            refuse(
+            self.refuse(
                 ("A5", "RFC 8414 §2"),
                 "there is no authorization_endpoint".into(),
                 "its operator must add authorization_endpoint to this document",

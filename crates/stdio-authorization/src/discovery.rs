@@ -81,6 +81,7 @@ fn configured(
     Ok(Discovered {
         server: wanted.resource.clone(),
         resource: wanted.resource.to_string(),
+        sign_on: None,
         resource_metadata: None,
         authorization_server: ServerMetadata {
             issuer: server.issuer.clone(),

@@ -14,6 +14,7 @@ fn discovered(changes: &serde_json::Value) -> Discovered {
     Discovered {
         server: url("https://mcp.example.com/mcp"),
         resource: "HTTPS://mcp.example.com".into(),
+        sign_on: None,
         resource_metadata: None,
         authorization_server: ServerMetadata::parse(ISSUER, &at, body.as_bytes(), &UrlPolicy::strict())
             .unwrap()

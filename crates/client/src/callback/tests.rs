@@ -17,6 +17,7 @@ fn pending(iss_required: bool) -> Pending {
         requested: ScopeSet::empty(),
         client: client(ISSUER),
         dpop: false,
+        sign_on: None,
     }
 }
 

@@ -13,6 +13,7 @@ fn discovered(issuer: &str, resource: &str) -> Discovered {
     Discovered {
         server: url("https://mcp.example.com/mcp"),
         resource: resource.into(),
+        sign_on: None,
         resource_metadata: None,
         authorization_server: ServerMetadata::parse(issuer, &at, body.as_bytes(), &UrlPolicy::strict())
             .unwrap()

@@ -15,6 +15,7 @@ fn discovered(resource: Option<&[&str]>, server: Option<&[&str]>) -> Discovered 
     Discovered {
         server: mcp.clone(),
         resource: mcp.to_string(),
+        sign_on: None,
         resource_metadata: ResourceMetadata::parse(&mcp, &mcp, prm.to_string().as_bytes(), &policy).unwrap(),
         authorization_server: ServerMetadata::parse(issuer, &mcp, metadata.as_bytes(), &policy)
             .unwrap()
