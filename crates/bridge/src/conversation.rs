@@ -45,6 +45,8 @@ pub(crate) struct Conversation {
     adapter: Option<Box<dyn Adapter>>,
     /// The message whose answer shows the server's era, and the number of its exchange.
     first: Option<(u64, Arc<Message>)>,
+    /// The server did not take a modern request, so it is taken for a legacy one; it has not opened a session yet.
+    is_guess: bool,
     /// What the host wrote after it.
     queue: VecDeque<Arc<Message>>,
     wire: Wire,
@@ -121,6 +123,7 @@ impl Conversation {
             era_settings,
             adapter: None,
             first: None,
+            is_guess: false,
             queue: VecDeque::new(),
             wire: Wire::Unknown,
             sent: BTreeMap::new(),

@@ -54,6 +54,8 @@ pub(crate) struct Post {
     pub(crate) resume: Option<HeaderMap>,
     /// What is being done, for the count of step-ups.
     pub(crate) operation: String,
+    /// The server has shown that it is one of 2026-07-28 or later.
+    pub(crate) is_modern: bool,
 }
 
 /// A GET.

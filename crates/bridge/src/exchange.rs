@@ -91,6 +91,7 @@ impl Exchanges {
             headers: &delete.headers,
             body: bytes::Bytes::new(),
             operation: "end of the session",
+            is_modern: false,
         };
         // Only with the authorization that is there: nobody logs in to leave.
         if let Ok(request) = self.request(&request).await {

@@ -41,6 +41,10 @@ pub trait Authorizer: Send + Sync + 'static {
         0
     }
 
+    /// Takes note that the server has answered as one of 2026-07-28 or later, which has metadata: what revision 2025-03-26 assumed of
+    /// servers without any does not hold for it (D3).
+    fn is_modern(&self) {}
+
     /// Takes note that `operation` went through (a status of success): when it asks for more scopes another day, because the
     /// grant was revoked, it has its tries again.
     fn succeeded(&self, _operation: &str) {}

@@ -155,12 +155,18 @@ impl Polling {
         now >= self.expires_at
     }
 
-    /// The next token request.
+    /// The next token request, for the resource of the device authorization request: MCP wants it in every token request (A19).
     #[must_use]
-    pub fn request(&self, token_endpoint: &Url, client: &ClientAuthentication) -> TokenRequest {
-        TokenRequest::new(token_endpoint, GRANT_TYPE)
+    pub fn request(
+        &self,
+        token_endpoint: &Url,
+        client: &ClientAuthentication,
+        resource: Option<&str>,
+    ) -> TokenRequest {
+        let request = TokenRequest::new(token_endpoint, GRANT_TYPE)
             .with_secret("device_code", &self.device_code)
-            .authenticated(client)
+            .authenticated(client);
+        target(request, resource, &ScopeSet::default())
     }
 
     /// Takes the error code of an answer that brought no token (RFC 8628 §3.5).
@@ -276,8 +282,13 @@ mod tests {
         };
         let endpoint = Url::parse("https://as.example/token").unwrap();
         assert_eq!(
-            polling.request(&endpoint, &client).build().body.unwrap().expose(),
-            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=hush&client_id=tv"
+            polling
+                .request(&endpoint, &client, Some("https://mcp.example/mcp"))
+                .build()
+                .body
+                .unwrap()
+                .expose(),
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=hush&client_id=tv&resource=https%3A%2F%2Fmcp.example%2Fmcp"
         );
     }
 }

@@ -230,7 +230,7 @@ impl Asking<'_> {
             }
             let build = || {
                 let client = self.authentication(method)?;
-                Ok(polling.request(&self.server.token_endpoint, &client))
+                Ok(polling.request(&self.server.token_endpoint, &client, Some(self.resource)))
             };
             match self.ask(build).await {
                 Err(Error::Answered {

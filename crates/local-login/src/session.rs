@@ -13,6 +13,7 @@ mod renew;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
 use doorward_types::time::Clock;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -46,6 +47,8 @@ use crate::callback::CallbackOptions;
 use crate::network::Network;
 use crate::store::{DpopKeyEntry, Store, TokensEntry};
 
+/// The most operations that are remembered as refused whatever was done.
+const HOPELESS: usize = 1024;
 /// Nobody logs in more often than so for tokens that end before they can be used.
 const AT_ONCE: Duration = Duration::from_mins(1);
 
@@ -157,11 +160,36 @@ struct State {
     logins: u64,
     /// When somebody logged in, if nothing has succeeded since.
     unproven: Option<Duration>,
+    /// What the server refuses with the tokens of a login as well, though it may take them for everything else.
+    hopeless: HashSet<String>,
     dpop: Option<Dpop>,
     /// With when it was found.
     discovered: Option<(Discovered, Duration)>,
     /// Where the last request went: nonces belong to an endpoint.
     last: Option<Url>,
+    /// See [`Authorizer::is_modern`].
+    is_modern: bool,
+}
+
+impl State {
+    /// Another login would be refused for this operation as the last one was, however well everything else goes (CL-13).
+    fn note_hopeless(&mut self, attempt: &Attempt<'_>) {
+        let is_from_login =
+            sent_token(attempt.sent).is_some_and(|sent| self.from_login.as_ref() == Some(&sent));
+        if attempt.status != StatusCode::UNAUTHORIZED || !is_from_login {
+            return;
+        }
+        if self.hopeless.len() >= HOPELESS {
+            self.hopeless.clear();
+        }
+        self.hopeless.insert(attempt.operation.to_owned());
+    }
+}
+
+/// The access token that a request went with.
+fn sent_token(headers: &HeaderMap) -> Option<Secret> {
+    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    value.split_once(' ').map(|(_, token)| Secret::new(token))
 }
 
 impl Session {
@@ -375,13 +403,18 @@ impl Authorizer for Session {
         let decision = {
             let mut state = inner.state();
             let from_login = state.from_login.clone();
+            let hopeless = !anonymous && state.hopeless.contains(attempt.operation);
             let known = Known {
                 tokens: tokens.as_ref(),
                 from_login: from_login.as_ref(),
-                in_vain: inner.in_vain(state.unproven, anonymous),
+                in_vain: hopeless || inner.in_vain(state.unproven, anonymous),
                 new_nonce,
             };
-            decide(&attempt, &challenge, known, &mut state.step_ups)
+            let decision = decide(&attempt, &challenge, known, &mut state.step_ups);
+            if matches!(decision, Decision::GiveUp(_)) {
+                state.note_hopeless(&attempt);
+            }
+            decision
         };
         match decision {
             Decision::Again => {
@@ -392,7 +425,12 @@ impl Authorizer for Session {
             Decision::Authorize(why) => {
                 let asked_for_scope = why.scope.is_some();
                 let before = inner.state().from_login.clone();
-                let tokens = login::recover(inner, *why).await?.tokens();
+                let asker = if attempt.operation == "ping" {
+                    login::Asker::Nobody
+                } else {
+                    login::Asker::Program
+                };
+                let tokens = login::recover(inner, *why, asker).await?.tokens();
                 {
                     let mut state = inner.state();
                     if !asked_for_scope && state.from_login.is_some() && state.from_login != before {
@@ -408,9 +446,14 @@ impl Authorizer for Session {
     fn succeeded(&self, operation: &str) {
         let mut state = self.inner.state();
         state.unproven = None;
+        state.hopeless.remove(operation);
         if let Some(resource) = state.held.as_ref().map(|held| held.resource().to_owned()) {
             state.step_ups.succeeded(&resource, operation);
         }
+    }
+
+    fn is_modern(&self) {
+        self.inner.state().is_modern = true;
     }
 
     fn logins(&self) -> u64 {
@@ -429,7 +472,9 @@ async fn discover(inner: &Inner, why: &Why) -> Result<Discovered, Error> {
     if let Some(discovered) = &inner.settings.discovered {
         return Ok(discovered.clone());
     }
-    let options = inner.options("", None);
+    let mut options = inner.options("", None);
+    // Tokens that were got before anybody knew are renewed where they are from.
+    options.legacy = why.challenge.is_none() || !inner.state().is_modern;
     let discovered = orchestrate::discover(&inner.environment(), &options, why.challenge.as_ref()).await?;
     inner.state().discovered = Some((discovered.clone(), inner.clock.monotonic()));
     Ok(discovered)

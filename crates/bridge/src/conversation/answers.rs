@@ -121,9 +121,11 @@ impl Conversation {
             Purpose::Reopen => self.reopened(message, named),
             Purpose::Passed => {
                 if request.method() == Some("initialize") && !message.is_error() {
+                    self.is_guess = false;
                     self.opened(message, named);
                 }
                 self.answer(number, request, message, share);
+                self.guessed_wrong(request);
             }
             Purpose::Reconfirm | Purpose::Ping | Purpose::Stream => {}
         }
@@ -215,12 +217,15 @@ impl Conversation {
         };
         if let Outcome::Refused(refused) = &outcome
             && sent.in_session
-            && is_session_gone(refused)
+            && is_session_gone(refused, message.id())
         {
-            return self.forgotten(number, &sent, message);
+            return self.forgotten(number, &sent, message, refused);
         }
         match sent.purpose {
-            Purpose::Passed => self.passed_ended(number, &sent, &message, outcome),
+            Purpose::Passed => {
+                self.passed_ended(number, &sent, &message, outcome);
+                self.guessed_wrong(&message);
+            }
             Purpose::Reopen if !sent.answered => self.reopen_ended(number, &message, outcome),
             Purpose::Reconfirm => self.reconfirmed(),
             Purpose::Lookup if !sent.answered => self.looked_up(),
@@ -242,14 +247,14 @@ impl Conversation {
         if let Outcome::Refused(refused) = outcome
             && sent.answered
             && sent.in_session
-            && is_session_gone(refused)
+            && is_session_gone(refused, None)
         {
             self.session_gone(sent.generation);
         }
     }
 
     /// The server does not know the session. It has not processed the message then, and gets it again in a new one, once.
-    fn forgotten(&mut self, number: u64, sent: &Sent, message: Arc<Message>) {
+    fn forgotten(&mut self, number: u64, sent: &Sent, message: Arc<Message>, refused: &Refused) {
         let generation = sent.generation;
         if sent.purpose == Purpose::Reconfirm {
             return self.reconfirmed();
@@ -265,6 +270,10 @@ impl Conversation {
             );
         if is_of_the_old_session {
             return;
+        }
+        if sent.again && is_about(&refused.body, message.id()) {
+            // It means the request, not the session.
+            return self.refused(number, sent, &message, refused);
         }
         if sent.again {
             let words = "the server forgets every session that it has just opened";
@@ -316,7 +325,9 @@ impl Conversation {
             }
         }
         let opens = request.method() == Some("initialize");
+        let is_modern = code.is_some_and(|code| reading::is_modern(code) || code == reading::UNKNOWN_METHOD);
         if opens
+            && !is_modern
             && matches!(refused.status.as_u16(), 400 | 404 | 405)
             && self.fall_back(number, request, Purpose::Passed, &refusal(refused))
         {
@@ -379,13 +390,27 @@ impl Conversation {
 
 /// Whether the server does not know the session that a request named. The specification says 404; servers on the official
 /// TypeScript SDK mostly say 400 and "No valid session ID provided".
-fn is_session_gone(refused: &Refused) -> bool {
+fn is_session_gone(refused: &Refused, request: Option<&str>) -> bool {
     match refused.status {
         StatusCode::NOT_FOUND => true,
-        StatusCode::BAD_REQUEST => reading::error_body(&refused.body, "0")
-            .is_some_and(|error| error.message.to_ascii_lowercase().contains("session")),
+        StatusCode::BAD_REQUEST => {
+            let error = reading::error_body(&refused.body, "0");
+            error.is_some_and(|error| error.message.to_ascii_lowercase().contains("session"))
+                && !is_about(&refused.body, request)
+        }
         _ => false,
     }
+}
+
+/// Whether an error is about this request and nothing around it: it bears its id, so the request was read and may have been acted
+/// on, and its code is none of those that servers have for what is wrong with a session.
+fn is_about(body: &Bytes, request: Option<&str>) -> bool {
+    const AROUND: [i64; 3] = [-32600, -32000, -32001];
+    let error = Message::read(body.clone()).ok().filter(Message::is_error);
+    error.is_some_and(|error| {
+        let same = error.id().map(identity) == request.map(identity) && request.is_some();
+        same && error.error_code().is_some_and(|code| !AROUND.contains(&code))
+    })
 }
 
 /// What a status that says no means, for the person in front of the host.
@@ -395,6 +420,9 @@ fn refusal(refused: &Refused) -> Failure {
     let words = match status.as_u16() {
         401 => "it wants another authorization than the one that it was given".to_owned(),
         404 | 405 => "is this the URL of its MCP endpoint?".to_owned(),
+        421 => "this is not what it calls itself: give the URL that its operator gives, letter for letter (localhost and 127.0.0.1 are \
+                two names)"
+            .to_owned(),
         429 => match refused.retry_after {
             Some(seconds) => format!("it takes no more requests for now: try again in {seconds} seconds"),
             None => "it takes no more requests for now: try again later".to_owned(),

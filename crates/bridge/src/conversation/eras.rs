@@ -126,6 +126,7 @@ impl Conversation {
                 self.adapter = Some(era::legacy_host(settings));
             }
             Mode::ModernHostLegacyServer => {
+                self.is_guess = true;
                 self.wire = Wire::Legacy(Box::new(Session::new(self.settings.transport)));
                 self.adapter = Some(era::modern_host(settings));
             }
@@ -143,6 +144,20 @@ impl Conversation {
         self.wire = Wire::Unknown;
         self.held.clear();
         self.go_on();
+    }
+
+    /// A server that was taken for a legacy one opens no session either: the host's next request shows anew what it is (2026-07-28,
+    /// Versioning: "re-probing if the cached assumption later fails").
+    pub(super) fn guessed_wrong(&mut self, request: &Message) {
+        if !self.is_guess || request.method() != Some("initialize") {
+            return;
+        }
+        if self.session().is_some_and(|session| session.is_opening()) {
+            return;
+        }
+        self.is_guess = false;
+        self.adapter = None;
+        self.forget_first();
     }
 
     /// What waited for the eras goes its way.

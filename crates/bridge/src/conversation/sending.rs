@@ -172,6 +172,7 @@ impl Conversation {
             },
         };
         let body = message.line().clone();
+        let is_modern = matches!(self.wire, Wire::Modern) && self.adapter.is_some();
         let expects = expects.filter(|_| !sent.elsewhere);
         sent.message = Some(message);
         self.sent.insert(number, sent);
@@ -183,6 +184,7 @@ impl Conversation {
             expects,
             resume,
             operation,
+            is_modern,
         }));
     }
 

@@ -99,6 +99,12 @@ impl Session {
         })
     }
 
+    /// Whether its `initialize` may still be answered, or was.
+    pub(super) fn is_opening(&self) -> bool {
+        let waits = matches!(&self.via, Via::Sse { opening: Some(_), .. });
+        waits || self.phase != Phase::Opening
+    }
+
     pub(super) fn begin(&mut self) {
         self.generation += 1;
         self.stream_is_due = false;
@@ -328,6 +334,7 @@ impl Conversation {
         // The session was never there: the next `initialize` may try the other transport again.
         self.wire = Wire::Legacy(Box::new(Session::new(transport)));
         self.first_or_lost(number, &initialize, &failure);
+        self.guessed_wrong(&initialize);
     }
 
     /// The GET stream cannot be had, or not any more; or not until somebody has logged in.

@@ -9,6 +9,7 @@ use super::*;
 use crate::event::{Event, Listen, Outcome, Post, Refused};
 use crate::settings::Transport;
 
+mod refusals;
 mod unattended;
 
 struct Bench {

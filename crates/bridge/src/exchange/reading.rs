@@ -1,15 +1,22 @@
 //! Messages out of bodies, bounded (CL-15).
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use doorward_mcp::ServerMessage as Message;
 use doorward_mcp::message::MessageError;
 use doorward_mcp::on_one_line;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::failed;
 use crate::event::Outcome;
 use crate::http::Body;
 use crate::memory::{Memory, Share};
+
+/// Most messages of a batch.
+const LONGEST_BATCH: usize = 1024;
 
 /// Reads a whole body of JSON.
 pub(super) async fn read_json(
@@ -35,7 +42,7 @@ pub(super) fn messages(text: &Bytes) -> Result<Vec<Message>, MessageError> {
     match Message::read(text.clone()) {
         Ok(message) => Ok(vec![flat(message)]),
         Err(error @ MessageError::NotAnObject) => {
-            let batch: Vec<&RawValue> = serde_json::from_slice(text).map_err(|_| error)?;
+            let Batch(batch) = serde_json::from_slice(text).map_err(|_| error)?;
             let each = |raw: &&RawValue| {
                 let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
                 Message::read(text.slice(start..start + raw.get().len())).map(flat)
@@ -43,6 +50,34 @@ pub(super) fn messages(text: &Bytes) -> Result<Vec<Message>, MessageError> {
             batch.iter().map(each).collect()
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The items of a batch, if they are not too many: each takes more memory than the two bytes that it may be long (CL-15).
+struct Batch<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Batch<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+        impl<'de> Visitor<'de> for Items {
+            type Value = Batch<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {LONGEST_BATCH} messages")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut batch = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    if batch.len() == LONGEST_BATCH {
+                        return Err(serde::de::Error::invalid_length(batch.len(), &self));
+                    }
+                    batch.push(item);
+                }
+                Ok(Batch(batch))
+            }
+        }
+        deserializer.deserialize_seq(Items)
     }
 }
 
@@ -106,6 +141,12 @@ mod tests {
                 "{\"jsonrpc\":\"2.0\",\"method\":\"x\"}"
             ]
         );
+        let batch = |length: usize| {
+            let one = "{\"jsonrpc\":\"2.0\",\"method\":\"x\"}";
+            messages(&format!("[{}]", vec![one; length].join(",")).into())
+        };
+        assert_eq!(batch(LONGEST_BATCH).unwrap().len(), LONGEST_BATCH);
+        assert!(batch(LONGEST_BATCH + 1).is_err());
         for bad in [
             &b"\x1b[31mhello"[..],
             b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"t\":\"\x1b[31m\"}}",

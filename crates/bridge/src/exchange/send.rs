@@ -40,6 +40,8 @@ pub(super) struct Asked<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) body: Bytes,
     pub(super) operation: &'a str,
+    /// See [`Post::is_modern`](crate::event::Post::is_modern).
+    pub(super) is_modern: bool,
 }
 
 impl Exchanges {
@@ -59,6 +61,9 @@ impl Exchanges {
                         asked.operation
                     );
                     return Err(Outcome::Failed(Failure::given_up(status.as_u16(), words)));
+                }
+                if asked.is_modern {
+                    authorizer.is_modern();
                 }
                 let headers = answer.headers.clone();
                 // A login takes minutes; the connection must not wait for it.
@@ -231,7 +236,8 @@ impl Exchanges {
             let done = authorizer.refused(attempt).await;
             done.map_err(|error| {
                 let failure = Failure::unauthorized(refusal.status.as_u16(), &error);
-                if is_login && failure.for_want_of_login {
+                // For a sign of life nobody was asked.
+                if is_login && failure.for_want_of_login && refusal.operation != "ping" {
                     turn.failures += 1;
                     turn.last = Some(failure.clone());
                     failed_logins.store(turn.failures, Ordering::Relaxed);

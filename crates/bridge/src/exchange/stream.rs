@@ -49,6 +49,7 @@ impl Exchanges {
             headers: &post.headers,
             body: post.body.clone(),
             operation: &post.operation,
+            is_modern: post.is_modern,
         };
         let mut answer = match self.send(&asked).await {
             Ok(answer) => answer,
@@ -323,6 +324,7 @@ fn stream_request<'a>(url: &'a Url, headers: &'a HeaderMap) -> Asked<'a> {
         headers,
         body: Bytes::new(),
         operation: "stream",
+        is_modern: false,
     }
 }
 

@@ -96,16 +96,28 @@ pub(super) async fn log_in(inner: &Arc<Inner>, anew: bool) -> Result<LoggedIn, E
         (Said::Unclear(status), None) => tracing::debug!(%status, "the server's answer is unclear"),
         (Said::Welcome | Said::Unclear(_), _) => {}
     }
-    recover(inner, why).await.map(LoggedIn::Now)
+    recover(inner, why, Asker::Person).await.map(LoggedIn::Now)
 }
 
 async fn kept_again(inner: &Inner) -> Result<Option<TokensEntry>, Error> {
     Ok(inner.provider.current().await?)
 }
 
+/// On whose behalf tokens are come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A person who typed that they want to log in.
+    Person,
+    /// A program that waits for an answer, with somebody in front of it.
+    Program,
+    /// A sign of life that programs send by themselves: no page is opened for it.
+    Nobody,
+}
+
 /// Comes by other tokens than the ones that were refused. The caller holds the turn.
-pub(super) async fn recover(inner: &Arc<Inner>, why: Why) -> Result<TokensEntry, Error> {
+pub(super) async fn recover(inner: &Arc<Inner>, mut why: Why, asker: Asker) -> Result<TokensEntry, Error> {
     let discovered = discover(inner, &why).await?;
+    let person = inner.settings.grant.needs_person();
     if why.scope.is_none()
         && !why.no_refresh
         && let Some(entry) = inner.provider.current().await?
@@ -116,12 +128,18 @@ pub(super) async fn recover(inner: &Arc<Inner>, why: Why) -> Result<TokensEntry,
             inner.hold(Some(entry.clone()));
             return Ok(entry);
         }
-        if let Some(renewed) = renew(inner, entry, Some(discovered.clone())).await? {
-            return Ok(renewed);
+        match renew(inner, entry, Some(discovered.clone())).await {
+            Ok(Some(renewed)) => return Ok(renewed),
+            Ok(None) => {}
+            // A server may never be able to say what became of an old grant. Who asks for a login gets one.
+            Err(error) if person && asker == Asker::Person && is_of_the_token_endpoint(&error) => {
+                inner.tell.tell(&Notice::LoginEnded(error.to_string()));
+                why.no_refresh = true;
+            }
+            Err(error) => return Err(error),
         }
     }
-    let person = inner.settings.grant.needs_person();
-    if person && !inner.settings.interactive {
+    if person && (!inner.settings.interactive || asker == Asker::Nobody) {
         return Err(Error::NeedsUser(format!(
             "nobody is logged in to {server}: run `doorward login {server}`",
             server = inner.settings.server
@@ -130,8 +148,21 @@ pub(super) async fn recover(inner: &Arc<Inner>, why: Why) -> Result<TokensEntry,
     under_lock(inner, &why, &discovered).await
 }
 
+/// Whether the authorization server itself works, as far as is known, and its token endpoint does not.
+fn is_of_the_token_endpoint(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { hop, .. } | Error::Answered { hop, .. } => *hop == Hop::Token,
+        Error::Refused(refusal) => refusal.hop == Hop::Token,
+        _ => false,
+    }
+}
+
 /// Logs in, or waits for whoever does.
-async fn under_lock(inner: &Arc<Inner>, why: &Why, discovered: &Discovered) -> Result<TokensEntry, Error> {
+pub(super) async fn under_lock(
+    inner: &Arc<Inner>,
+    why: &Why,
+    discovered: &Discovered,
+) -> Result<TokensEntry, Error> {
     let provider = &inner.provider;
     let store = &provider.store;
     let name = LockName::login(&provider.server, &provider.user);
@@ -141,7 +172,8 @@ async fn under_lock(inner: &Arc<Inner>, why: &Why, discovered: &Discovered) -> R
     let mut held = loop {
         let taken = lock::try_take(store, &name).map_err(|error| not_kept(&error))?;
         if let Some(held) = taken {
-            if waited && let Some(entry) = shared(inner, why).await? {
+            // Also who did not wait: another login may have ended since the tokens were looked at.
+            if let Some(entry) = shared(inner, why, discovered).await? {
                 return Ok(entry);
             }
             if let Some(failed) = failure_of(&seen, lock::note(store, &name)) {
@@ -159,7 +191,7 @@ async fn under_lock(inner: &Arc<Inner>, why: &Why, discovered: &Discovered) -> R
         }
         waited = true;
         seen = note.or(seen);
-        if let Some(entry) = shared(inner, why).await? {
+        if let Some(entry) = shared(inner, why, discovered).await? {
             return Ok(entry);
         }
         if Instant::now() >= deadline {
@@ -186,11 +218,15 @@ async fn under_lock(inner: &Arc<Inner>, why: &Why, discovered: &Discovered) -> R
     result
 }
 
-/// Tokens that another process came by while this one waited.
-async fn shared(inner: &Inner, why: &Why) -> Result<Option<TokensEntry>, Error> {
+/// Tokens that another process came by meanwhile.
+async fn shared(inner: &Inner, why: &Why, discovered: &Discovered) -> Result<Option<TokensEntry>, Error> {
     let Some(entry) = inner.provider.current().await? else {
         return Ok(None);
     };
+    // Those of an authorization server that is not the MCP server's any more (G14).
+    if entry.issuer() != discovered.authorization_server.issuer || entry.resource() != discovered.resource {
+        return Ok(None);
+    }
     let tokens = entry.tokens();
     let enough = why
         .scope
@@ -310,10 +346,9 @@ async fn once(
     note.authorization_url = Some(url.to_string());
     held.tell(note);
     match listener {
-        Some(listener) => answer(inner, &options, &listener, &url).await?,
-        None => return entered(inner).await,
+        Some(listener) => answer(inner, &options, &listener, &url).await,
+        None => entered(inner).await,
     }
-    entered(inner).await
 }
 
 /// For messages: the request's parameters are nobody's business.
@@ -397,7 +432,7 @@ async fn answer(
     options: &Options,
     listener: &CallbackListener,
     url: &Url,
-) -> Result<(), Error> {
+) -> Result<TokensEntry, Error> {
     let Some(pending) = inner.provider.pending().await? else {
         return Err(Error::NeedsUser(
             "the login was replaced by another one".to_owned(),
@@ -421,7 +456,8 @@ async fn answer(
             },
             line = next_line(&mut pasted) => match line {
                 Some(line) => if let Some(parameters) = read_pasted(inner, &line, &pending) {
-                    return finish(inner, options, parameters).await;
+                    finish(inner, options, parameters).await?;
+                    return entered(inner).await;
                 },
                 None => *pasted = None,
             },
@@ -470,8 +506,8 @@ async fn show(inner: &Inner, url: &Url) {
     }
 }
 
-/// The answer that came to the listener; the browser gets a page that says how it ended.
-async fn take(inner: &Arc<Inner>, options: &Options, arrival: Arrival) -> Result<(), Error> {
+/// The answer that came to the listener; the browser gets a page that says how it ended, once the tokens are in use.
+async fn take(inner: &Arc<Inner>, options: &Options, arrival: Arrival) -> Result<TokensEntry, Error> {
     let parameters = match CallbackParameters::from_query(arrival.query()) {
         Ok(parameters) => parameters,
         Err(error) => {
@@ -484,9 +520,12 @@ async fn take(inner: &Arc<Inner>, options: &Options, arrival: Arrival) -> Result
             return Err(Error::NeedsUser(reason));
         }
     };
-    let result = finish(inner, options, parameters).await;
+    let result = match finish(inner, options, parameters).await {
+        Ok(()) => entered(inner).await,
+        Err(error) => Err(error),
+    };
     let ending = match &result {
-        Ok(()) => Ending::LoggedIn {
+        Ok(_) => Ending::LoggedIn {
             server: inner.settings.server.to_string(),
         },
         Err(error) => Ending::Failed {

@@ -182,8 +182,11 @@ async fn log_out_locked(inner: &Inner, keep_unrevoked: bool) -> Result<LoggedOut
     provider.forget_tokens(&issuer, &resource).await?;
     provider.forget_everything(Some(&entry.server)).await?;
     inner.hold(None);
-    inner.state().from_login = None;
-    inner.state().unproven = None;
+    {
+        let mut state = inner.state();
+        (state.from_login, state.unproven) = (None, None);
+        state.hopeless.clear();
+    }
     Ok(match revoked {
         Ok(()) => LoggedOut::Revoked,
         Err(why) => LoggedOut::NotRevoked { why },

@@ -1,7 +1,7 @@
 //! Sessions over a scripted server that is MCP server and authorization server at once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use doorward_client::http::{HttpRequest, HttpResponse, TransportError};
@@ -16,6 +16,7 @@ use super::*;
 use crate::store::{KeySource, ServerEntry};
 
 mod together;
+mod vain;
 
 const SERVER: &str = "https://mcp.example.com/mcp";
 const ISSUER: &str = "https://auth.example.com";
@@ -32,6 +33,10 @@ struct World {
     /// The seconds that tokens live.
     life: AtomicU32,
     revocation_fails: AtomicU32,
+    /// Whether the MCP server refuses whatever token it is shown.
+    closed: AtomicBool,
+    /// Whether there is no metadata anywhere.
+    bare: AtomicBool,
     /// Who holds it holds up renewals between the request and the answer.
     renewals: tokio::sync::Mutex<()>,
 }
@@ -121,10 +126,14 @@ impl Http for World {
         self.seen.lock().unwrap().push((at, form));
         let issuer = self.issuer.lock().unwrap().clone();
         Ok(match request.url.path() {
+            path if path.starts_with("/.well-known/") && self.bare.load(Ordering::SeqCst) => {
+                answer(404, &json!({}))
+            }
             "/mcp" | "/mcp/sse" => {
                 let mut refused = answer(401, &json!({}));
                 refused.headers = challenge("Bearer");
-                if request.headers.contains_key(http::header::AUTHORIZATION) {
+                let closed = self.closed.load(Ordering::SeqCst);
+                if request.headers.contains_key(http::header::AUTHORIZATION) && !closed {
                     answer(200, &json!({"jsonrpc": "2.0", "id": "login", "result": {}}))
                 } else {
                     refused
@@ -296,6 +305,17 @@ impl Machine {
     }
 
     async fn refused(&self, status: u16, text: &'static str, token: &str, tries: u8) -> Result<(), Error> {
+        self.refused_for("tools/call add_note", (status, text), token, tries)
+            .await
+    }
+
+    async fn refused_for(
+        &self,
+        operation: &str,
+        (status, text): (u16, &'static str),
+        token: &str,
+        tries: u8,
+    ) -> Result<(), Error> {
         let headers = challenge(text);
         let mut sent = HeaderMap::new();
         if !token.is_empty() {
@@ -308,7 +328,7 @@ impl Machine {
             status: StatusCode::from_u16(status).unwrap(),
             headers: &headers,
             sent: &sent,
-            operation: "tools/call add_note",
+            operation,
             tries,
         };
         self.session.refused(attempt).await

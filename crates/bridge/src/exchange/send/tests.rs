@@ -55,6 +55,7 @@ async fn patience_is_for_servers_that_have_answered_before() {
             headers: &HeaderMap::new(),
             body: Bytes::new(),
             operation: "initialize",
+            is_modern: false,
         };
         for _ in 0..answers {
             assert!(exchanges.send(&asked).await.is_ok());
@@ -110,6 +111,7 @@ async fn a_body_that_matters_to_nobody_holds_nobody_up() {
             expects,
             resume: None,
             operation: "x".into(),
+            is_modern: false,
         };
         let outcome = tokio::time::timeout(Duration::from_secs(10), exchanges.posted(post)).await;
         assert_eq!(

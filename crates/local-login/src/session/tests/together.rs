@@ -84,7 +84,9 @@ async fn a27_a_renewal_elsewhere_does_not_take_the_place_of_a_login() {
         let slow = place.world.renewals.lock().await;
         let done = std::sync::atomic::AtomicBool::new(false);
         let login = async {
-            let entry = login::recover(&logging_in.session.inner, more).await.unwrap();
+            let entry = login::recover(&logging_in.session.inner, more, login::Asker::Program)
+                .await
+                .unwrap();
             done.store(true, Ordering::SeqCst);
             entry
         };
