@@ -1,5 +1,8 @@
 //! What an answer means to rmcp.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use doorward_outbound::ResponseBody;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
@@ -14,7 +17,9 @@ use crate::events::events;
 /// The longest answer in JSON, in bytes.
 const MAX_JSON: usize = 16 * 1024 * 1024;
 /// The longest answer that is an error, in bytes.
-pub(crate) const MAX_ERROR: usize = 64 * 1024;
+const MAX_ERROR: usize = 64 * 1024;
+/// How long such an answer may take: whoever waits for it is told nothing meanwhile.
+const ERROR_TIME: Duration = Duration::from_secs(2);
 /// How much of an unexpected answer is shown.
 const SHOWN: usize = 256;
 
@@ -73,7 +78,7 @@ async fn refused(
         return Err(failed().into());
     }
     let json = media_type(headers).as_deref() == Some("application/json");
-    let body = body.read(MAX_ERROR).await.unwrap_or_default();
+    let body = read_error(body).await;
     if let Some(answer) = not_modern(message, in_session, status, &body) {
         return Ok(answer);
     }
@@ -89,6 +94,12 @@ async fn refused(
         return Err(failed().into());
     }
     Err(unexpected(&format!("HTTP {status}: {}", shown(&body))))
+}
+
+/// The body of an answer that is an error; empty if it is too long, or does not end in time.
+pub(crate) async fn read_error(body: ResponseBody) -> Bytes {
+    let read = tokio::time::timeout(ERROR_TIME, body.read(MAX_ERROR)).await;
+    read.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// A server that does not know `server/discover` says so with a status, and rmcp wants to hear it as an answer to that

@@ -19,7 +19,7 @@ use rmcp::transport::streamable_http_client::{
 use sse_stream::Sse;
 use url::Url;
 
-use crate::answer::{MAX_ERROR, media_type, posted, shown, unexpected};
+use crate::answer::{media_type, posted, read_error, shown, unexpected};
 use crate::error::ClientError;
 use crate::events::events;
 
@@ -106,8 +106,8 @@ impl AuthorizedClient {
                 return Ok(response);
             }
             let (head, body) = response.into_parts();
-            // Read to its end, so that the connection is good for the next try.
-            drop(body.read(MAX_ERROR).await);
+            // Read to its end if it has one, so that the connection is good for the next try.
+            drop(read_error(body).await);
             let attempt = Attempt {
                 status: head.status,
                 headers: &head.headers,
@@ -319,7 +319,7 @@ impl StreamableHttpClient for AuthorizedClient {
             return Err(StreamableHttpError::SessionExpired);
         }
         if !head.status.is_success() {
-            let body = body.read(MAX_ERROR).await.unwrap_or_default();
+            let body = read_error(body).await;
             return Err(unexpected(&format!("HTTP {}: {}", head.status, shown(&body))));
         }
         match media_type(&head.headers).as_deref() {

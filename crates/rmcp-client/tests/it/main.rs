@@ -318,3 +318,30 @@ async fn an_older_server_is_told_apart_by_its_status() {
     };
     assert_eq!(error.id, Some(rmcp::model::RequestId::Number(3)));
 }
+
+#[tokio::test]
+async fn cl_13_a_refusal_whose_body_never_ends_is_a_refusal() {
+    let server = Server::start(Router::new().route(
+        "/mcp",
+        any(|headers: HeaderMap| async move {
+            if headers["authorization"] == "Bearer 1" {
+                return answer(200, &[JSON], RESULT);
+            }
+            let endless = futures_util::stream::once(async { Ok::<_, std::io::Error>("{") });
+            let endless = endless.chain(futures_util::stream::pending());
+            let mut refused = answer(401, &[("www-authenticate", "Bearer")], "");
+            *refused.body_mut() = Body::from_stream(endless);
+            refused
+        }),
+    ))
+    .await;
+    let client = AuthorizedClient::new(server.url(), network(), authorizer(3));
+    let url = server.url();
+    let got = post(&client, url.as_str());
+    let got = tokio::time::timeout(std::time::Duration::from_secs(60), got).await;
+    let got = got.expect("nobody waits for the end of it").unwrap();
+    assert!(matches!(
+        got,
+        StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Response(_), _)
+    ));
+}
