@@ -1,7 +1,7 @@
 //! A person's machine on which `doorward login`, `connect` and `logout` run: a home folder, a token store, a browser that
 //! writes down what it was asked to open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,10 +39,7 @@ impl ClientHome {
     /// When its folders cannot be made.
     #[must_use]
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("doorward-home-")
-            .tempdir()
-            .expect("a temporary folder");
+        let folder = crate::folder("doorward-home-");
         let root = folder.path();
         for name in ["home", "opened", "tmp", "work"] {
             std::fs::create_dir(root.join(name)).expect("a folder");
@@ -233,11 +230,14 @@ impl ClientHome {
         F: Future<Output = ()> + Send + 'static,
     {
         let folder = self.root().join("opened");
-        let mut done = opened(&folder).len();
+        // Known by name: of two that come at once the one with the older parts may appear last.
+        let mut done: HashSet<PathBuf> = starts(&folder).into_iter().map(|start| start.0).collect();
         Browsing(tokio::spawn(async move {
             loop {
-                for arguments in opened(&folder).into_iter().skip(done) {
-                    done += 1;
+                for (file, arguments) in starts(&folder) {
+                    if !done.insert(file) {
+                        continue;
+                    }
                     if let Some(url) = arguments.into_iter().find(|word| word.starts_with("http")) {
                         person(url).await;
                     }
@@ -261,11 +261,9 @@ impl ClientHome {
         }
         self.assert_files_clean(secrets);
         let home = format!("HOME={}", self.root().join("home").display());
-        crate::eventually(
-            "everything that was started has ended",
-            Duration::from_secs(20),
-            async || processes_with(&home).is_empty().then_some(()),
-        )
+        crate::eventually("everything that was started has ended", PATIENCE, async || {
+            processes_with(&home).is_empty().then_some(())
+        })
         .await;
     }
 
@@ -326,6 +324,14 @@ pub fn callback_of(url: &str) -> impl Future<Output = String> + '_ {
 }
 
 fn opened(folder: &Path) -> Vec<Vec<String>> {
+    starts(folder)
+        .into_iter()
+        .map(|(_, arguments)| arguments)
+        .collect()
+}
+
+/// Each start of the browser with its file, oldest first.
+fn starts(folder: &Path) -> Vec<(PathBuf, Vec<String>)> {
     let mut found: Vec<_> = std::fs::read_dir(folder)
         .expect("the browser's folder")
         .filter_map(|entry| {
@@ -338,7 +344,10 @@ fn opened(folder: &Path) -> Vec<Vec<String>> {
         })
         .collect();
     found.sort();
-    found.into_iter().map(|(_, _, arguments)| arguments).collect()
+    found
+        .into_iter()
+        .map(|(_, path, arguments)| (path, arguments))
+        .collect()
 }
 
 /// Every file under a folder, symlinks not followed.

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Longest wait for a command; far beyond what any needs, so that only a hang reaches it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// The binary under test: `DOORWARD_BIN`, else beside the test executable.
 ///
 /// # Panics
@@ -92,7 +95,7 @@ pub(crate) fn hermetic_of(binary: &Path, work: &Path) -> Command {
 /// Runs `doorward ARGS` in `work` to its end.
 ///
 /// # Panics
-/// When it does not end within a minute.
+/// When it does not end within two minutes.
 #[track_caller]
 pub fn run<A: AsRef<std::ffi::OsStr>>(
     work: &Path,
@@ -105,7 +108,7 @@ pub fn run<A: AsRef<std::ffi::OsStr>>(
 /// [`run`] with environment variables.
 ///
 /// # Panics
-/// When it does not end within a minute.
+/// When it does not end within two minutes.
 #[track_caller]
 pub fn run_with<A: AsRef<std::ffi::OsStr>>(
     work: &Path,
@@ -135,7 +138,7 @@ pub(crate) fn run_to_its_end(mut command: Command, stdin: &str) -> Finished {
     let pid = child.id();
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || send.send(child.wait_with_output()));
-    let output = match receive.recv_timeout(Duration::from_secs(60)) {
+    let output = match receive.recv_timeout(PATIENCE) {
         Ok(output) => output.expect("output can be read"),
         Err(_) => {
             kill(pid, "KILL");
@@ -144,7 +147,7 @@ pub(crate) fn run_to_its_end(mut command: Command, stdin: &str) -> Finished {
                 .expect("the waiter lives")
                 .expect("output can be read");
             panic!(
-                "{command:?} did not end within a minute\nstdout:\n{}\nstderr:\n{}",
+                "{command:?} did not end within {PATIENCE:?}\nstdout:\n{}\nstderr:\n{}",
                 String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr)
             );

@@ -85,7 +85,7 @@ impl Documents {
     /// # Panics
     /// When that cannot be.
     pub async fn start(address: SocketAddr, names: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = crate::folder("doorward-documents-");
         let tls = certificate(names, &folder);
         let listener = tokio::net::TcpListener::bind(address)
             .await

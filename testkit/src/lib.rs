@@ -14,6 +14,7 @@ pub mod dns;
 pub mod documents;
 pub mod everything;
 pub mod evil;
+pub mod folder;
 pub mod forge;
 pub mod forwarder;
 pub mod github;
@@ -33,6 +34,7 @@ pub mod upstream;
 pub mod usage;
 
 pub use command::{Finished, doorward_binary};
+pub use folder::folder;
 pub use http::{Reply, Site};
 pub use server::Doorward;
 

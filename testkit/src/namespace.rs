@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 /// Set in the process that runs inside.
 const INSIDE: &str = "DOORWARD_TEST_NETWORK";
 /// Where the DNS server of the network listens.
@@ -21,7 +23,8 @@ pub fn run<F: Future<Output = ()>>(test: &str, addresses: &[&str], body: impl Fn
     if std::env::var(INSIDE).as_deref() != Ok(test) {
         return again(test);
     }
-    prepare(addresses);
+    // What is mounted from there stays good when the folder is gone.
+    let _folder = prepare(addresses);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -59,7 +62,7 @@ fn again(test: &str) {
     }
 }
 
-fn prepare(addresses: &[&str]) {
+fn prepare(addresses: &[&str]) -> TempDir {
     sh(&["ip", "link", "set", "lo", "up"]);
     for address in addresses {
         let parsed: IpAddr = address.parse().expect("an address");
@@ -72,7 +75,7 @@ fn prepare(addresses: &[&str]) {
         }
         sh(&words.iter().map(String::as_str).collect::<Vec<_>>());
     }
-    let folder = tempfile::tempdir().expect("a folder").keep();
+    let folder = crate::folder("doorward-network-");
     for (name, text) in [
         (
             "resolv.conf",
@@ -81,13 +84,14 @@ fn prepare(addresses: &[&str]) {
         ("hosts", "127.0.0.1 localhost\n::1 localhost\n".into()),
         ("nsswitch.conf", "hosts: files dns\n".into()),
     ] {
-        let (file, place) = (folder.join(name), Path::new("/etc").join(name));
+        let (file, place) = (folder.path().join(name), Path::new("/etc").join(name));
         std::fs::write(&file, text).expect("a file");
         if place.exists() {
             let (file, place) = (file.display().to_string(), place.display().to_string());
             sh(&["mount", "--bind", &file, &place]);
         }
     }
+    folder
 }
 
 #[track_caller]

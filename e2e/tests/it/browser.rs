@@ -324,10 +324,6 @@ async fn start_page_and_error_pages_in_chromium() {
         .await
         .expect("a number");
     let number = number.text().await.expect("a number");
-    assert!(
-        doorward.logs().contains(&number),
-        "{number} in {}",
-        doorward.logs()
-    );
+    doorward.logged(&number).await;
     chromium.stop().await;
 }

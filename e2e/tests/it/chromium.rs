@@ -72,11 +72,14 @@ impl Chromium {
     /// With more command-line arguments.
     pub(crate) async fn start_with(more: &[&str]) -> Self {
         let turn = TURN.lock().await;
-        let profile = tempfile::tempdir().expect("a profile folder");
+        let profile = doorward_testkit::folder("c-");
+        // Sockets have short names only; where they would be too long, Chromium's lie where it likes.
+        let temporary = Some(profile.path()).filter(|path| path.as_os_str().len() < 45);
         let port = Port::reserve();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={}", port.number()))
             .env("HOME", profile.path())
+            .envs(temporary.map(|path| ("TMPDIR", path)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -116,7 +116,7 @@ fn text(answer: &Value) -> &str {
 
 /// Calls until one goes through; those before may be told that it does not work at the moment.
 async fn works_again(running: &Running, first: u32) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for id in first.. {
         let answer = running.ask(&call(id, "t_read")).await;
         if answer["result"]["content"][0]["text"] == "t_read ok" {
@@ -200,15 +200,15 @@ async fn r22_a_person_who_denies_is_not_asked_again_and_nothing_is_kept() {
     assert!(!listed.stdout.contains(&world.url()), "{}", listed.stdout);
 }
 
-/// Access tokens of two seconds: whoever calls for longer has refreshed, and nobody sees anything of it.
+/// Access tokens of three seconds: whoever calls for longer has refreshed, and nobody sees anything of it.
 #[tokio::test]
 async fn r22_a_bridge_refreshes_before_and_after_expiry() {
-    let world = World::start("[lifetimes]\naccess_token = \"2s\"\n").await;
+    let world = World::start("[lifetimes]\naccess_token = \"3s\"\n").await;
     world.log_in().await;
     let running = world.bridge().await;
     let begun = Instant::now();
     let mut id = 0;
-    while begun.elapsed() < Duration::from_secs(7) {
+    while begun.elapsed() < Duration::from_secs(10) {
         id += 1;
         assert_eq!(
             text(&running.ask(&call(id, "t_read")).await),
@@ -262,7 +262,7 @@ async fn r22_a_grant_that_is_revoked_is_asked_for_again_once() {
         .ok();
     // A running server knows within five seconds.
     let mut id = 10;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while world.home.opened_urls().len() == before {
         assert!(Instant::now() < deadline, "the revocation is noticed");
         id += 1;
@@ -318,7 +318,7 @@ async fn r22_g12_a_server_that_forgot_everything_gets_a_new_registration() {
             }
         }
     });
-    let running = world.bridge_with(&["--auth-timeout", "5"]).await;
+    let running = world.bridge_with(&["--auth-timeout", "10"]).await;
     assert_eq!(text(&running.ask(&call(1, "t_read")).await), "t_read ok");
     world.doorward.kill();
     for entry in std::fs::read_dir(&world.doorward.data).unwrap() {

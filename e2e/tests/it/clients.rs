@@ -101,7 +101,7 @@ impl World {
             .await;
         let hello = json!({ "text": "hello" });
         let call = || mcp::call(self.server.site(), "/mcp", "echo", &hello).bearer(&fresh.access);
-        doorward_testkit::eventually("calls are answered again", Duration::from_secs(20), || async {
+        doorward_testkit::eventually("calls are answered again", Duration::from_secs(60), || async {
             (call().send().await.status == 200).then_some(())
         })
         .await;

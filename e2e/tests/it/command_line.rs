@@ -24,7 +24,7 @@ fn shown(work: &Path, args: &[&str], finished: &Finished) -> String {
 }
 
 fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
+    doorward_testkit::folder("doorward-e2e-")
 }
 
 #[test]

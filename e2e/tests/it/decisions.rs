@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::metrics::{admin, metrics, value};
 use crate::support::{Catalogue, RA, RB};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn file(doorward: &Doorward) -> PathBuf {
     doorward.data_file("decisions.jsonl")
@@ -187,16 +187,22 @@ async fn r38_a_killed_server_has_written_all_but_the_last_moment() {
         let status = call.send().await.status;
         assert_eq!(status, if number % 2 == 0 { 200 } else { 401 });
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let of = |outcome: &str| {
+        let lines = decisions(doorward);
+        lines.iter().filter(|line| line["outcome"] == outcome).count()
+    };
+    // Of the refusals of strangers 60 a minute are told one by one.
+    let written = || of("permitted") >= rounds / 2 && of("refused") >= (rounds / 2).min(60);
+    // A fifth of a second on an idle machine. Nothing ends the server but the kill.
+    let moment = tokio::time::timeout(SOON, async {
+        while !written() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let in_time = moment.await;
     doorward.kill();
     let answered = decisions(doorward);
-    let of = |outcome: &str| answered.iter().filter(|line| line["outcome"] == outcome).count();
-    // Of the refusals of strangers 60 a minute are told one by one.
-    assert!(
-        of("permitted") >= rounds / 2 && of("refused") >= (rounds / 2).min(60),
-        "{} lines",
-        answered.len()
-    );
+    assert!(in_time.is_ok() && written(), "{} lines", answered.len());
     doorward.start_again().await;
     catalogue.still_good().await;
     decision(doorward, "it goes on in the same file", |_| {
@@ -217,7 +223,7 @@ struct Files {
 
 impl Files {
     async fn start() -> Self {
-        let (up, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+        let (up, folder) = (Upstream::start(), doorward_testkit::folder("doorward-e2e-"));
         let policy = folder.path().join("policy.cedar");
         let rules = "@id(\"everybody\")\npermit(principal, action, resource);\n";
         std::fs::write(&policy, rules).unwrap();

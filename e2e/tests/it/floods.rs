@@ -17,7 +17,7 @@ use crate::tls::Certificate;
 
 const MIB: u64 = 1 << 20;
 /// How long a peer may wait for its connection to end.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 /// More than any peer gets to send.
 const MANY: usize = 2_000_000;
 

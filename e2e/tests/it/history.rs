@@ -77,7 +77,7 @@ async fn ft_03_a_recorded_history_of_crashes_under_mixed_load() {
         catalogue.doorward.start_again().await;
         slowest = slowest.max(begun.elapsed());
         assert!(
-            begun.elapsed() < Duration::from_secs(30),
+            begun.elapsed() < Duration::from_secs(60),
             "round {round}: ready soon"
         );
         assert_eq!(

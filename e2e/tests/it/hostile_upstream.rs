@@ -164,7 +164,7 @@ async fn ft_11_an_upstream_that_is_gone_is_a_502_in_words() {
             .await;
         // Two seconds on an idle machine.
         assert!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < Duration::from_secs(30),
             "{nowhere}: {:?}",
             begun.elapsed()
         );
@@ -229,7 +229,7 @@ async fn ft_12_an_upstream_that_never_answers_or_drips_is_given_up() {
         );
         assert_eq!(answer["error"]["data"]["reason"], "upstream_timed_out");
         // As configured; the rest is for a busy machine.
-        assert!((2..12).contains(&took.as_secs()), "{what}: {took:?}");
+        assert!((2..30).contains(&took.as_secs()), "{what}: {took:?}");
         assert_eq!(up.with(&case).len(), 1, "{what}: never retried");
     }
 
@@ -246,7 +246,7 @@ async fn ft_12_an_upstream_that_never_answers_or_drips_is_given_up() {
         assert_eq!(up.with(&case).len(), 1, "never retried");
     }
 
-    eventually("the upstream is left alone", Duration::from_secs(10), || async {
+    eventually("the upstream is left alone", Duration::from_secs(60), || async {
         (up.hanging() == 0 && Usage::of(doorward.pid()).descriptors <= before.descriptors + 2).then_some(())
     })
     .await;

@@ -340,7 +340,7 @@ async fn ex_05_a_revocation_outlives_a_crash_and_is_not_reported_before() {
     assert_eq!(revoke(doorward, &fields).await.status, 200);
     doorward.kill();
     doorward.start_again().await;
-    eventually("it serves", Duration::from_secs(20), || async {
+    eventually("it serves", Duration::from_secs(60), || async {
         let reply = catalogue.call("crash").bearer(&tokens.access).send().await;
         (reply.status == 401).then_some(())
     })

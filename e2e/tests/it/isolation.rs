@@ -191,7 +191,7 @@ async fn vt_12_no_descriptor_that_we_inherited_reaches_a_command() {
     // A file that is open, and passed on, in whoever started the gateway.
     let doorward = start().await;
     doorward.terminate();
-    doorward.wait(std::time::Duration::from_secs(30)).await;
+    doorward.wait(std::time::Duration::from_secs(60)).await;
     let key = std::fs::File::open(doorward.data.join("master.key")).unwrap();
     let descriptor = key.as_fd().try_clone_to_owned().unwrap();
     rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::empty()).unwrap();
@@ -226,7 +226,7 @@ fn without_landlock<T: Send>(run: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn vt_12_without_isolation_commands_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = doorward_testkit::folder("doorward-e2e-");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--", "cat"];
     let refused = without_landlock(|| command::run(folder.path(), serve, ""));
     assert_eq!(refused.code, 2, "{refused:?}");
@@ -249,8 +249,7 @@ async fn vt_12_an_operator_can_accept_that_there_is_no_isolation() {
     std::fs::write(doorward.config_file(), accepted).unwrap();
     without_landlock(|| doorward.spawn());
     doorward.ready().await;
-    let logs = doorward.logs();
-    assert!(logs.contains("may read everything that Doorward can"), "{logs}");
+    doorward.logged("may read everything that Doorward can").await;
     // What was accepted; not more: our memory stays hidden.
     let seen = pried(&doorward, "alice", "/pry/mcp").await;
     let key = std::fs::read_to_string(doorward.data.join("master.key")).unwrap();
@@ -260,7 +259,7 @@ async fn vt_12_an_operator_can_accept_that_there_is_no_isolation() {
 
 #[test]
 fn the_launcher_tells_people_that_it_is_not_for_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = doorward_testkit::folder("doorward-e2e-");
     let finished = command::run(folder.path(), ["__launch", "--", "sh", "-c", "echo started"], "");
     assert_eq!((finished.code, finished.stdout.as_str()), (126, ""));
     assert!(

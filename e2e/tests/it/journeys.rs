@@ -284,7 +284,7 @@ async fn a_disabled_user_is_out_at_once() {
         )
         .await;
     doorward.command(&["user", "disable", "alice"]).ok();
-    doorward_testkit::eventually("her token is refused", Duration::from_secs(10), || async {
+    doorward_testkit::eventually("her token is refused", Duration::from_secs(60), || async {
         let reply = mcp::call(&doorward, "/mcp", "whoami", &json!({}))
             .bearer(&token)
             .send()
@@ -360,7 +360,7 @@ async fn health_asks_the_running_server() {
 async fn a_port_that_is_taken_is_said_so() {
     let first = Doorward::builder().demo().start().await;
     let listen = first.address.to_string();
-    let work = tempfile::tempdir().unwrap();
+    let work = doorward_testkit::folder("doorward-e2e-");
     let second = doorward_testkit::command::run(work.path(), ["serve", "--demo", "--listen", &listen], "");
     assert_eq!(second.code, 3, "{}", second.stderr);
     assert!(
@@ -380,7 +380,7 @@ async fn a_port_that_is_taken_is_said_so() {
 async fn the_demo_answers_on_both_loopback_addresses() {
     let port = doorward_testkit::port::Port::reserve();
     let listen = format!("localhost:{}", port.number());
-    let home = tempfile::tempdir().unwrap();
+    let home = doorward_testkit::folder("doorward-e2e-");
     let child =
         doorward_testkit::server::Background::start(home.path(), &["serve", "--demo", "--listen", &listen]);
     let addresses = [

@@ -17,7 +17,7 @@ use crate::support::killed_after;
 
 const PATH: &str = "/mcp";
 /// Far beyond the second within which a running server looks: this machine may be busy.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 fn rounds(full: u64, reduced: u64) -> u64 {
     if std::env::var_os("DOORWARD_FULL").is_some() {

@@ -107,7 +107,7 @@ async fn r34_client_user_tool_and_discovery_and_a_reload_forgives_nothing() {
         let before = doorward.stderr().matches("configuration reloaded").count();
         std::fs::write(doorward.config_file(), config(&up, limits)).unwrap();
         doorward.hang_up();
-        eventually("it is reloaded", Duration::from_secs(30), || async {
+        eventually("it is reloaded", Duration::from_secs(60), || async {
             (doorward.stderr().matches("configuration reloaded").count() > before).then_some(())
         })
         .await;
@@ -295,7 +295,7 @@ async fn r34_a_client_that_is_over_the_limit_of_discovery_does_not_get_through_w
     assert_limited(&initialize().send().await, "discovery");
     assert_eq!(up.requests().len(), up_saw);
     // The newer revision is there again when its time has come.
-    eventually("it is let in again", Duration::from_secs(30), || async {
+    eventually("it is let in again", Duration::from_secs(60), || async {
         (discover().send().await.status == 200).then_some(())
     })
     .await;

@@ -63,8 +63,8 @@ impl World {
     }
 
     async fn login(&self, more: &[&str]) -> Finished {
-        let running = self.home.start_login(&self.url(), more);
         let alice = self.alice("approve");
+        let running = self.home.start_login(&self.url(), more);
         let finished = running.ended().await;
         drop(alice);
         finished
@@ -217,8 +217,8 @@ async fn d2_several_users_are_kept_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_no_is_told_and_exit_is_1() {
     let world = World::start().await;
-    let running = world.home.start_login(&world.url(), &[]);
     let alice = world.alice("deny");
+    let running = world.home.start_login(&world.url(), &[]);
     let done = running.ended().await;
     drop(alice);
     assert_eq!(done.code, 1, "{}", done.stderr);
@@ -319,10 +319,10 @@ async fn cl_12_a_killed_login_leaves_no_lock_and_waiters_take_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cl_12_who_waits_shares_the_login() {
     let world = World::start().await;
+    let alice = world.alice("approve");
     let running: Vec<_> = (0..3)
         .map(|_| world.home.start_login(&world.url(), &[]))
         .collect();
-    let alice = world.alice("approve");
     for one in &running {
         let done = one.ended().await.ok();
         assert!(done.stdout.contains("logged in to"), "{}", done.stdout);

@@ -119,7 +119,7 @@ impl World {
         for address in &self.watched {
             TcpStream::connect((*address, 443)).unwrap();
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.canaries.load(Ordering::SeqCst) < self.watched.len() {
             assert!(Instant::now() < deadline, "a canary does not count");
             std::thread::yield_now();

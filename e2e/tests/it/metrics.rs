@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Catalogue, RA};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The admin listener, whose port the log tells.
 pub(crate) async fn admin(doorward: &Doorward) -> Site {

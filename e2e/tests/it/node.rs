@@ -21,10 +21,7 @@ impl Folder {
     /// When the packages are not installed; the message says how to get them.
     pub(crate) fn new() -> Self {
         let packages = packages();
-        let folder = tempfile::Builder::new()
-            .prefix("doorward-client-")
-            .tempdir()
-            .expect("a temporary folder");
+        let folder = doorward_testkit::folder("doorward-client-");
         std::os::unix::fs::symlink(&packages, folder.path().join("node_modules")).expect("a link");
         copy_scripts(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("clients"),

@@ -340,7 +340,7 @@ async fn no_verdict_is_worse_over_http() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_verdict_is_worse_under_a_scope_table_and_a_policy() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = doorward_testkit::folder("doorward-e2e-");
     let policy = folder.path().join("policy.cedar");
     std::fs::write(&policy, POLICY).unwrap();
     let config = format!(

@@ -184,7 +184,7 @@ async fn rt_06_a_disabled_user_cannot_refresh() {
     // The change came from another process: the documented bound is one second, and some patience.
     doorward_testkit::eventually(
         "bob's access token is refused",
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         || async {
             let reply = catalogue.call("rt06").bearer(&tokens.access).send().await;
             (reply.status == 401).then_some(())
@@ -216,7 +216,7 @@ async fn rt_06_a_removed_client_cannot_refresh() {
     catalogue.doorward.command(&["client", "remove", &client.id]).ok();
     let reply = client.refresh(tokens.refresh(), &catalogue.ra()).await;
     assert_t(&reply, &["invalid_grant"]);
-    doorward_testkit::eventually("its access token is refused", Duration::from_secs(10), || async {
+    doorward_testkit::eventually("its access token is refused", Duration::from_secs(60), || async {
         let reply = catalogue.call("rt06").bearer(&tokens.access).send().await;
         (reply.status == 401).then_some(())
     })
@@ -430,7 +430,7 @@ async fn an_expired_access_token_is_refreshed() {
     let next = refreshed(&client.refresh(tokens.refresh(), &catalogue.ra()).await);
     // The clock jumped by more than a minute: until the next look at the revocations nobody enters.
     let reply =
-        doorward_testkit::eventually("revocations are read again", Duration::from_secs(10), || async {
+        doorward_testkit::eventually("revocations are read again", Duration::from_secs(60), || async {
             let reply = catalogue.call("expiry").bearer(&next.access).send().await;
             (reply.status != 503).then_some(reply)
         })

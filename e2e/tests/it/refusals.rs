@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::RA;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const ARGUMENT: &str = "an argument that is nobody's business";
 
 const POLICY: &str = r#"
@@ -82,7 +82,7 @@ const CASE: Case<'_> = Case {
 
 impl World {
     async fn start() -> Self {
-        let (up, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+        let (up, folder) = (Upstream::start(), doorward_testkit::folder("doorward-e2e-"));
         std::fs::write(folder.path().join("policy.cedar"), POLICY).unwrap();
         let doorward = Doorward::builder()
             .config(&config(&up, folder.path(), "user:alice"))

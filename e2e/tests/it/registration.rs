@@ -346,7 +346,8 @@ async fn rg_04_a_flood_of_registrations_from_one_address_is_its_own_problem() {
         number += 20;
     }
     // A hundred, and what came back of them in the time that it took: one every six seconds.
-    assert!((100..=111).contains(&taken), "{taken} of {number}");
+    let back = usize::try_from(begun.elapsed().as_secs()).unwrap() / 6 + 1;
+    assert!((100..=100 + back).contains(&taken), "{taken} of {number}");
     assert_eq!(told, number - taken);
     let listed = doorward
         .command(&["client", "list", "--format", "json"])
@@ -362,11 +363,21 @@ async fn rg_04_a_flood_of_registrations_from_one_address_is_its_own_problem() {
     let again = register_from(&doorward, "203.0.113.7", &known).await;
     assert_eq!(again.status, 201, "registering again is free: {}", again.text());
     let new = with_redirect("https://c2.test/cb");
-    for (address, status) in [("203.0.113.7", 429), ("203.0.113.8", 201), ("2001:db8::1", 201)] {
+    let named = |name: &str| {
         let mut own = new.clone();
-        own["client_name"] = json!(address);
-        let reply = register_from(&doorward, address, &own).await;
-        assert_eq!(reply.status, status, "{address}: {}", reply.text());
+        own["client_name"] = json!(name);
+        own
+    };
+    // On a machine that is so slow that six seconds have passed, one more is none too many.
+    doorward_testkit::eventually("too many still", Duration::from_secs(60), async || {
+        let another = named(&doorward_testkit::marker());
+        let reply = register_from(&doorward, "203.0.113.7", &another).await;
+        (reply.status == 429).then_some(())
+    })
+    .await;
+    for address in ["203.0.113.8", "2001:db8::1"] {
+        let reply = register_from(&doorward, address, &named(address)).await;
+        assert_eq!(reply.status, 201, "{address}: {}", reply.text());
     }
     let tokens = native.login("alice", PASSWORD, &doorward.url("/mcp")).await;
     assert_eq!(tokens.claims()["aud"], doorward.url("/mcp"));

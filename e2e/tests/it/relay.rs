@@ -224,7 +224,7 @@ async fn a_client_that_goes_away_cancels_the_call() {
     let busy = catalogue.up_a.hanging();
     assert!(busy >= 1);
     drop(stream);
-    doorward_testkit::eventually("the upstream sees the end", Duration::from_secs(10), || async {
+    doorward_testkit::eventually("the upstream sees the end", Duration::from_secs(60), || async {
         (catalogue.up_a.hanging() < busy).then_some(())
     })
     .await;

@@ -12,7 +12,7 @@ const SCRIPT: &str = env!("CARGO_BIN_EXE_scripted-stdio");
 const GOOD: &str = "configuration reloaded";
 const BAD: &str = "the configuration was not reloaded";
 /// Far beyond the five seconds that the rule names: this machine may be busy.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 fn server(name: &str, rest: &str) -> String {
     format!("[[servers]]\nname = \"{name}\"\npath = \"/{name}/mcp\"\n{rest}\n")
@@ -379,8 +379,8 @@ async fn a_storm_of_signals_is_a_few_reloads() {
         doorward.hang_up();
     }
     reload(&doorward, &config, GOOD).await;
-    let most = usize::try_from(begun.elapsed().as_millis() / 200).unwrap() + 2;
     let reloads = times(&doorward, GOOD);
+    let most = usize::try_from(begun.elapsed().as_millis() / 200).unwrap() + 2;
     assert!(
         reloads <= most,
         "{reloads} reloads of 301 signals, {most} at most"

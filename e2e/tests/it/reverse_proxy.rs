@@ -24,7 +24,7 @@ struct Nginx {
 
 impl Nginx {
     async fn before(doorward: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = doorward_testkit::folder("doorward-e2e-");
         let made =
             rcgen::generate_simple_self_signed(vec!["mcp.example.test".into()]).expect("a certificate");
         let write = |name: &str, text: &str| {
@@ -44,7 +44,7 @@ impl Nginx {
             .stdin(Stdio::null())
             .spawn()
             .expect("nginx starts (Debian package nginx-light): run `cargo xtask test --install`");
-        eventually("nginx listens", Duration::from_secs(20), async || {
+        eventually("nginx listens", Duration::from_secs(60), async || {
             tokio::net::TcpStream::connect(address).await.ok()
         })
         .await;

@@ -2,12 +2,12 @@
 //! moment on it is refused, and it is never let in again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use doorward_testkit::browser::Browser;
 use doorward_testkit::oauth::{OAuthClient, Tokens};
-use doorward_testkit::{Doorward, PASSWORD, html, marker};
+use doorward_testkit::{Doorward, PASSWORD, eventually, html, marker};
 
 use crate::support::{Catalogue, RA, assert_t};
 
@@ -25,7 +25,12 @@ struct Called {
 }
 
 /// Calls every 100 ms until told to stop.
-async fn keep_calling(catalogue: Arc<Catalogue>, access: String, stop: Arc<AtomicBool>) -> Vec<Called> {
+async fn keep_calling(
+    catalogue: Arc<Catalogue>,
+    access: String,
+    made: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Called> {
     let mut all = Vec::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     while !stop.load(Ordering::SeqCst) {
@@ -40,6 +45,7 @@ async fn keep_calling(catalogue: Arc<Catalogue>, access: String, stop: Arc<Atomi
             answered: Instant::now(),
             status: reply.status,
         });
+        made.fetch_add(1, Ordering::SeqCst);
     }
     all
 }
@@ -50,17 +56,27 @@ async fn ended(way: &str, promise: Duration, end: impl AsyncFnOnce(&Catalogue, &
     let client = OAuthClient::register(&catalogue.doorward, &marker(), "http://127.0.0.1/cb").await;
     let tokens = client.login("bob", PASSWORD, &catalogue.ra()).await;
     let others = catalogue.t().await;
-    let stop = Arc::new(AtomicBool::new(false));
+    let (made, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let more = async |count: usize| {
+        let until = made.load(Ordering::SeqCst) + count;
+        eventually("it calls", Duration::from_secs(60), async || {
+            (made.load(Ordering::SeqCst) >= until).then_some(())
+        })
+        .await;
+    };
     let calling = tokio::spawn(keep_calling(
         Arc::clone(&catalogue),
         tokens.access.clone(),
+        Arc::clone(&made),
         Arc::clone(&stop),
     ));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    more(5).await;
     let asked = Instant::now();
     end(&catalogue, &client, &tokens).await;
     let acknowledged = Instant::now();
     tokio::time::sleep(promise + AFTERWARDS).await;
+    // At least so many of them were sent after the promised moment, also on a slow machine.
+    more(12).await;
     stop.store(true, Ordering::SeqCst);
     let all = calling.await.unwrap();
 

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 mod asking;
 
 const PATH: &str = "/notes/mcp";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// `t:write` implies `t:read`; `t_both` needs two scopes; only the group `ops` may have `t:admin`; `t_none` is in no

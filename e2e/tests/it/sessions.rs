@@ -184,7 +184,7 @@ async fn after_a_restart_of_the_upstream_clients_begin_anew() {
     stream.event().await.expect("an event");
 
     first.stop();
-    eventually("the upstream is gone", Duration::from_secs(20), || async {
+    eventually("the upstream is gone", Duration::from_secs(60), || async {
         tokio::net::TcpStream::connect(first.address()).await.err()
     })
     .await;

@@ -118,7 +118,7 @@ async fn ds_10_many_wrong_passwords_from_many_peers_leave_the_owner_in() {
     let page = bob.get("/login").await;
     attempt(&mut bob, &page, "bob", PASSWORD).await;
     assert!(is_signed_in(&mut bob).await);
-    assert!(doorward.logs().contains("sign-in: refused, too many attempts"));
+    doorward.logged("sign-in: refused, too many attempts").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -436,7 +436,7 @@ async fn groups_change_by_command_and_count_at_once() {
         .ok()
         .stdout;
     assert!(said.contains("is in ops"), "{said}");
-    eventually("the old group is gone", Duration::from_secs(5), async || {
+    eventually("the old group is gone", Duration::from_secs(60), async || {
         (call().send().await.status == 401).then_some(())
     })
     .await;

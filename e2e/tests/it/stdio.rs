@@ -85,7 +85,7 @@ impl Command {
     }
 
     async fn logged(&self, text: &str) {
-        eventually("the log tells", Duration::from_secs(30), || async {
+        eventually("the log tells", Duration::from_secs(60), || async {
             self.doorward.logs().contains(text).then_some(())
         })
         .await;
@@ -214,7 +214,7 @@ async fn ft_13_a_killed_process_is_known_and_replaced() {
     let session = command.session("alice").await;
     let pid = session.text("t_pid").await;
     kill(pid.parse().unwrap(), "KILL");
-    eventually("the session is over", Duration::from_secs(30), || async {
+    eventually("the session is over", Duration::from_secs(60), || async {
         (session.call("t_pid", &json!({})).send().await.status == 404).then_some(())
     })
     .await;
@@ -267,7 +267,7 @@ async fn ft_13_a_call_that_kills_its_process_is_executed_once() {
         let after = resting.header("Retry-After").expect("a time");
         assert!((1..=2).contains(&after.parse::<u32>().unwrap()), "{after}");
     }
-    eventually("another process", Duration::from_secs(30), || async {
+    eventually("another process", Duration::from_secs(60), || async {
         let reply = command.call("alice", "t_executed", &json!({})).send().await;
         (reply.status == 200).then(|| assert_eq!(mcp::text_of(&reply), "once\n"))
     })
@@ -317,7 +317,7 @@ async fn modern_clients_of_a_user_share_a_process() {
     assert_eq!(event["result"]["resultType"], "complete");
     assert_eq!(command.doorward.wait(Duration::from_secs(60)).await, 0);
     let gone = || async { (!std::path::Path::new(&format!("/proc/{alices}")).exists()).then_some(()) };
-    eventually("the process is gone", Duration::from_secs(30), gone).await;
+    eventually("the process is gone", Duration::from_secs(60), gone).await;
 }
 
 #[tokio::test]
@@ -341,14 +341,15 @@ async fn ft_14_leaving_cancels_the_call_of_a_command() {
     let left = tokio::time::timeout(Duration::from_secs(2), call.send()).await;
     assert!(left.is_err(), "it has no answer");
     let start = Instant::now();
-    eventually("the server gives up", Duration::from_secs(10), || async {
+    eventually("the server gives up", Duration::from_secs(60), || async {
         let given_up = command.text("alice", "t_given_up", json!({})).await;
         given_up.contains("last").then_some(())
     })
     .await;
     assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "1 s, on an idle machine"
+        start.elapsed() < Duration::from_secs(30),
+        "1 s, on an idle machine: {:?}",
+        start.elapsed()
     );
 }
 
@@ -429,7 +430,7 @@ async fn a_process_without_work_ends() {
     let session = command.session("alice").await;
     let pid = session.text("t_pid").await;
     let gone = || async { (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()) };
-    eventually("the process is gone", Duration::from_secs(30), gone).await;
+    eventually("the process is gone", Duration::from_secs(60), gone).await;
     reason(
         &session.call("t_pid", &json!({})).send().await,
         404,
@@ -439,7 +440,7 @@ async fn a_process_without_work_ends() {
 
 #[tokio::test]
 async fn ft_11_a_command_that_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = doorward_testkit::folder("doorward-e2e-");
     let program = folder.path().join("server");
     std::fs::copy(SCRIPT, &program).unwrap();
     let config =
@@ -459,7 +460,7 @@ async fn ft_11_a_command_that_is_gone() {
     command
         .logged("the command of an MCP server cannot be started")
         .await;
-    assert!(command.doorward.logs().contains(program.to_str().unwrap()));
+    command.logged(program.to_str().unwrap()).await;
 }
 
 #[tokio::test]
@@ -474,11 +475,8 @@ async fn a_command_that_is_no_mcp_server() {
         assert!(!reply.text().contains("Usage"));
     }
     command.logged("that is no message").await;
-    let logs = command.doorward.logs();
-    assert!(
-        logs.contains("Usage: scripted-stdio") && !logs.contains('\u{1b}'),
-        "{logs}"
-    );
+    let logs = command.doorward.logged("Usage: scripted-stdio").await;
+    assert!(!logs.contains('\u{1b}'), "{logs}");
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ pub(crate) fn login_url(answer: &Value) -> String {
 /// Asks again and again, until the answer is right.
 async fn until(running: &Running, request: impl Fn(u64) -> Value, right: impl Fn(&Value) -> bool) -> Value {
     static NEXT: AtomicU64 = AtomicU64::new(1_000_000);
-    eventually("the right answer", Duration::from_secs(30), async || {
+    eventually("the right answer", Duration::from_secs(60), async || {
         let request = request(NEXT.fetch_add(1, Ordering::Relaxed));
         let answer = running.ask(&request).await;
         right(&answer).then_some(answer)
@@ -327,7 +327,7 @@ async fn r11_a_server_gets_its_token_in_the_environment_and_is_waited_for() {
         .ask(&json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" }))
         .await;
     world.alice_logs_in(&login_url(&refused)).await;
-    eventually("the host is told", Duration::from_secs(20), async || {
+    eventually("the host is told", Duration::from_secs(60), async || {
         let told = stdio
             .messages()
             .into_iter()
@@ -411,7 +411,7 @@ async fn r11_nothing_lives_on_when_the_host_or_the_wrapper_ends() {
     for by_signal in [false, true] {
         let stdio = world.stdio(&[], &shell(script));
         stdio.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-        eventually("the command runs", Duration::from_secs(20), async || {
+        eventually("the command runs", Duration::from_secs(60), async || {
             stdio.stdout().contains("notifications/initialized").then_some(())
         })
         .await;

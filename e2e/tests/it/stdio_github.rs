@@ -29,7 +29,7 @@ async fn refused_at_first(on: &OnGitHub) -> (Running, String) {
 /// Asks until somebody is logged in.
 async fn works(server: &Running, first: u64) -> Value {
     let mut id = first;
-    eventually("the user", Duration::from_secs(30), || {
+    eventually("the user", Duration::from_secs(60), || {
         id += 1;
         let request = user(id);
         async move {
@@ -44,7 +44,7 @@ async fn works(server: &Running, first: u64) -> Value {
 async fn ended(on: &OnGitHub, server: &Running) {
     let before = on.github.refreshes();
     let mut id = 50_000;
-    eventually("two renewals", Duration::from_secs(30), || {
+    eventually("two renewals", Duration::from_secs(60), || {
         id += 1;
         let request = user(id);
         async move {
@@ -173,7 +173,7 @@ async fn vt_09_a_token_endpoint_that_misbehaves_ends_the_login_and_gets_nothing_
             "{failure:?}: and so did the secret"
         );
         assert!(evil.requests().is_empty(), "{failure:?}: not followed");
-        eventually("nothing is read any more", Duration::from_secs(20), async || {
+        eventually("nothing is read any more", Duration::from_secs(60), async || {
             (on.github.server().hanging() == 0).then_some(())
         })
         .await;

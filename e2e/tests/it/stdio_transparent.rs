@@ -264,7 +264,7 @@ async fn r11_a_cancellation_reaches_a_wrapped_server_after_its_call() {
         let params = json!({ "requestId": 2 });
         wrapped.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params }));
         let id = Cell::new(10);
-        eventually("the server gives up", Duration::from_secs(30), async || {
+        eventually("the server gives up", Duration::from_secs(60), async || {
             id.set(id.get() + 1);
             let told = wrapped.ask(&call(id.get(), "t_given_up", json!({}), None)).await;
             told.to_string().contains("\\\"m\\\"").then_some(())

@@ -142,7 +142,7 @@ impl Catalogue {
         let reply = self.call("baseline").bearer(&token).send().await;
         // One second on an idle machine; this one may run the whole suite at once.
         assert!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < Duration::from_secs(30),
             "a good call took {:?}",
             begun.elapsed()
         );

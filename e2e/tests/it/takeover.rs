@@ -87,8 +87,7 @@ async fn a_setup_link_does_not_get_past_the_second_step() {
     assert!(thief.get(&link).await.form_with("password").is_none());
 
     // Neither the log nor the traces know the link, before or after.
-    let logs = doorward.logs();
-    assert!(logs.contains("setup: password set"), "{logs}");
+    let logs = doorward.logged("setup: password set").await;
     assert!(!logs.contains(&token));
     for file in std::fs::read_dir(&doorward.data).unwrap() {
         let path = file.unwrap().path();

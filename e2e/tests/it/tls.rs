@@ -14,7 +14,7 @@ pub(crate) struct Certificate {
 impl Certificate {
     pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["gw.test".into()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = doorward_testkit::folder("doorward-e2e-");
         std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         Self {
@@ -80,7 +80,7 @@ async fn own_certificate_files_are_served() {
 
 #[test]
 fn plain_http_is_for_loopback_only() {
-    let work = tempfile::tempdir().unwrap();
+    let work = doorward_testkit::folder("doorward-e2e-");
     for args in [
         &["serve", "--demo", "--public-url", "http://mcp.example.com"][..],
         &["serve", "--demo", "--listen", "0.0.0.0:0"],
@@ -112,7 +112,7 @@ fn certificate_files_that_do_not_work_are_named() {
         good.folder.path().join("other.pem"),
     )
     .unwrap();
-    let work = tempfile::tempdir().unwrap();
+    let work = doorward_testkit::folder("doorward-e2e-");
     for (from, to) in [
         ("key.pem\"", "missing.pem\""),
         ("key.pem\"", "cert.pem\""),

@@ -85,7 +85,7 @@ async fn ds_05_unfinished_logins_cost_nothing_that_stays() {
     );
     let begun = Instant::now();
     let tokens = person.login("bob", PASSWORD, &catalogue.ra()).await;
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert_eq!(
         catalogue.call("ds05").bearer(&tokens.access).send().await.status,
         200

@@ -207,13 +207,18 @@ impl Running {
         }
     }
 
-    /// Waits until stderr holds `words`.
+    /// Waits until stderr holds `words` on a line that is whole: what is unbuffered comes in pieces.
     ///
     /// # Panics
     /// When it does not.
     pub async fn says(&self, words: &str) {
         let end = tokio::time::Instant::now() + PATIENCE;
-        while !self.stderr().contains(words) {
+        let said = || {
+            let text = self.stderr();
+            text.rsplit_once('\n')
+                .is_some_and(|(whole, _)| whole.contains(words))
+        };
+        while !said() {
             assert!(
                 tokio::time::Instant::now() < end && self.is_alive(),
                 "{words:?} on stderr:\n{}",

@@ -22,7 +22,7 @@ impl Authority {
     /// When that cannot be.
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = crate::folder("doorward-authority-");
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -195,6 +195,13 @@ impl Answer {
 /// Sends one answer; whether the connection can carry another.
 pub(super) async fn send(socket: &mut TcpStream, answer: Answer, shared: &Shared) -> std::io::Result<bool> {
     let (raw, chunked) = (answer.raw, answer.chunked);
+    // From before its first byte on: whoever has read what comes before it finds it counted.
+    let never_ends = |part: &Part| matches!(part, Part::Hang | Part::Repeat(..));
+    let _counted = answer
+        .parts
+        .iter()
+        .any(never_ends)
+        .then(|| Counted::new(&shared.hanging));
     if !raw {
         socket.write_all(answer.head().as_bytes()).await?;
     }
@@ -212,19 +219,15 @@ pub(super) async fn send(socket: &mut TcpStream, answer: Answer, shared: &Shared
                 }
             }
             Part::Hang => {
-                let _counted = Counted::new(&shared.hanging);
                 closed(socket).await;
                 return Ok(false);
             }
-            Part::Repeat(bytes, span) => {
-                let _counted = Counted::new(&shared.hanging);
-                loop {
-                    write(socket, &bytes, chunked, shared).await?;
-                    if !span.is_zero() && !unless_closed(socket, tokio::time::sleep(span)).await {
-                        return Ok(false);
-                    }
+            Part::Repeat(bytes, span) => loop {
+                write(socket, &bytes, chunked, shared).await?;
+                if !span.is_zero() && !unless_closed(socket, tokio::time::sleep(span)).await {
+                    return Ok(false);
                 }
-            }
+            },
             Part::Drip(bytes, span) => {
                 for byte in bytes {
                     write(socket, &[byte], chunked, shared).await?;

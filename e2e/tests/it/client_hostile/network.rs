@@ -177,7 +177,7 @@ impl World {
         }
         doorward_testkit::eventually(
             "every canary counts",
-            std::time::Duration::from_secs(10),
+            doorward_testkit::client_home::PATIENCE,
             async || (self.visits.load(Ordering::SeqCst) == CANARIES.len()).then_some(()),
         )
         .await;

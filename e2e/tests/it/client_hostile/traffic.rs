@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorward_testkit::client_home::Running;
+use doorward_testkit::client_home::{PATIENCE, Running};
 use doorward_testkit::evil::{Evil, MCP};
 use doorward_testkit::upstream::{Answer, Part};
 
@@ -123,7 +123,7 @@ async fn cl_15_what_is_no_message_becomes_one_error_and_the_bridge_goes_on() {
             }
         };
         // Legacy streams may be resumed for a while; none of these can be.
-        if tokio::time::timeout(Duration::from_secs(45), wait).await.is_err() {
+        if tokio::time::timeout(2 * PATIENCE, wait).await.is_err() {
             unanswered.push(case);
         } else {
             let answers: Vec<_> = running

@@ -35,6 +35,8 @@ async fn the_second_takes_over(evil: &Evil, home: &ClientHome, case: &str, at: &
     evil.behave();
     if let Some(gate) = gate {
         gate.notify_waiters();
+        // Whoever asked before it behaved again and begins to wait only now.
+        gate.notify_one();
     }
     ends_well(
         evil,

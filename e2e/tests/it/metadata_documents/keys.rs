@@ -18,9 +18,9 @@ use crate::support::assert_t;
 
 const ITSELF: &[&str] = &["--client-credentials"];
 /// What a source may take: five seconds for a fetch, and a machine that is busy.
-const TOLD_WITHIN: Duration = Duration::from_secs(15);
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 /// How much longer than the fetch's own bound nobody may have to wait for a source to be asked again.
-const ASKED_AGAIN: Duration = Duration::from_secs(60);
+const ASKED_AGAIN: Duration = Duration::from_secs(120);
 /// Twenty failures a minute slow a client down.
 const BETWEEN: Duration = Duration::from_secs(3);
 /// What the server may need more for sources without end: many times what it reads of one.
@@ -143,6 +143,7 @@ fn ds_04_a_source_of_keys_that_does_harm_costs_little_and_the_last_good_set_is_k
                 "huge", "endless", "drip", "silence", "many", "garbage", "empty", "gone",
             ];
             let resource = world.resource();
+            let begun = Instant::now();
             let others = async {
                 loop {
                     let begun = Instant::now();
@@ -161,7 +162,8 @@ fn ds_04_a_source_of_keys_that_does_harm_costs_little_and_the_last_good_set_is_k
             assert!(most < MEMORY, "{most} bytes more");
             // Bounded, too, in how often it is asked: not by every assertion, but every ten seconds at most.
             let asked = world.documents.seen().len();
-            assert!(asked <= harms.len() * 12, "{asked} requests");
+            let each = 12.max(usize::try_from(begun.elapsed().as_secs()).unwrap() / 10 + 2);
+            assert!(asked <= harms.len() * each, "{asked} requests");
             world.assert_untouched();
         },
     );

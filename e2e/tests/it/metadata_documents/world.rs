@@ -159,7 +159,7 @@ impl World {
             let address: IpAddr = address.parse().unwrap();
             std::net::TcpStream::connect((address, 443)).unwrap();
         }
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while self.canaries.load(Ordering::SeqCst) < PRIVATE.len() {
             assert!(std::time::Instant::now() < deadline, "a canary does not count");
             std::thread::yield_now();

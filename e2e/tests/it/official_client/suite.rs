@@ -10,10 +10,10 @@ use super::judge::Run;
 use crate::node;
 
 /// How often a scenario that did not pass is run again.
-const AGAIN: usize = 2;
+const AGAIN: usize = 4;
 
 /// Far beyond the thirty seconds that the suite gives a client, so that only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What is under test.
 pub(crate) enum Way {

@@ -89,7 +89,7 @@ async fn a_table_is_suggested_for_servers_of_every_kind_and_can_be_used_as_it_is
         ),
         ("demo", "demo = true".to_owned(), &[], &[]),
     ] {
-        let work = tempfile::tempdir().unwrap();
+        let work = doorward_testkit::folder("doorward-e2e-");
         let config = work.path().join("doorward.toml");
         let entry = server("s", &rest);
         std::fs::write(&config, &entry).unwrap();
@@ -160,7 +160,7 @@ fn owned(names: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn what_scopes_leave_out_and_name_twice_is_told() {
     let up = annotated(true);
-    let work = tempfile::tempdir().unwrap();
+    let work = doorward_testkit::folder("doorward-e2e-");
     let config = work.path().join("doorward.toml");
     let table = "[servers.scopes.\"s:get\"]\ndescription = \"Get\"\ntools = [\"get_*\"]\n\
                  [servers.scopes.\"s:it\"]\ndescription = \"It\"\ntools = [\"*_it\"]\nstep_up = true\n";
@@ -239,7 +239,7 @@ async fn a_table_is_suggested_for_a_real_server() {
         format!("command = [{node:?}, {script:?}]"),
         format!("upstream = \"http://127.0.0.1:{number}/mcp\""),
     ] {
-        let work = tempfile::tempdir().unwrap();
+        let work = doorward_testkit::folder("doorward-e2e-");
         let config = work.path().join("doorward.toml");
         let entry = server("s", &rest);
         std::fs::write(&config, &entry).unwrap();
