@@ -51,12 +51,27 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     if options.full {
         tests.env("DOORWARD_FULL", "1");
     }
+    // What a person or a company has set for their own programs is nothing to the tests, which use loopback only.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_personal) {
+            tests.env_remove(name);
+        }
+    }
     // A snapshot that differs fails, and leaves nothing beside the sources.
     tests.env("INSTA_UPDATE", "no");
     tests.env("DOORWARD_BIN", run::target().join("debug/doorward"));
     say(&line(&tests));
     let status = tests.status().context("could not start cargo")?;
     std::process::exit(status.code().unwrap_or(1));
+}
+
+/// Whether a variable of the environment would change what the programs under test do.
+fn is_personal(name: &str) -> bool {
+    let settings = name.starts_with("DOORWARD_") && !matches!(name, "DOORWARD_FULL" | "DOORWARD_SEED");
+    let lower = name.to_ascii_lowercase();
+    let proxy = matches!(&*lower, "http_proxy" | "https_proxy" | "all_proxy" | "no_proxy");
+    let place = name.starts_with("XDG_") || matches!(name, "BROWSER" | "SSL_CERT_FILE" | "SSL_CERT_DIR");
+    settings || proxy || place
 }
 
 /// `cargo xtask clients`: the tests with real clients, which write `docs/clients.md` if they are told to.
