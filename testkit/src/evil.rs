@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::identity::IdentityProvider;
 use crate::leak::Secrets;
 use crate::upstream::{Answer, Part, Recorded, Upstream};
 
@@ -378,6 +379,11 @@ impl Evil {
                 );
             }
         }
+    }
+
+    /// Lets in whom this identity provider gives an ID-JAG for.
+    pub fn trust_identities(&self, provider: &IdentityProvider) {
+        lock(&self.world.book).id_jags = Some(provider.id_jags());
     }
 
     fn rule(&self, path: &str, rule: Rule) {

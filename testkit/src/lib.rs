@@ -21,6 +21,7 @@ pub mod github;
 pub mod html;
 pub mod http;
 pub mod http2;
+pub mod identity;
 pub mod leak;
 pub mod mcp;
 pub mod measure;

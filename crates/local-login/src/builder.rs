@@ -76,6 +76,7 @@ impl SessionBuilder {
             login_timeout: PATIENCE,
             allow_insecure_http: false,
             discovered: None,
+            sign_on: None,
         };
         Self {
             settings,

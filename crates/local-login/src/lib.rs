@@ -11,4 +11,5 @@ mod loopback;
 pub mod network;
 mod page;
 pub mod session;
+pub mod sign_on;
 pub mod store;

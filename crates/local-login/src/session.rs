@@ -27,10 +27,12 @@ use doorward_client::dpop::{self, Dpop};
 use doorward_client::error::Error;
 use doorward_client::grant::Grant;
 use doorward_client::http::Http;
+use doorward_client::machine::drive;
 use doorward_client::orchestrate::{self, Environment, Options, Why};
 use doorward_client::provider::{ProviderError, Tokens};
 use doorward_client::refresh;
 use doorward_client::registration::Application;
+use doorward_client::sign_on::FindIdentityProvider;
 use doorward_client::step_up::StepUps;
 use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
@@ -45,6 +47,7 @@ use self::provider::StoreProvider;
 use crate::browser::Browser;
 use crate::callback::CallbackOptions;
 use crate::network::Network;
+use crate::sign_on::Provider;
 use crate::store::{DpopKeyEntry, Store, TokensEntry};
 
 /// The most operations that are remembered as refused whatever was done.
@@ -84,6 +87,8 @@ pub struct Settings {
     /// What is known of the resource and its authorization server, for programs that log in without an MCP server that
     /// could tell: then nothing is asked.
     pub discovered: Option<Discovered>,
+    /// A sign-on at an identity provider instead of a login to an MCP server.
+    pub sign_on: Option<Provider>,
 }
 
 /// What a session works with.
@@ -196,7 +201,11 @@ impl Session {
     /// A session that has not looked at anything yet.
     #[must_use]
     pub fn new(settings: Settings, parts: Parts) -> Self {
-        let names = (settings.server.as_str().to_owned(), settings.user.clone());
+        let server = match &settings.sign_on {
+            Some(provider) => provider.name(),
+            None => settings.server.as_str().to_owned(),
+        };
+        let names = (server, settings.user.clone());
         let provider = StoreProvider::new(
             parts.store,
             names,
@@ -247,7 +256,37 @@ impl Session {
     /// For the end of the program: waits for an answer with tokens that is on its way until they are kept, for ten seconds at
     /// most. From then on nothing is renewed. A refresh token whose successor is lost would cost the login (A27).
     pub async fn settled(&self) {
-        self.inner.provider.settled().await;
+        let provider = self.inner.provider.settled();
+        match &self.inner.settings.grant {
+            Grant::EnterpriseManaged(idp) => {
+                tokio::join!(provider, idp.subject_token.settled());
+            }
+            _ => provider.await,
+        }
+    }
+
+    /// What is kept of a sign-on, renewed, or come by anew; `anew`: even if it is good; `may_ask`: also by asking a person.
+    pub(crate) async fn signed_on(&self, anew: bool, may_ask: bool) -> Result<TokensEntry, Error> {
+        let inner = &self.inner;
+        let _turn = inner.turn.lock().await;
+        if !anew && let Some(entry) = renew::usable_now(inner).await? {
+            return Ok(entry);
+        }
+        let kept = inner.provider.current().await?;
+        let rejected = kept
+            .filter(|_| anew)
+            .map(|entry| entry.tokens().access_token);
+        let why = Why {
+            rejected,
+            no_refresh: anew,
+            ..Why::default()
+        };
+        let asker = if may_ask {
+            login::Asker::Program
+        } else {
+            login::Asker::Nobody
+        };
+        login::recover(inner, why, asker).await
     }
 
     /// Gives the tokens back and forgets them. With `keep_unrevoked` they stay if the server cannot be told.
@@ -472,10 +511,18 @@ async fn discover(inner: &Inner, why: &Why) -> Result<Discovered, Error> {
     if let Some(discovered) = &inner.settings.discovered {
         return Ok(discovered.clone());
     }
-    let mut options = inner.options("", None);
-    // Tokens that were got before anybody knew are renewed where they are from.
-    options.legacy = why.challenge.is_none() || !inner.state().is_modern;
-    let discovered = orchestrate::discover(&inner.environment(), &options, why.challenge.as_ref()).await?;
+    let discovered = match &inner.settings.sign_on {
+        Some(provider) => {
+            let mut find = FindIdentityProvider::new(&provider.issuer, &provider.client_id)?;
+            drive(&mut find, inner.http.as_ref()).await?
+        }
+        None => {
+            let mut options = inner.options("", None);
+            // Tokens that were got before anybody knew are renewed where they are from.
+            options.legacy = why.challenge.is_none() || !inner.state().is_modern;
+            orchestrate::discover(&inner.environment(), &options, why.challenge.as_ref()).await?
+        }
+    };
     inner.state().discovered = Some((discovered.clone(), inner.clock.monotonic()));
     Ok(discovered)
 }

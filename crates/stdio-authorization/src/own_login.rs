@@ -140,6 +140,7 @@ impl OwnLogin {
             login_timeout: PATIENCE,
             allow_insecure_http: false,
             discovered: Some(discovered),
+            sign_on: None,
         };
         let silent: Arc<dyn Tell> = Arc::new(Silent);
         Session::new(

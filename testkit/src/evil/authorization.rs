@@ -112,6 +112,7 @@ impl World {
         let outcome = match asked.get("grant_type").map(String::as_str) {
             Some("authorization_code") => redeem(&mut book, request, &asked),
             Some("refresh_token") => refresh(&mut book, request, &asked),
+            Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => assertion(&book, request, &asked),
             _ => Err(("unsupported_grant_type", "grant_type".to_owned())),
         };
         match outcome {
@@ -183,6 +184,21 @@ fn refresh(book: &mut Book, request: &Recorded, asked: &Asked) -> Outcome {
         ));
     }
     Ok(grant)
+}
+
+/// RFC 7523 with an ID-JAG of the identity provider that is trusted.
+fn assertion(book: &Book, request: &Recorded, asked: &Asked) -> Outcome {
+    let client = authenticate(book, request, asked)?;
+    let text = asked.get("assertion").cloned().unwrap_or_default();
+    let known = book.id_jags.as_ref().is_some_and(|id_jags| id_jags.take(&text));
+    let resource = asked.get("resource").cloned().filter(|_| known);
+    Ok(Grant {
+        client,
+        redirect_uri: String::new(),
+        challenge: String::new(),
+        resource: resource.ok_or(("invalid_grant", "no assertion of the identity provider".to_owned()))?,
+        scope: words(asked.get("scope").map_or("t:read", String::as_str)),
+    })
 }
 
 fn authenticate(book: &Book, request: &Recorded, asked: &Asked) -> Result<String, (&'static str, String)> {

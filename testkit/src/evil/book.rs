@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::identity::IdJags;
 use crate::leak::Secrets;
 use crate::random_text;
 
@@ -30,6 +31,8 @@ pub(super) struct Book {
     /// Whether a refresh token can be used again, as RFC 6749 §6 leaves open.
     pub(super) lasting: bool,
     pub(super) complaints: Vec<String>,
+    /// The grants of an identity provider that are good here, each once.
+    pub(super) id_jags: Option<IdJags>,
     pub(super) secrets: Secrets,
 }
 
@@ -44,6 +47,7 @@ impl Default for Book {
             reused: 0,
             lasting: false,
             complaints: Vec::new(),
+            id_jags: None,
             secrets: Secrets::default(),
         }
     }

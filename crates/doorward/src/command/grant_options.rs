@@ -10,6 +10,7 @@ use doorward_client::grant::{AssertionSource, Grant};
 use doorward_client::named_url::UrlPolicy;
 use doorward_client::workload::{NamedAudience, Workload};
 use doorward_local_login::assertion::{CommandAssertion, EnvironmentAssertion, FileAssertion};
+use doorward_local_login::sign_on::{Provider, SignOn};
 use url::Url;
 
 use super::remote_options::read_secret;
@@ -34,8 +35,9 @@ pub(crate) struct GrantOptions {
     /// The issuer of the only authorization server that a JWT with that audience is sent to
     #[arg(long, value_name = "URL", requires = "workload_audience")]
     pub(crate) workload_issuer: Option<String>,
-    /// The issuer of the company's identity provider, for enterprise-managed authorization
-    #[arg(long, value_name = "URL", requires = "idp_client_id", requires = "id_token_file",
+    /// The issuer of the company's identity provider, for enterprise-managed authorization: you sign on there once, for all
+    /// servers behind it
+    #[arg(long, value_name = "URL", requires = "idp_client_id",
           conflicts_with_all = ["grant", "device", "workload_token_file", "workload_token_env", "workload_token_command"])]
     pub(crate) idp_issuer: Option<String>,
     /// Its token endpoint (default: as its metadata says)
@@ -55,14 +57,20 @@ pub(crate) struct GrantOptions {
     /// The file with its private key there, PEM or JWK
     #[arg(long, value_name = "FILE", requires = "idp_issuer")]
     pub(crate) idp_client_key_file: Option<PathBuf>,
-    /// The file with the ID token of the user's single sign-on, read anew for every use
+    /// The file with the ID token of a single sign-on that another program makes, read anew for every use: nobody is asked to
+    /// sign on
     #[arg(long, value_name = "FILE", requires = "idp_issuer")]
     pub(crate) id_token_file: Option<PathBuf>,
 }
 
 impl GrantOptions {
     /// The grant that these options choose; `None`: they were not used.
-    pub(crate) fn grant(&self) -> Result<Option<Grant>, CommandError> {
+    ///
+    /// `sign_on` makes the sign-on of a person at the identity provider, where no file has one.
+    pub(crate) fn grant(
+        &self,
+        sign_on: impl FnOnce(Provider, &IdpCredential) -> Result<SignOn, CommandError>,
+    ) -> Result<Option<Grant>, CommandError> {
         if let Some(source) = self.workload_source()? {
             return Ok(Some(Grant::Workload(Arc::new(Workload {
                 assertion: source,
@@ -75,7 +83,7 @@ impl GrantOptions {
             )
             .hint("name it with --workload-token-file, --workload-token-env or --workload-token-command"));
         }
-        self.enterprise()
+        self.enterprise(sign_on)
     }
 
     fn named_audience(&self) -> Result<Option<NamedAudience>, CommandError> {
@@ -109,29 +117,42 @@ impl GrantOptions {
         })))
     }
 
-    fn enterprise(&self) -> Result<Option<Grant>, CommandError> {
-        let (Some(issuer), Some(client_id), Some(id_token)) =
-            (&self.idp_issuer, &self.idp_client_id, &self.id_token_file)
-        else {
+    fn enterprise(
+        &self,
+        sign_on: impl FnOnce(Provider, &IdpCredential) -> Result<SignOn, CommandError>,
+    ) -> Result<Option<Grant>, CommandError> {
+        let (Some(issuer), Some(client_id)) = (&self.idp_issuer, &self.idp_client_id) else {
             return Ok(None);
         };
         judged(issuer, "--idp-issuer")?;
+        let credential = self.credential()?;
         let token_endpoint = self
             .idp_token_endpoint
             .as_deref()
             .map(|text| judged(text, "--idp-token-endpoint"))
             .transpose()?;
+        let subject_token: Arc<dyn AssertionSource> = match &self.id_token_file {
+            Some(file) => Arc::new(FileAssertion(file.clone())),
+            None => {
+                let provider = Provider {
+                    issuer: issuer.clone(),
+                    client_id: client_id.clone(),
+                };
+                Arc::new(sign_on(provider, &credential)?)
+            }
+        };
         Ok(Some(Grant::EnterpriseManaged(Arc::new(EnterpriseManaged {
             issuer: issuer.clone(),
             token_endpoint,
             client_id: client_id.clone(),
-            credential: self.credential()?,
-            subject_token: Arc::new(FileAssertion(id_token.clone())),
+            credential,
+            subject_token,
             subject_token_type: SubjectTokenType::IdToken,
         }))))
     }
 
-    fn credential(&self) -> Result<IdpCredential, CommandError> {
+    /// How this program shows the identity provider who it is.
+    pub(crate) fn credential(&self) -> Result<IdpCredential, CommandError> {
         if let Some(file) = &self.idp_client_secret_file {
             return Ok(IdpCredential::SecretBasic(read_secret(
                 file,
@@ -178,7 +199,8 @@ mod tests {
     fn grant(words: &[&str]) -> Result<Option<Grant>, String> {
         let line =
             Line::try_parse_from(std::iter::once(&"x").chain(words)).map_err(|error| error.to_string())?;
-        line.options.grant().map_err(|error| error.in_one_line())
+        let none = |_: Provider, _: &IdpCredential| Err(CommandError::no("a person signs on"));
+        line.options.grant(none).map_err(|error| error.in_one_line())
     }
 
     #[test]
@@ -208,6 +230,8 @@ mod tests {
             "/run/id",
         ];
         assert_eq!(shown(&idp), "Some(EnterpriseManaged)");
+        // E16: without a file a person signs on.
+        assert_eq!(grant(&idp[..4]).unwrap_err(), "a person signs on");
     }
 
     #[test]

@@ -141,6 +141,14 @@ fn list(args: &LoginArgs, output: &mut Output) -> Result<(), CommandError> {
         output.line("nobody is logged in anywhere: `doorward login URL` does it")?;
     } else {
         for entry in &kept.tokens {
+            if let Some(client_id) = entry.signed_on_as() {
+                output.line(format!("{}  {}", entry.issuer(), entry.user))?;
+                output.line(format!(
+                    "    single sign-on as {client_id}, until {}",
+                    until(entry)
+                ))?;
+                continue;
+            }
             output.line(format!("{}  {}", entry.server, entry.user))?;
             output.line(format!(
                 "    at {}, scopes: {}, until {}",
@@ -182,6 +190,18 @@ fn until(entry: &TokensEntry) -> String {
 /// Everything but the tokens.
 fn shown(entry: &TokensEntry) -> Value {
     let tokens = entry.tokens();
+    if entry.signed_on_as().is_some() {
+        return json!({
+            "single_sign_on": true,
+            "user": entry.user,
+            "issuer": entry.issuer(),
+            "client_id": tokens.client_id,
+            "expires_at": tokens.expires_at.map(|end| end.to_string()),
+            "expired": tokens.expires_at.is_some_and(|end| end <= SystemClock.now()),
+            "renewable": tokens.refresh_token.is_some(),
+            "obtained_at": entry.obtained_at().to_string(),
+        });
+    }
     json!({
         "server": entry.server,
         "user": entry.user,

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use doorward_client::enterprise::IdpCredential;
 use doorward_client::error::{Error, Refusal};
 use doorward_client::grant::Grant;
 use doorward_client::http::TransportError;
@@ -12,6 +13,7 @@ use doorward_local_login::browser::Browser;
 use doorward_local_login::callback::{CallbackHost, CallbackOptions};
 use doorward_local_login::network::{ExchangeLog, Network, roots};
 use doorward_local_login::session::{Notice, Parts, Session, Settings, Tell};
+use doorward_local_login::sign_on::{Provider, SignOn};
 use doorward_local_login::store::{KeySource, Store, StoreError, default_folder};
 use doorward_outbound::{ClientOptions as HttpOptions, GuardedClient, ProxyRules};
 use doorward_types::random::SystemRandom;
@@ -37,31 +39,60 @@ pub(crate) enum Mode {
 /// A session with the MCP server at `url`.
 pub(crate) fn open(options: &RemoteOptions, url: &Url, mode: Mode) -> Result<Arc<Session>, CommandError> {
     let client = http_client(&options.network)?;
-    let mut network = Network::new(client, url.clone());
-    if options.network.verbose {
-        network = network.with_log(Arc::new(ExchangeLog::new(Box::new(std::io::stderr()))));
-    }
-    let (interactive, pasted) = match mode {
+    let (interactive, mut pasted) = match mode {
         Mode::Command(pasted) => (true, pasted),
         Mode::Bridge => (true, None),
         Mode::Headless => (false, None),
     };
-    let settings = settings(options, url, interactive)?;
+    let mut settings = settings(options, url, interactive)?;
+    let sign_on = |provider: Provider, credential: &IdpCredential| {
+        let at = issuer_url(&provider)?;
+        // What is pasted is the answer of the identity provider: there is no other page.
+        let parts = parts(options, (client.clone(), &at), pasted.take())?;
+        SignOn::new(provider, credential, &settings, parts).map_err(|error| explain(&error))
+    };
+    if let Some(grant) = options.grant.grant(sign_on)? {
+        settings.grant = grant;
+    }
+    let parts = parts(options, (client, url), pasted)?;
+    Ok(Arc::new(Session::new(settings, parts)))
+}
+
+/// The sign-on at an identity provider that is kept, to be ended.
+pub(crate) fn open_sign_on(options: &RemoteOptions, provider: Provider) -> Result<SignOn, CommandError> {
+    let at = issuer_url(&provider)?;
+    let settings = settings(options, &at, false)?;
+    let parts = parts(options, (http_client(&options.network)?, &at), None)?;
+    let credential = options.grant.credential()?;
+    SignOn::new(provider, &credential, &settings, parts).map_err(|error| explain(&error))
+}
+
+fn issuer_url(provider: &Provider) -> Result<Url, CommandError> {
+    Url::parse(&provider.issuer)
+        .map_err(|error| CommandError::usage("--idp-issuer is not a URL").because(&error))
+}
+
+fn parts(
+    options: &RemoteOptions,
+    (client, server): (GuardedClient, &Url),
+    pasted: Option<mpsc::Receiver<String>>,
+) -> Result<Parts, CommandError> {
+    let mut network = Network::new(client, server.clone());
+    if options.network.verbose {
+        network = network.with_log(Arc::new(ExchangeLog::new(Box::new(std::io::stderr()))));
+    }
     let browser = (!options.login.no_browser).then(|| Browser::from_environment(&variable));
     let quiet = options.network.quiet;
-    Ok(Arc::new(Session::new(
-        settings,
-        Parts {
-            store: store(&options.tokens)?,
-            http: Arc::new(network.clone()),
-            network: Some(network),
-            browser,
-            pasted,
-            tell: Arc::new(Stderr { quiet }),
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-        },
-    )))
+    Ok(Parts {
+        store: store(&options.tokens)?,
+        http: Arc::new(network.clone()),
+        network: Some(network),
+        browser,
+        pasted,
+        tell: Arc::new(Stderr { quiet }),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+    })
 }
 
 /// Refuses `-` for every file of a bridge: what comes on its standard input are the host's messages, and read as a secret they
@@ -150,13 +181,10 @@ fn settings(options: &RemoteOptions, url: &Url, interactive: bool) -> Result<Set
         scope,
         authorize_parameters: parameters(&client.authorize_param)?,
         headers: options.network.headers()?,
-        grant: match options.grant.grant()? {
-            Some(grant) => grant,
-            None => match login.grant() {
-                GrantOption::AuthorizationCode => Grant::AuthorizationCode,
-                GrantOption::Device => Grant::Device,
-                GrantOption::ClientCredentials => Grant::ClientCredentials,
-            },
+        grant: match login.grant() {
+            GrantOption::AuthorizationCode => Grant::AuthorizationCode,
+            GrantOption::Device => Grant::Device,
+            GrantOption::ClientCredentials => Grant::ClientCredentials,
         },
         dpop: client.dpop,
         callback: CallbackOptions {
@@ -172,6 +200,7 @@ fn settings(options: &RemoteOptions, url: &Url, interactive: bool) -> Result<Set
         login_timeout: login.timeout(),
         allow_insecure_http: options.network.allow_insecure_http,
         discovered: None,
+        sign_on: None,
     })
 }
 

@@ -140,10 +140,21 @@ pub(super) async fn recover(inner: &Arc<Inner>, mut why: Why, asker: Asker) -> R
         }
     }
     if person && (!inner.settings.interactive || asker == Asker::Nobody) {
+        if let Some(provider) = &inner.settings.sign_on {
+            return Err(Error::NeedsUser(format!(
+                "nobody is signed on at {}: run `doorward login URL` with the same options",
+                provider.issuer
+            )));
+        }
         return Err(Error::NeedsUser(format!(
             "nobody is logged in to {server}: run `doorward login {server}`",
             server = inner.settings.server
         )));
+    }
+    // A person may have to sign on first: before anything is locked that others need for their renewals.
+    if let Grant::EnterpriseManaged(idp) = &inner.settings.grant {
+        let may_ask = asker != Asker::Nobody;
+        idp.subject_token.ready(why.no_refresh, may_ask).await?;
     }
     under_lock(inner, &why, &discovered).await
 }

@@ -195,6 +195,10 @@ async fn log_out_locked(inner: &Inner, keep_unrevoked: bool) -> Result<LoggedOut
 
 /// At the authorization server that issued them, and at no other.
 async fn revoke(inner: &Inner, entry: &TokensEntry) -> Result<(), String> {
+    if entry.signed_on_as().is_some() && entry.tokens().refresh_token.is_none() {
+        // An ID token cannot be revoked: it ends by itself.
+        return Ok(());
+    }
     let discovered = discover(inner, &Why::default())
         .await
         .map_err(|error| error.to_string())?;

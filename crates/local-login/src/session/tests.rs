@@ -227,6 +227,7 @@ impl Place {
             interactive: true,
             login_timeout: Duration::from_secs(60),
             allow_insecure_http: false,
+            sign_on: None,
             discovered: None,
         }
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorward_client::provider::{ClientInformation, ClientOrigin, Tokens};
+use doorward_client::sign_on::client_of;
 use doorward_seal::Zeroizing;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
@@ -86,6 +87,13 @@ impl TokensEntry {
             scope: self.scope.clone(),
             requested: self.requested.clone(),
         }
+    }
+
+    /// The client id that a person signed on with, if this is their sign-on at an identity provider: then what stands in the
+    /// place of an access token is an ID token, which no MCP server gets.
+    #[must_use]
+    pub fn signed_on_as(&self) -> Option<&str> {
+        client_of(&self.resource)
     }
 
     /// When they came.
