@@ -89,9 +89,10 @@ impl ResourceMetadata {
 
 /// A document of one server must not make tokens for another (RFC 9728 §3.3 and §7.3).
 fn judge_resource(document: &Document<'_>, server: &Url, policy: &UrlPolicy) -> Result<String, Error> {
+    const RULE: (&str, &str) = ("A20", "RFC 9728 §3.3; MCP authorization, resource parameter");
     let refuse = |problem: String| {
         document.refuse(
-            ("A20", "RFC 9728 §3.3; MCP authorization, resource parameter"),
+            RULE,
             problem,
             format!("the MCP server's operator must write the URL under which people reach it, {server}, into resource"),
         )
@@ -103,10 +104,24 @@ fn judge_resource(document: &Document<'_>, server: &Url, policy: &UrlPolicy) -> 
         return Err(refuse(format!("resource is \"{}\": {why}", shown(resource))));
     }
     if !covers(resource, server) {
-        return Err(refuse(format!(
+        let problem = format!(
             "resource is \"{}\", which is not the server at {server}",
             shown(resource)
-        )));
+        );
+        // Most often somebody left out the path. Never another origin: that would be the way to lead people elsewhere.
+        let meant = Url::parse(resource)
+            .is_ok_and(|resource| resource.origin() == server.origin() && resource.query().is_none());
+        if meant {
+            return Err(document.refuse(
+                RULE,
+                problem,
+                format!(
+                    "if you meant that one, use its URL: {}. Otherwise the MCP server's operator must write {server} into resource",
+                    shown(resource)
+                ),
+            ));
+        }
+        return Err(refuse(problem));
     }
     Ok(resource.into())
 }

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::client::ClientCommand;
@@ -102,6 +104,7 @@ pub(crate) enum Command {
     #[command(after_help = LOGIN_EXAMPLES)]
     Login(Box<LoginArgs>),
     /// End a login at its authorization server, and forget its tokens
+    #[command(after_help = LOGOUT_EXAMPLES, mut_args = only_for_logins_hidden)]
     Logout(Box<LogoutArgs>),
     /// Authorization around any MCP server that speaks stdio, which a client can discover
     #[command(after_help = STDIO_EXAMPLES)]
@@ -113,15 +116,57 @@ pub(crate) enum Command {
     },
 }
 
+/// Adds what a person most likely forgot: the `--` before the command of a server.
+pub(crate) fn refused(mut error: clap::Error, arguments: impl Iterator<Item = OsString>) -> clap::Error {
+    let arguments: Vec<OsString> = arguments.skip(1).collect();
+    let tip = match arguments.first().and_then(|first| first.to_str()) {
+        Some("serve") => "the command of a server stands behind `--`: doorward serve -- npx -y some-server",
+        Some("stdio") => {
+            "the command of a server stands behind `--`: doorward stdio --issuer URL -- npx -y some-server"
+        }
+        _ => return error,
+    };
+    if error.kind() == ErrorKind::UnknownArgument && !arguments.iter().any(|word| word == "--") {
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![StyledStr::from(tip)]),
+        );
+    }
+    error
+}
+
+/// Of what `login` has, only this says something about a logout: the others are taken, so that an earlier line can be used again,
+/// and not shown.
+fn only_for_logins_hidden(argument: clap::Arg) -> clap::Arg {
+    let heading = argument.get_help_heading();
+    let id = argument.get_id().as_str();
+    let hidden = heading == Some("Login")
+        || (heading == Some("Without a person") && !id.starts_with("idp_client"))
+        || ["scope", "authorize_param", "dpop"].contains(&id);
+    argument.hide(hidden)
+}
+
+/// One, one of several people, and all.
+pub(crate) const LOGOUT_EXAMPLES: &str = "\
+Examples:
+  doorward logout https://mcp.example.com/mcp
+  doorward logout https://mcp.example.com/mcp --user work
+      the second account at the same server
+  doorward logout --all
+Docs: docs/login.md#logging-out";
+
 /// Any server, a server that takes its token from the environment, and scopes per tool.
 pub(crate) const STDIO_EXAMPLES: &str = "\
 Examples:
   doorward stdio --issuer https://login.example.com --scope notes:read -- npx -y some-notes-server
       tokens of that issuer, verified before each call; without one, a call says where to log in
-  doorward stdio --provider github --client-id Iv1.0123 --client-secret-file secret --token-env GITHUB_TOKEN -- some-github-server
+  doorward stdio --provider github --client-id Iv1.0123 --client-secret-file secret \\
+      --token-env GITHUB_TOKEN -- some-github-server
       the server gets the token of the login in GITHUB_TOKEN, as it expects
-  doorward stdio --issuer https://login.example.com --scope read --tool-scope delete_*=write --public-tool about -- server
-      tools with scopes of their own, and one that needs no token";
+  doorward stdio --issuer https://login.example.com --scope read \\
+      --tool-scope 'delete_*=write' --public-tool about -- some-server
+      tools with scopes of their own, and one that needs no token
+Docs: docs/stdio-authorization.md";
 
 /// With a browser, without one, and as several people.
 pub(crate) const LOGIN_EXAMPLES: &str = "\
@@ -134,13 +179,15 @@ Examples:
       print a code to type on another device
   doorward login https://mcp.example.com/mcp --user work
       a second account at the same server
-  doorward login --list";
+  doorward login --list
+Docs: docs/login.md";
 
 /// What a host is configured with.
 pub(crate) const CONNECT_EXAMPLES: &str = "\
 Examples:
   doorward connect https://mcp.example.com/mcp
-      what a host runs; in its configuration: \"command\": \"doorward\", \"args\": [\"connect\", \"https://mcp.example.com/mcp\"]
+      what a host runs, for instance after: claude mcp add notes -- doorward connect URL
+      or with \"command\": \"doorward\", \"args\": [\"connect\", \"URL\"] in its configuration
   doorward connect https://mcp.example.com/mcp --ignore-tool 'delete*'
       without the tools whose names begin with delete
   doorward connect https://mcp.example.com/mcp --header 'X-Api-Key: ${API_KEY}'

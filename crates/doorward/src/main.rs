@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
     // Keys and tokens are in memory: no core dump, no ptrace by other processes of the same user.
     let hidden = doorward_process::hide_ourselves();
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| cli::refused(error, std::env::args_os()).exit());
     let result = hidden
         .map_err(|error| CommandError::failed("cannot start").because(&error))
         .and_then(|()| run(cli));

@@ -109,6 +109,11 @@ pub enum Ending {
         /// What the person logged in to.
         server: String,
     },
+    /// The person, or a rule of the server, said no.
+    Declined {
+        /// What the server said about it. It is escaped.
+        words: Option<String>,
+    },
     /// It did not.
     Failed {
         /// Why. It may hold what a server wrote: it is escaped.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use doorward_policy::Pattern;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
@@ -27,47 +28,77 @@ pub struct OptionsError {
 pub struct Options {
     /// The authorization server, by its issuer: its endpoints and keys are found from there. May be repeated; a login
     /// goes to the first
-    #[arg(long, value_name = "URL", env = "DOORWARD_ISSUER", value_delimiter = ' ')]
+    #[arg(long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URL", env = "DOORWARD_ISSUER", value_delimiter = ' ')]
     pub issuer: Vec<String>,
     /// A provider that is known by name and needs no metadata: github
     #[arg(
         long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(),
         value_name = "NAME",
         env = "DOORWARD_PROVIDER",
         conflicts_with = "issuer"
     )]
     pub provider: Option<String>,
     /// Where the provider lives, if it is not at its usual address (GitHub Enterprise Server)
-    #[arg(long, value_name = "URL", env = "DOORWARD_PROVIDER_URL")]
+    #[arg(long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URL", env = "DOORWARD_PROVIDER_URL")]
     pub provider_url: Option<String>,
     /// Where the provider's API lives (default for GitHub: <https://api.github.com>, or /api/v3 below --provider-url)
-    #[arg(long, value_name = "URL", env = "DOORWARD_API_URL")]
+    #[arg(long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URL", env = "DOORWARD_API_URL")]
     pub api_url: Option<String>,
     /// The authorization endpoint, for servers without metadata
-    #[arg(long, value_name = "URL", env = "DOORWARD_AUTHORIZATION_ENDPOINT")]
+    #[arg(long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URL", env = "DOORWARD_AUTHORIZATION_ENDPOINT")]
     pub authorization_endpoint: Option<String>,
     /// The token endpoint, for servers without metadata
-    #[arg(long, value_name = "URL", env = "DOORWARD_TOKEN_ENDPOINT")]
+    #[arg(long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URL", env = "DOORWARD_TOKEN_ENDPOINT")]
     pub token_endpoint: Option<String>,
     /// Where opaque tokens are asked about (RFC 7662), with the client id and its secret
-    #[arg(long, value_name = "URL", env = "DOORWARD_INTROSPECTION_ENDPOINT")]
+    #[arg(long,
+        help_heading = "Authorization server",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URL", env = "DOORWARD_INTROSPECTION_ENDPOINT")]
     pub introspection_endpoint: Option<String>,
     /// The client id that this server logs in as (default: it registers itself where that is possible)
-    #[arg(long, value_name = "ID", env = "DOORWARD_CLIENT_ID")]
+    #[arg(long,
+        help_heading = "Client",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "ID", env = "DOORWARD_CLIENT_ID")]
     pub client_id: Option<String>,
     /// The file that holds the secret of the client id
-    #[arg(long, value_name = "FILE", env = "DOORWARD_CLIENT_SECRET_FILE")]
+    #[arg(
+        long,
+        help_heading = "Client",
+        value_name = "FILE",
+        env = "DOORWARD_CLIENT_SECRET_FILE"
+    )]
     pub client_secret_file: Option<PathBuf>,
     /// The resource that tokens must be for (default: the issuer, then /stdio/ and the name of the server)
-    #[arg(long, value_name = "URI", env = "DOORWARD_RESOURCE")]
+    #[arg(long,
+        help_heading = "What tokens are for",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "URI", env = "DOORWARD_RESOURCE")]
     pub resource: Option<String>,
     /// A scope that every call needs. May be repeated
-    #[arg(long, value_name = "SCOPE", env = "DOORWARD_SCOPES", value_delimiter = ' ')]
+    #[arg(
+        long,
+        help_heading = "What tokens are for",
+        value_name = "SCOPE",
+        env = "DOORWARD_SCOPES",
+        value_delimiter = ' '
+    )]
     pub scope: Vec<String>,
     /// Scopes of some tools instead: a name, in which `*` stands for anything, then `=` and scopes with commas. May be repeated; the
     /// first that matches counts
     #[arg(
         long,
+        help_heading = "What tokens are for",
         value_name = "TOOL=SCOPES",
         env = "DOORWARD_TOOL_SCOPES",
         value_delimiter = ' '
@@ -76,25 +107,31 @@ pub struct Options {
     /// A tool that needs no token; `*` stands for anything. May be repeated
     #[arg(
         long,
+        help_heading = "What tokens are for",
         value_name = "TOOL",
         env = "DOORWARD_PUBLIC_TOOLS",
         value_delimiter = ' '
     )]
     pub public_tool: Vec<String>,
     /// Hand the token to the command in this variable of its environment; it is started anew for each token
-    #[arg(long, value_name = "NAME", env = "DOORWARD_TOKEN_ENV")]
+    #[arg(long,
+        help_heading = "The command",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "NAME", env = "DOORWARD_TOKEN_ENV")]
     pub token_env: Option<String>,
     /// Do not run a login here: tokens come from DOORWARD_TOKEN or with each request
-    #[arg(long, env = "DOORWARD_NO_LOGIN")]
+    #[arg(long, help_heading = "Login", env = "DOORWARD_NO_LOGIN")]
     pub no_login: bool,
     /// Whose login: a label of your own, for several accounts
-    #[arg(long, value_name = "LABEL", default_value = "default", env = "DOORWARD_USER")]
+    #[arg(long,
+        help_heading = "Login",
+        value_parser = NonEmptyStringValueParser::new(), value_name = "LABEL", default_value = "default", env = "DOORWARD_USER")]
     pub user: String,
     /// Where tokens are kept (default: where `doorward login` keeps them)
-    #[arg(long, value_name = "DIR", env = "DOORWARD_STORE")]
+    #[arg(long, help_heading = "Login", value_name = "DIR", env = "DOORWARD_STORE")]
     pub store: Option<PathBuf>,
     /// The port of the login's redirect URI (default: one that fits the server)
-    #[arg(long, value_name = "PORT", env = "DOORWARD_CALLBACK_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long,
+        help_heading = "Login", value_name = "PORT", env = "DOORWARD_CALLBACK_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub callback_port: Option<u16>,
 }
 
@@ -122,6 +159,9 @@ impl Options {
                 "--issuer",
                 "endpoints can be written down for one authorization server only",
             ));
+        }
+        for issuer in &self.issuer {
+            url("--issuer", Some(issuer))?;
         }
         let secret = match &self.client_secret_file {
             Some(file) => Some(secret(file)?),
@@ -192,6 +232,15 @@ fn named(name: &str) -> Result<&'static Provider, OptionsError> {
 
 fn url(option: &'static str, text: Option<&str>) -> Result<Option<Url>, OptionsError> {
     let Some(text) = text else { return Ok(None) };
+    if !text.contains("://") {
+        return Err(wrong(
+            option,
+            format!(
+                "`{}` is not a URL: write it with https:// in front (http:// on this machine)",
+                text.escape_debug()
+            ),
+        ));
+    }
     let url = Url::parse(text)
         .map_err(|error| wrong(option, format!("`{}` is not a URL: {error}", text.escape_debug())))?;
     if !matches!(url.scheme(), "https" | "http") || url.host().is_none() {
@@ -313,7 +362,15 @@ mod tests {
             ),
             (
                 Box::new(|o| o.resource = Some("urn:x".to_owned())),
-                "--resource: `urn:x` is not an https URL",
+                "--resource: `urn:x` is not a URL: write it with https://",
+            ),
+            (
+                Box::new(|o| o.issuer = vec!["localhost:8080".to_owned()]),
+                "--issuer: `localhost:8080` is not a URL: write it with https:// in front (http:// on this machine)",
+            ),
+            (
+                Box::new(|o| o.issuer = vec!["ftp://as.example".to_owned()]),
+                "--issuer: `ftp://as.example` is not an https URL",
             ),
             (
                 Box::new(|o| o.scope = vec!["a\"".to_owned()]),

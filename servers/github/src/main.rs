@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use doorward_github::api::Api;
 use doorward_github::http::{HttpServer, router};
-use doorward_github::refused_options::refuse;
+use doorward_github::refused_options::{refuse, refused_always};
 use doorward_github::{GitHubServer, TokenIn};
 use doorward_local_login::network::roots;
 use doorward_local_login::store::{KeySource, Store, default_folder};
@@ -17,12 +17,26 @@ use doorward_stdio_authorization::compose::{Configuration, Machine, compose};
 use doorward_stdio_authorization::options::Options;
 use doorward_stdio_authorization::providers::GITHUB;
 use doorward_stdio_authorization::rmcp::Service;
-use doorward_stdio_authorization::{GitHubTokens, Hand, Protects, run};
+use doorward_stdio_authorization::{GitHubTokens, Hand, Protects, hide_ourselves, run};
 use doorward_types::random::SystemRandom;
 use doorward_types::secret::Secret;
 use doorward_types::time::SystemClock;
 use tracing_subscriber::EnvFilter;
 use url::Url;
+
+const EXAMPLES: &str = "\
+Examples:
+  doorward-github --client-id Iv1.0123 --client-secret-file ~/.github-app-secret
+      over stdio, for a host; the first call says where to log in
+  DOORWARD_TOKEN=$(gh auth token) doorward-github
+      with a token that you have, and no app
+  doorward-github --provider-url https://github.corp.example --client-id ID --client-secret-file FILE
+      GitHub Enterprise Server
+  doorward-github --http 127.0.0.1:8090 --client-id ID --client-secret-file FILE
+      over HTTP at http://127.0.0.1:8090/mcp
+Most options are variables of the environment, too: they stand in square brackets.
+DOORWARD_LOG=info logs every step on stderr.
+Docs: servers/github/README.md";
 
 /// An MCP server that acts on GitHub for its user.
 ///
@@ -30,7 +44,7 @@ use url::Url;
 /// <https://github.com/settings/developers> with the callback URL http://127.0.0.1/callback, and give its client id and the file with its
 /// secret. With DOORWARD_TOKEN in the environment it uses that token.
 #[derive(Parser)]
-#[command(version, name = "doorward-github")]
+#[command(version, name = "doorward-github", max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     /// Serve Streamable HTTP here instead of stdio, at /mcp; loopback only
     #[arg(long, value_name = "ADDRESS")]
@@ -44,6 +58,8 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    // Tokens are in memory and in the environment: no core dump, nothing for other processes of the same user.
+    let hidden = hide_ourselves();
     let filter = EnvFilter::try_from_env("DOORWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     // stdout belongs to MCP.
     tracing_subscriber::fmt()
@@ -51,9 +67,24 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let matches = Arguments::command().get_matches();
+    // What is refused below is not shown either.
+    let command = refused_always()
+        .fold(Arguments::command(), |command, id| command.mut_arg(id, |argument| argument.hide(true)))
+        .mut_arg("provider", |argument| argument.hide(true))
+        .mut_arg("client_id", |argument| argument.help("The client id of your OAuth App or GitHub App"))
+        .mut_arg("client_secret_file", |argument| argument.help("The file that holds its secret"))
+        .mut_arg("provider_url", |argument| argument.help("Where GitHub Enterprise Server lives (default: <https://github.com>)"))
+        .mut_arg("api_url", |argument| {
+            argument.help("Where its API lives (default: <https://api.github.com>, or /api/v3 below --provider-url)")
+        })
+        .mut_arg("resource", |argument| {
+            argument.help("The resource that clients are told tokens are for (default: <https://github.com/stdio/github>)")
+        })
+        .mut_arg("scope", |argument| argument.help("A scope that every call needs (default: read:user). May be repeated"));
+    let matches = command.get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let asked = refuse(&matches, arguments.http.is_some()).map_err(anyhow::Error::from);
+    let asked = hidden.map_err(anyhow::Error::from);
+    let asked = asked.and_then(|()| Ok(refuse(&matches, arguments.http.is_some())?));
     let served = match asked {
         Ok(()) => serve(arguments).await,
         Err(error) => Err(error),
@@ -137,6 +168,9 @@ async fn serve_stdio(
         say(
             "no login here: give --client-id and --client-secret-file of a GitHub app, or set DOORWARD_TOKEN",
         );
+    }
+    if configuration.logs_in && configuration.client_secret.is_none() {
+        say("--client-secret-file is missing: GitHub ends a login only with the secret of the app");
     }
     let machine = Machine {
         client: client.clone(),

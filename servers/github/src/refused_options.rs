@@ -66,6 +66,11 @@ const WITH_HTTP: [Row; 5] = [
     ("user", "--user", "DOORWARD_USER", NO_LOGIN),
 ];
 
+/// The ids of the options that are refused in any case.
+pub fn refused_always() -> impl Iterator<Item = &'static str> {
+    ALWAYS.iter().map(|(id, ..)| *id)
+}
+
 /// Refuses options that were given, on the command line or by the environment. Where the token store is may stay said for all programs
 /// of a person.
 ///

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use doorward_types::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -16,7 +17,7 @@ use crate::error::CommandError;
 #[command(next_help_heading = "Tokens")]
 pub(crate) struct StoreOptions {
     /// Whose tokens: a label of your own, for several accounts at one server
-    #[arg(long, value_name = "LABEL", default_value = "default")]
+    #[arg(long, value_name = "LABEL", default_value = "default", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) user: String,
     /// Where tokens are kept (or DOORWARD_STORE; default: $XDG_DATA_HOME/doorward or ~/.local/share/doorward)
     #[arg(long, value_name = "DIR")]
@@ -32,7 +33,12 @@ pub(crate) struct StoreOptions {
 #[command(next_help_heading = "Client")]
 pub(crate) struct ClientOptions {
     /// A client id that the operator of the authorization server gave you
-    #[arg(long, value_name = "ID", conflicts_with = "client_metadata_url")]
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with = "client_metadata_url",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub(crate) client_id: Option<String>,
     /// The authorization server that gave out --client-id, as its metadata writes its issuer: no other gets to see it
     /// (default: the first that it is used with)
@@ -196,6 +202,10 @@ pub(crate) fn server_url(text: &str, allow_insecure_http: bool) -> Result<Url, C
             text.escape_debug()
         )))
     };
+    if !text.contains("://") {
+        return wrong("it does not begin with https:// or http://")
+            .map_err(|error| error.hint(with_scheme(text)));
+    }
     let Ok(mut url) = Url::parse(text) else {
         return wrong("it is not a URL")
             .map_err(|error| error.hint("write it like https://mcp.example.com/mcp"));
@@ -221,6 +231,26 @@ pub(crate) fn server_url(text: &str, allow_insecure_http: bool) -> Result<Url, C
     }
     url.set_fragment(None);
     Ok(url)
+}
+
+/// What was meant by a URL without its scheme, as far as one can tell.
+fn with_scheme(text: &str) -> String {
+    let starts_as_host = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
+    let meant = Url::parse(&format!("https://{text}")).ok().filter(|url| {
+        starts_as_host
+            && url.username().is_empty()
+            && url.password().is_none()
+            && (url.port().is_some()
+                || doorward_types::url::is_loopback(url)
+                || url.host_str().is_some_and(|host| host.contains('.')))
+    });
+    match meant {
+        Some(url) if doorward_types::url::is_loopback(&url) => {
+            format!("did you mean http://{}?", text.escape_debug())
+        }
+        Some(_) => format!("did you mean https://{}?", text.escape_debug()),
+        None => "write it like https://mcp.example.com/mcp".to_owned(),
+    }
 }
 
 /// Reads a file that holds a secret, without the line end.
@@ -328,6 +358,22 @@ mod tests {
         assert!(server_url("file:///x", true).is_err());
         let error = server_url("http://mcp.example.com/mcp", false).unwrap_err();
         assert!(words(&error).contains("--allow-insecure-http"), "{error}");
+    }
+
+    #[test]
+    fn a_url_without_its_scheme_is_told_with_it() {
+        for (text, meant) in [
+            ("mcp.example.com/mcp", "did you mean https://mcp.example.com/mcp?"),
+            ("localhost:8080/mcp", "did you mean http://localhost:8080/mcp?"),
+            ("127.0.0.1:8080/mcp", "did you mean http://127.0.0.1:8080/mcp?"),
+            ("intranet:8443/mcp", "did you mean https://intranet:8443/mcp?"),
+            ("javascript:alert(1)", "write it like https://mcp.example.com/mcp"),
+            ("notes", "write it like https://mcp.example.com/mcp"),
+            ("/mcp", "write it like https://mcp.example.com/mcp"),
+        ] {
+            let error = server_url(text, false).unwrap_err();
+            assert!(words(&error).contains(meant), "{}", words(&error));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use doorward_local_login::store::{KeySource, Store, default_folder};
 use doorward_outbound::{ClientOptions, GuardedClient, ProxyRules};
 use doorward_stdio_authorization::compose::{Composed, Machine, compose};
 use doorward_stdio_authorization::options::Options;
-use doorward_stdio_authorization::{CommandServer, Hand, run as wrap};
+use doorward_stdio_authorization::{CommandServer, Hand, RunError, run as wrap};
 use doorward_types::random::SystemRandom;
 use doorward_types::secret::Secret;
 use doorward_types::time::SystemClock;
@@ -55,10 +55,24 @@ pub(super) async fn run(args: StdioArgs) -> Result<u8, CommandError> {
         None => return Err(CommandError::usage(unnamed(program))),
     };
     let token = variable("DOORWARD_TOKEN").map(Secret::new);
-    let configuration = args
+    let mut configuration = args
         .options
         .configuration(&name, token)
         .map_err(|error| CommandError::usage(error.to_string()))?;
+    if let Some(provider) = configuration
+        .provider
+        .filter(|_| configuration.client_id.is_none())
+    {
+        // Such a provider registers nobody by itself: a login could only fail.
+        if configuration.logs_in && configuration.token.is_none() {
+            say(&format!(
+                "no login here: {} gives nobody a client id by itself. Give --client-id and --client-secret-file of an app that you made \
+                 there, or a token in DOORWARD_TOKEN",
+                provider.name
+            ));
+        }
+        configuration.logs_in = false;
+    }
     let roots = roots(args.ca_file.as_deref(), &variable)
         .map_err(|error| CommandError::usage("the certificate authorities cannot be read").because(&error))?;
     let mut http = ClientOptions::new(roots.clone());
@@ -97,10 +111,30 @@ pub(super) async fn run(args: StdioArgs) -> Result<u8, CommandError> {
         Ok(true) => server.stop().await,
         Err(error) => {
             server.stop().await;
-            return Err(CommandError::failed(error.to_string()));
+            return Err(not_run(&error, program));
         }
     };
     Ok(exit_code(status))
+}
+
+fn not_run(error: &RunError, program: &OsStr) -> CommandError {
+    let RunError::Start(why) = error else {
+        return CommandError::failed(error.to_string());
+    };
+    let program = program.to_string_lossy();
+    let told = CommandError::failed(format!(
+        "the server cannot be started: `{}`: {why}",
+        program.escape_debug()
+    ));
+    match why.kind() {
+        std::io::ErrorKind::NotFound => told.hint(
+            "is it installed, and in the PATH that the host gives its servers? Its full path always works",
+        ),
+        std::io::ErrorKind::PermissionDenied => {
+            told.hint("is it a program, and may you run it? `chmod +x` makes it one")
+        }
+        _ => told,
+    }
 }
 
 /// The command's own, as a shell would tell it.

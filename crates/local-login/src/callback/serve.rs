@@ -88,6 +88,7 @@ async fn ended(mut waiting: Waiting) -> Page {
     match told {
         Ok(Ok(outcome)) => match &*outcome {
             Some(Outcome::Told(Ending::LoggedIn { server })) => logged_in(server),
+            Some(Outcome::Told(Ending::Declined { words })) => declined(words.as_deref()),
             Some(Outcome::Told(Ending::Failed { reason })) => failed(reason),
             _ => untold(),
         },
@@ -108,6 +109,24 @@ fn logged_in(server: &str) -> Page {
                 "The program that opened this page can now use:",
                 "You can close this tab and go back to it.",
             ],
+        )
+    }
+}
+
+/// Nothing went wrong: somebody said no, most often the person who reads this.
+fn declined(words: Option<&str>) -> Page {
+    const LAST: &str = "The program that opened this page can ask again. You can close this tab.";
+    let told = match words {
+        Some(_) => "You are not logged in, and the program got nothing. The authorization server says:",
+        None => "You are not logged in, and the program got nothing.",
+    };
+    Page {
+        quote: words.map(str::to_owned),
+        ..Page::new(
+            StatusCode::BAD_REQUEST,
+            Mood::Plain,
+            "Access was not allowed",
+            &[told, LAST],
         )
     }
 }

@@ -235,6 +235,29 @@ async fn cl_11_b23_what_a_server_wrote_is_escaped() {
 }
 
 #[tokio::test]
+async fn who_said_no_reads_that_nothing_was_allowed() {
+    let listener = listener().await;
+    let port = listener.port();
+    for (words, said) in [
+        (Some("<b>not today</b>"), "The authorization server says:"),
+        (None, "the program got nothing."),
+    ] {
+        // Another query each time: the same one would be the same browser once more.
+        let query = format!("/callback?error=access_denied&n={}&state=s+t", said.len());
+        let browser = tokio::spawn(async move { visit(port, "GET", &query).await });
+        let arrival = listener.wait(ours, LONG).await.unwrap();
+        let words = words.map(str::to_owned);
+        arrival.answer(Ending::Declined { words }).await;
+        let reply = browser.await.unwrap();
+        assert!(
+            reply.contains("Access was not allowed") && reply.contains(said),
+            "{reply}"
+        );
+        assert!(!reply.contains("failed") && !reply.contains("<b>"), "{reply}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_that_is_given_up_has_a_page_too() {
     let listener = listener().await;
     let port = listener.port();

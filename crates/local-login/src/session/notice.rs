@@ -50,7 +50,7 @@ impl fmt::Display for Notice {
             Self::MayPaste => f.write_str(
                 "or open it on another machine, log in there, and paste the address that the browser ends at here",
             ),
-            Self::NoBrowser(why) => write!(f, "no browser could be started ({why}): open the address yourself"),
+            Self::NoBrowser(why) => write!(f, "{why}: open the address yourself"),
             Self::OnAnotherDevice(words) => f.write_str(words),
             Self::Waiting { pid, authorization_url } => {
                 f.write_str("another doorward ")?;

@@ -376,7 +376,8 @@ impl Provider for StoreProvider {
             let tokens = entry.tokens();
             tokens.issuer == client.issuer && tokens.client_id != client.client_id
         });
-        if in_use {
+        // An id that somebody typed is written down when it was good for something: a wrong one would stay.
+        if in_use || client.origin == ClientOrigin::PreRegistered {
             self.state().candidate = Some(client.clone());
             return Ok(());
         }
