@@ -55,12 +55,12 @@ pub fn request(
         .into());
     }
     let request = TokenRequest::new(&server.token_endpoint, "refresh_token")
-        .with_secret("refresh_token", refresh_token)
-        .authenticated(client);
-    Ok(match &discovered.sign_on {
+        .with_secret("refresh_token", refresh_token);
+    let request = match &discovered.sign_on {
         None => request.with("resource", &tokens.resource),
         Some(_) => request,
-    })
+    };
+    Ok(request.authenticated(client))
 }
 
 /// What is kept after a renewal. A server that tells no new refresh token means the old one, and one that tells no scope
@@ -120,7 +120,12 @@ pub fn failure(error: &Error) -> Failure {
     match error {
         Error::Answered { code, .. } => match code.as_str() {
             "invalid_client" | "unauthorized_client" => Failure::Client,
-            "server_error" | "temporarily_unavailable" | "slow_down" | "use_dpop_nonce" => Failure::Passing,
+            // A proof is refused, and not the token: a clock that is wrong must not cost the login (RFC 9449 §5).
+            "server_error"
+            | "temporarily_unavailable"
+            | "slow_down"
+            | "use_dpop_nonce"
+            | "invalid_dpop_proof" => Failure::Passing,
             _ => Failure::Grant,
         },
         _ => Failure::Passing,

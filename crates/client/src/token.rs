@@ -293,7 +293,11 @@ pub(crate) fn failure(hop: Hop, url: &Url, response: &HttpResponse) -> Error {
     let object = parse_object(&response.body).unwrap_or_default();
     let member = |name: &str| object.get(name).and_then(Value::as_str);
     let code = member("error").filter(|code| is_error_code(code));
-    let in_trouble = response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS;
+    let in_trouble = response.status.is_server_error()
+        || matches!(
+            response.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        );
     if in_trouble && !code.is_some_and(|code| WAITS.contains(&code)) {
         let code = code.map(|code| format!(" ({})", shown(code))).unwrap_or_default();
         return Error::Unreachable {

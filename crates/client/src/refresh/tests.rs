@@ -133,5 +133,6 @@ fn a_failure_says_what_it_is_about() {
     assert_eq!(failure(&answered("invalid_target")), Failure::Grant);
     assert_eq!(failure(&answered("invalid_client")), Failure::Client);
     assert_eq!(failure(&answered("temporarily_unavailable")), Failure::Passing);
+    assert_eq!(failure(&answered("invalid_dpop_proof")), Failure::Passing);
     assert_eq!(failure(&Error::NeedsUser(String::new())), Failure::Passing);
 }

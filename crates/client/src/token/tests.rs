@@ -131,6 +131,7 @@ fn r21_a_server_in_trouble_says_nothing_about_the_grant() {
         (429, r#"{"error":"rate_limited"}"#),
         (504, "<html>"),
         (429, ""),
+        (408, r#"{"error":"timeout"}"#),
     ] {
         let error = read(status, body).unwrap_err();
         assert!(
