@@ -5,7 +5,6 @@
 
 mod capabilities;
 mod legacy_host;
-mod members;
 mod message;
 mod modern_host;
 mod refusal;
@@ -15,9 +14,9 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 pub use self::legacy_host::LegacyHost;
-use self::members::Members;
 pub use self::modern_host::ModernHost;
 use crate::adapter::{Adapter, Message};
+use doorward_mcp::members::Members;
 
 /// Most messages that wait until a server has opened.
 const BACKLOG: usize = 256;

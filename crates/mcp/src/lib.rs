@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod escape;
 pub mod headers;
 pub mod list;
+pub mod members;
 pub mod message;
 pub mod method;
 mod object;

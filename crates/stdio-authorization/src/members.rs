@@ -1,40 +1,30 @@
 //! Changing single members of JSON objects, with every other value left byte for byte as it is.
 
-use std::fmt;
-
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use doorward_mcp::members::Members as Inner;
 use serde_json::value::RawValue;
 
-/// An object whose values were not decoded.
+/// An object whose values were not decoded; they go in and out as JSON text.
 #[derive(Debug, Default)]
-pub(crate) struct Members(Vec<(String, Box<RawValue>)>);
+pub(crate) struct Members(Inner);
 
 impl Members {
     /// Reads an object; anything else is `None`.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        Inner::read_text(text.as_bytes()).map(Self)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(name, _)| name == key);
-        found.map(|(_, value)| value.get())
+        self.0.get(key).map(RawValue::get)
     }
 
     pub(crate) fn remove(&mut self, key: &str) -> Option<String> {
-        let at = self.0.iter().position(|(name, _)| name == key)?;
-        Some(self.0.remove(at).1.get().to_owned())
+        self.0.take(key).map(|value| value.get().to_owned())
     }
 
     /// Sets a member in place, or at the end if it is new. `text` is JSON.
     pub(crate) fn set(&mut self, key: &str, text: String) {
-        let Ok(value) = RawValue::from_string(text) else {
-            return;
-        };
-        match self.0.iter_mut().find(|(name, _)| name == key) {
-            Some(member) => member.1 = value,
-            None => self.0.push((key.to_owned(), value)),
+        if let Ok(value) = RawValue::from_string(text) {
+            self.0.set(key, value);
         }
     }
 
@@ -43,7 +33,7 @@ impl Members {
     }
 
     pub(crate) fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_string(&self.0).unwrap_or_default()
     }
 
     /// Changes the object at `path` below this one. Objects that are missing on the way are made; where something else than an
@@ -60,38 +50,6 @@ impl Members {
         }
         self.set(first, below.text());
         true
-    }
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading;
-        impl<'de> Visitor<'de> for Reading {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Reading)
-    }
-}
-
-impl Serialize for Members {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
     }
 }
 

@@ -3,8 +3,8 @@
 use doorward_mcp::TASKS_EXTENSION;
 use serde_json::Value;
 
-use super::members::{Members, Raw, raw};
 use super::message::empty;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// What a client can be asked for during a call.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -19,13 +19,13 @@ use self::calls::{Call, Waiting};
 use self::inputs::Ask;
 use self::opening::{Host, Opening, Server};
 use self::subscriptions::Subscriptions;
-use super::members::{Members, Raw, raw};
 use super::message::{Id, Incoming, own_number};
 use super::refusal::Refusal;
 use super::translate::severity;
 use super::{Settings, message};
 use crate::adapter::{Adapter, Message, Step};
 use crate::failure::Failure;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// Most calls of the host that are under way at a time.
 const CALLS: usize = 1024;

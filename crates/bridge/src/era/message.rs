@@ -6,9 +6,9 @@ use doorward_mcp::message::identity;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::members::{Members, Raw, raw};
 use super::refusal::Refusal;
 use crate::adapter::Message;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// An identifier that somebody else chose: a request's id, a progress token.
 #[derive(Clone, Debug)]

@@ -19,13 +19,13 @@ use tracing::debug;
 use self::calls::Call;
 use self::listens::Listens;
 use self::session::{Caller, Opening, Session};
-use super::members::{Members, raw};
 use super::message::{self, Id, Incoming, own_number, own_number_of};
 use super::refusal::Refusal;
 use super::translate::{PROTOCOL_VERSION, severity, strip_meta};
 use super::{Backlog, Settings};
 use crate::adapter::{Adapter, Message, Step};
 use crate::failure::Failure;
+use doorward_mcp::members::{Members, raw};
 
 /// Most calls that are under way at a time, those that wait for the host included.
 const CALLS: usize = 1024;

@@ -3,8 +3,8 @@
 use doorward_mcp::Revision;
 use serde_json::json;
 
-use super::members::{Members, Raw, raw};
 use super::message::error_object;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// A request that gets this answer instead of the other side's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

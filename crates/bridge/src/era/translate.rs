@@ -4,7 +4,7 @@ use doorward_mcp::Revision;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::members::{Members, Raw, is_object, raw};
+use doorward_mcp::members::{Members, Raw, is_object, raw};
 
 pub(super) const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub(super) const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";

@@ -2,12 +2,12 @@
 
 use tracing::warn;
 
-use super::super::members::{Members, Raw};
 use super::super::message::{self, Id, own_id};
 use super::super::refusal::Refusal;
 use super::super::translate::{may_ask, to_legacy};
 use super::{CALLS, LegacyHost, Phase, answer, refuse};
 use crate::adapter::Step;
+use doorward_mcp::members::{Members, Raw};
 
 /// A call of the host that the server has.
 pub(super) struct Call {

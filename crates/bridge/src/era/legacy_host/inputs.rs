@@ -3,12 +3,12 @@
 use doorward_mcp::Revision;
 
 use super::super::capabilities::is_url;
-use super::super::members::{Members, raw};
 use super::super::message::{self, Id, own_id, own_number, told};
 use super::super::refusal::Refusal;
 use super::calls::{Call, Waiting};
 use super::{LegacyHost, Phase, refuse};
 use crate::adapter::Step;
+use doorward_mcp::members::{Members, raw};
 
 /// How often a server may ask for input during one call.
 const ROUNDS: u32 = 32;

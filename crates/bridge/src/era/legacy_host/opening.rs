@@ -4,7 +4,6 @@ use doorward_mcp::Revision;
 use serde_json::value::RawValue;
 
 use super::super::capabilities::{self, Declared, Offered};
-use super::super::members::{Members, Raw, raw};
 use super::super::message::{self, Id};
 use super::super::refusal::Refusal;
 use super::super::translate::{
@@ -13,6 +12,7 @@ use super::super::translate::{
 use super::super::{Backlog, implementation};
 use super::{LegacyHost, Phase, answer, refuse};
 use crate::adapter::Step;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// What the host said of itself.
 pub(super) struct Host {

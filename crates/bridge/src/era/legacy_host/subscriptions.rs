@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::super::members::Members;
 use super::super::message::{self, Id, own_number, told};
 use super::super::refusal::Refusal;
 use super::{LegacyHost, Phase, answer, refuse};
 use crate::adapter::Step;
+use doorward_mcp::members::Members;
 
 /// Most resources that are listened to.
 const RESOURCES: usize = 1024;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::members::{Members, Raw, raw};
 use super::super::message::{self, Id, error_object};
 use super::super::refusal::Refusal;
 use super::super::translate::{may_ask, strip_meta, task_tools, to_modern};
@@ -11,6 +10,7 @@ use super::questions::Question;
 use super::session::Caller;
 use super::{CALLS, ModernHost, refuse};
 use crate::adapter::Step;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// Most tools that are remembered as tasks.
 const TASK_TOOLS: usize = 1024;

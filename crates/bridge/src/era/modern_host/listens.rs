@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::members::{Members, raw};
 use super::super::message::{self, Id};
 use super::super::refusal::Refusal;
 use super::super::translate::SUBSCRIPTION_ID;
 use super::{ModernHost, Own};
 use crate::adapter::Step;
+use doorward_mcp::members::{Members, raw};
 
 /// Most streams of changes at a time.
 const LISTENS: usize = 64;

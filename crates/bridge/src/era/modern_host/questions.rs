@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::warn;
 
-use super::super::members::{Members, Raw, raw};
 use super::super::message::{self, Id};
 use super::super::refusal::Refusal;
 use super::super::translate::{SERVER_INFO, may_ask, strip_meta};
@@ -14,6 +13,7 @@ use super::calls::{Call, token};
 use super::session::Caller;
 use super::{ModernHost, refuse};
 use crate::adapter::Step;
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// Most questions of one call at a time.
 const QUESTIONS: usize = 32;

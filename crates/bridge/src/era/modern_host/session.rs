@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 use super::super::Backlog;
 use super::super::capabilities::{self, Declared, Offered};
 use super::super::implementation;
-use super::super::members::{Members, Raw, raw};
 use super::super::message::{self, Id, told};
 use super::super::refusal::Refusal;
 use super::super::translate::{CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, level_name, severity, to_modern};
 use super::{ModernHost, Own, Phase, refuse};
 use crate::adapter::{Message, Step};
+use doorward_mcp::members::{Members, Raw, raw};
 
 /// What one request says of its sender.
 pub(super) struct Caller {
