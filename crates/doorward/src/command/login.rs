@@ -119,6 +119,10 @@ fn report(output: &mut Output, entry: &TokensEntry, what: &str) -> Result<(), Co
         output.line(format!("  user     {}", entry.user))?;
     }
     output.line(format!("  scopes   {}", scopes(entry)))?;
+    let lacking = lacking(entry);
+    if !lacking.is_empty() {
+        output.line(format!("  not      {} (asked for, not given)", lacking.join(" ")))?;
+    }
     output.line(format!("  until    {}", until(entry)))?;
     if what != "logged in" {
         output.line("log in anew with --force, as somebody else with --user LABEL")?;
@@ -161,8 +165,11 @@ fn list(args: &LoginArgs, output: &mut Output) -> Result<(), CommandError> {
     match kept.unreadable.first() {
         None => Ok(()),
         Some(first) => {
-            let count = kept.unreadable.len();
-            Err(CommandError::failed(format!("{count} records cannot be read")).because(first))
+            let what = match kept.unreadable.len() {
+                1 => "a record cannot be read".to_owned(),
+                count => format!("{count} records cannot be read; the first"),
+            };
+            Err(CommandError::failed(what).because(first))
         }
     }
 }
@@ -176,12 +183,23 @@ fn scopes(entry: &TokensEntry) -> String {
     }
 }
 
+/// What was asked for and is not there. A server that names no scopes says nothing about it.
+fn lacking(entry: &TokensEntry) -> Vec<String> {
+    let tokens = entry.tokens();
+    if tokens.scope.is_empty() {
+        return Vec::new();
+    }
+    let asked = tokens.requested.iter();
+    let lacking = asked.filter(|scope| !tokens.scope.contains(scope));
+    lacking.map(|scope| scope.as_str().to_owned()).collect()
+}
+
 fn until(entry: &TokensEntry) -> String {
     let tokens = entry.tokens();
     let renewed = tokens.refresh_token.is_some();
     match tokens.expires_at {
         _ if renewed => "revoked or unused for long: it is renewed when needed".to_owned(),
-        None => "not told".to_owned(),
+        None => "revoked: it ends at no time that was told".to_owned(),
         Some(end) if end <= SystemClock.now() => format!("{end}, which is over: log in again"),
         Some(end) => end.to_string(),
     }

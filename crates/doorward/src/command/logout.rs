@@ -37,7 +37,7 @@ pub(crate) struct LogoutArgs {
 pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
     let mut output = Output::stdout(args.format);
     let Some(which) = which(&args)? else {
-        return nothing(&mut output);
+        return nothing(&mut output, args.all);
     };
     let mut results = Vec::new();
     let mut unrevoked = 0_usize;
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
         remote.tokens.user.clone_from(user);
         let session = remote_session::open(&remote, url, remote_session::Mode::Headless)?;
         let done = tokio::select! {
-            done = session.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain(&error))?,
+            done = session.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain_as("log out", &error))?,
             () = signalled() => {
                 // What is forgotten here is revoked there as well.
                 session.settled().await;
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
         results.push(shown);
     }
     if results.is_empty() {
-        return nothing(&mut output);
+        return nothing(&mut output, args.all);
     }
     if args.format == Format::Json {
         output.json(&results)?;
@@ -81,11 +81,15 @@ pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn nothing(output: &mut Output) -> Result<(), CommandError> {
+fn nothing(output: &mut Output, all: bool) -> Result<(), CommandError> {
     if output.format == Format::Json {
         return Ok(output.json(&Vec::<Value>::new())?);
     }
-    Ok(output.line("nobody was logged in there: nothing to forget")?)
+    Ok(output.line(if all {
+        "nobody was logged in anywhere: nothing to forget"
+    } else {
+        "nobody was logged in there: nothing to forget (`doorward login --list` tells who is logged in where)"
+    })?)
 }
 
 /// The logins that are meant; `None` if there is no store at all.
@@ -145,7 +149,7 @@ async fn sign_off(
     let issuer = provider.issuer.clone();
     let sign_on = remote_session::open_sign_on(&remote, provider)?;
     let done = tokio::select! {
-        done = sign_on.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain(&error))?,
+        done = sign_on.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain_as("log out", &error))?,
         () = signalled() => {
             sign_on.settled().await;
             return Err(CommandError::no("interrupted: `doorward login --list` tells who is still logged in"));

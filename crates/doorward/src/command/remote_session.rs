@@ -325,29 +325,77 @@ impl Tell for Stderr {
 
 /// A failed login in words: what, where, which rule, what who must change.
 pub(crate) fn explain(error: &Error) -> CommandError {
+    explain_as("log in", error)
+}
+
+/// The same for whatever could not be done.
+pub(crate) fn explain_as(what: &str, error: &Error) -> CommandError {
     match error {
         Error::Refused(refusal) => refused(refusal),
         Error::Answered { .. } => CommandError::no("the login was refused").because(error),
-        Error::NeedsUser(_) => CommandError::no("cannot log in").because(error),
+        Error::NeedsUser(words) => {
+            let told = CommandError::no(format!("cannot {what}")).because(error);
+            match what_to_do(words) {
+                Some(hint) => told.hint(hint),
+                None => told,
+            }
+        }
         Error::GaveUp { .. } => CommandError::no("the login came to nothing").because(error),
         Error::Unreachable { hop, url, source } => {
             // An authorization URL has the state in its query.
             let mut place = url.clone();
             place.set_query(None);
             let forbidden = matches!(source, TransportError::Forbidden(_) | TransportError::NotHttps);
-            if forbidden {
+            let told = if forbidden {
                 CommandError::no(format!(
                     "this server points to a place where no login may go: {hop} ({place})"
                 ))
             } else {
-                CommandError::failed(format!("cannot log in: {hop} ({place})"))
+                CommandError::failed(format!("cannot {what}: {hop} ({place})"))
+            };
+            match what_to_try(&place, source) {
+                Some(hint) => told.because(source).hint(hint),
+                None => told.because(source),
             }
-            .because(source)
         }
         Error::Provider(_) | Error::Dpop(_) | Error::Key(_) => {
-            CommandError::failed("cannot log in").because(error)
+            CommandError::failed(format!("cannot {what}")).because(error)
         }
     }
+}
+
+/// What a person can do about what they had to do, where the words do not say it.
+fn what_to_do(words: &str) -> Option<&'static str> {
+    if words.starts_with("nobody logged in within") {
+        return Some("--auth-timeout SECONDS waits longer; if the page showed an error, run it again");
+    }
+    words
+        .starts_with("nothing can listen on")
+        .then_some("another program has that port: choose another --callback-port, or leave it out")
+}
+
+/// What a person can try by themselves when a server is not reached: most of the time the URL is not quite right.
+fn what_to_try(place: &Url, source: &TransportError) -> Option<&'static str> {
+    let TransportError::Failed(why) = source else {
+        return None;
+    };
+    if why.starts_with("TLS with") {
+        return Some(if why.contains("InvalidContentType") {
+            "it does not answer in TLS: a server on this machine is often http:// instead of https://"
+        } else {
+            "with an authority of your own: --ca-file FILE, or SSL_CERT_FILE"
+        });
+    }
+    if why.contains("onnection refused") {
+        return Some(if doorward_types::url::is_loopback(place) {
+            "is the server running, and is the port right?"
+        } else {
+            "is the port right, and does the way there need a proxy (--proxy, HTTPS_PROXY)?"
+        });
+    }
+    why.contains("has no address").then_some(
+        "is the name written right? Behind a proxy that resolves names: --proxy URL, or HTTPS_PROXY",
+    )
 }
 
 fn refused(refusal: &Refusal) -> CommandError {

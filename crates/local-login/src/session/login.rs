@@ -537,7 +537,17 @@ async fn take(inner: &Arc<Inner>, options: &Options, arrival: Arrival) -> Result
     };
     let ending = match &result {
         Ok(_) => Ending::LoggedIn {
-            server: inner.settings.server.to_string(),
+            server: match &inner.settings.sign_on {
+                Some(provider) => format!("your sign-on at {}", provider.issuer),
+                None => inner.settings.server.to_string(),
+            },
+        },
+        Err(Error::Answered {
+            hop: Hop::Callback,
+            code,
+            description,
+        }) if code == "access_denied" => Ending::Declined {
+            words: description.clone(),
         },
         Err(error) => Ending::Failed {
             reason: error.to_string(),

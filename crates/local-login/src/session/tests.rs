@@ -16,6 +16,7 @@ use super::*;
 use crate::store::{KeySource, ServerEntry};
 
 mod together;
+mod typed_id;
 mod vain;
 
 const SERVER: &str = "https://mcp.example.com/mcp";
