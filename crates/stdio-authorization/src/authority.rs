@@ -19,8 +19,9 @@ pub trait Login: Send + Sync {
     async fn token(&self) -> Option<Secret>;
     /// The token was found not to be good: it is renewed if it can be, and forgotten if not.
     async fn refused(&self, token: &Secret);
-    /// The next login asks for these scopes as well.
-    fn want(&self, scopes: &ScopeSet);
+    /// The next login asks for these scopes as well. `lacking`: a token that was found to be without them, whatever was said when it
+    /// was issued.
+    fn want(&self, scopes: &ScopeSet, lacking: Option<&Secret>);
     /// Where it starts. It listens from now on.
     async fn url(&self) -> Option<String>;
     /// Waits for tokens that are on their way, for a few seconds at most: what was renewed must not be lost at the end.
@@ -119,7 +120,7 @@ impl LocalAuthority {
             }
             Ok(_) => {
                 if let Some(login) = &self.login {
-                    login.want(scopes);
+                    login.want(scopes, Some(&token));
                 }
                 self.refuse(Reason::InsufficientScope).await
             }
@@ -140,7 +141,7 @@ impl Authority for LocalAuthority {
     async fn judge(&self, scopes: &ScopeSet, presented: Option<&Secret>) -> Verdict {
         let Some((token, from)) = self.find(presented).await else {
             if let Some(login) = &self.login {
-                login.want(scopes);
+                login.want(scopes, None);
             }
             return self.refuse(Reason::NoToken).await;
         };
@@ -207,7 +208,7 @@ impl Authority for LocalAuthority {
         self.verify.forget(token);
         let Some(login) = &self.login else { return };
         match refused.reason {
-            Reason::InsufficientScope => login.want(&refused.scopes),
+            Reason::InsufficientScope => login.want(&refused.scopes, Some(token)),
             _ if login.token().await.as_ref() == Some(token) => login.refused(token).await,
             _ => {}
         }

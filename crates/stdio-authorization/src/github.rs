@@ -10,7 +10,7 @@ use doorward_outbound::{ClientError, Destination, GuardedClient};
 use doorward_types::digest::Digest;
 use doorward_types::secret::Secret;
 use doorward_types::time::Clock;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use url::Url;
 
@@ -19,8 +19,12 @@ use crate::verify::{NotVerified, Verified, Verify};
 
 /// How long a verdict is believed. What GitHub refuses in between is found at the call itself.
 const BELIEVED: Duration = Duration::from_secs(60);
-/// Verdicts that are remembered: one person has few tokens.
-const REMEMBERED: usize = 64;
+/// How long nobody asks again after a rate limit that does not say how long.
+const AFTER_LIMIT: Duration = Duration::from_mins(1);
+/// How long at most.
+const LONGEST_LIMIT: Duration = Duration::from_mins(5);
+/// Verdicts that are remembered: one person has few tokens; over HTTP there are more.
+const REMEMBERED: usize = 1024;
 /// The most that is read of an answer about a token.
 const MAX_BODY: usize = 256 * 1024;
 /// How long GitHub may take.
@@ -35,7 +39,26 @@ pub struct GitHubTokens {
     /// leaves open (token substitution, RFC 9700 §4.7).
     app: Option<App>,
     clock: Arc<dyn Clock>,
-    remembered: Mutex<HashMap<Digest, (Duration, Verified)>>,
+    remembered: Mutex<Remembered>,
+}
+
+/// What was said of tokens, and until when it is believed.
+type Remembered = HashMap<Digest, (Duration, Result<Verified, NotVerified>)>;
+
+/// What was found out, and how long it is believed.
+struct Verdict {
+    said: Result<Verified, NotVerified>,
+    believed: Duration,
+}
+
+impl From<NotVerified> for Verdict {
+    /// What GitHub refuses now it may take in a moment: nothing is remembered.
+    fn from(why: NotVerified) -> Self {
+        Self {
+            said: Err(why),
+            believed: Duration::ZERO,
+        }
+    }
 }
 
 struct App {
@@ -77,7 +100,7 @@ impl GitHubTokens {
         token.digest()
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, (Duration, Verified)>> {
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,24 +122,29 @@ impl GitHubTokens {
     }
 
     /// Whether the token was issued to our app.
-    async fn is_ours(&self, app: &App, token: &Secret) -> Result<(), NotVerified> {
+    async fn is_ours(&self, app: &App, token: &Secret) -> Result<(), Verdict> {
         let body = serde_json::json!({ "access_token": token.expose() }).to_string();
         let mut request = request(&app.check, app.authorization.clone())?;
         *request.method_mut() = http::Method::POST;
         *request.body_mut() = body.into();
-        match self.ask(request).await?.0 {
+        let (status, headers, body) = self.ask(request).await?;
+        match status {
             StatusCode::OK => Ok(()),
             StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => Err(NotVerified::Refused(
                 "the access token does not belong to this app, or does not work any more".to_owned(),
-            )),
-            status => Err(NotVerified::Unavailable(format!(
-                "GitHub answered {} to the question whose token this is: check the client id and its secret",
-                status.as_u16()
-            ))),
+            )
+            .into()),
+            status => Err(limited(status, &headers, &body).unwrap_or_else(|| {
+                NotVerified::Unavailable(format!(
+                    "GitHub answered {} to the question whose token this is: check the client id and its secret",
+                    status.as_u16()
+                ))
+                .into()
+            })),
         }
     }
 
-    async fn verified(&self, token: &Secret) -> Result<Verified, NotVerified> {
+    async fn verified(&self, token: &Secret) -> Result<Verified, Verdict> {
         if let Some(app) = &self.app {
             self.is_ours(app, token).await?;
         }
@@ -141,16 +169,28 @@ impl GitHubTokens {
                         .get("id")
                         .and_then(serde_json::Value::as_i64)
                         .map(|id| id.to_string()),
+                    name: user
+                        .get("login")
+                        .and_then(serde_json::Value::as_str)
+                        .map(str::to_owned),
                     expires: None,
                 })
             }
-            StatusCode::UNAUTHORIZED => Err(NotVerified::Refused(
-                "GitHub says that the access token does not work".to_owned(),
-            )),
-            status => Err(NotVerified::Unavailable(format!(
-                "GitHub answered {} to the question whether the token works",
-                status.as_u16()
-            ))),
+            StatusCode::UNAUTHORIZED => {
+                Err(NotVerified::Refused("GitHub says that the access token does not work".to_owned()).into())
+            }
+            // Those of installations, for instance: they work, and are nobody's.
+            StatusCode::FORBIDDEN if says(&body, "not accessible") => Err(NotVerified::Refused(
+                "GitHub says that the access token is none of a person".to_owned(),
+            )
+            .into()),
+            status => Err(limited(status, &headers, &body).unwrap_or_else(|| {
+                NotVerified::Unavailable(format!(
+                    "GitHub answered {} to the question whether the token works",
+                    status.as_u16()
+                ))
+                .into()
+            })),
         }
     }
 }
@@ -159,23 +199,67 @@ impl GitHubTokens {
 impl Verify for GitHubTokens {
     async fn verify(&self, token: &Secret) -> Result<Verified, NotVerified> {
         let (key, now) = (Self::key(token), self.clock.monotonic());
-        if let Some((until, verified)) = self.remembered().get(&key)
+        if let Some((until, said)) = self.remembered().get(&key)
             && now < *until
         {
-            return Ok(verified.clone());
+            return said.clone();
         }
-        let verified = self.verified(token).await?;
+        let Verdict { said, believed } = match self.verified(token).await {
+            Ok(verified) => Verdict {
+                said: Ok(verified),
+                believed: BELIEVED,
+            },
+            Err(verdict) => verdict,
+        };
         let mut remembered = self.remembered();
         remembered.retain(|_, (until, _)| now < *until);
-        if remembered.len() < REMEMBERED {
-            remembered.insert(key, (now.saturating_add(BELIEVED), verified.clone()));
+        if remembered.len() < REMEMBERED && !believed.is_zero() {
+            remembered.insert(key, (now.saturating_add(believed), said.clone()));
         }
-        Ok(verified)
+        said
     }
 
     fn forget(&self, token: &Secret) {
         self.remembered().remove(&Self::key(token));
     }
+}
+
+/// Too many requests, if that is what it is: nobody asks again before GitHub wants to be asked, or it only gets worse (REST API,
+/// "Rate limits": integrations that go on are banned).
+fn limited(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Verdict> {
+    if !is_rate_limit(status, headers, body) {
+        return None;
+    }
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let seconds = seconds
+        .and_then(|text| text.parse().ok())
+        .map_or(AFTER_LIMIT, Duration::from_secs);
+    Some(Verdict {
+        said: Err(NotVerified::Unavailable(
+            "GitHub's rate limit is used up, so it cannot be asked about the token".to_owned(),
+        )),
+        believed: seconds.min(LONGEST_LIMIT),
+    })
+}
+
+/// Whether an answer says that there were too many requests: the primary limit, or a secondary one, with or without `Retry-After`.
+#[must_use]
+pub fn is_rate_limit(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> bool {
+    let nothing_remains = || {
+        headers
+            .get("x-ratelimit-remaining")
+            .is_some_and(|value| value == "0")
+    };
+    status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::FORBIDDEN
+            && (headers.contains_key(RETRY_AFTER) || nothing_remains() || says(body, "rate limit"))
+}
+
+/// Whether the message of an error has these words.
+fn says(body: &[u8], words: &str) -> bool {
+    let said = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    let message = said.get("message").and_then(serde_json::Value::as_str);
+    message.is_some_and(|message| message.to_ascii_lowercase().contains(words))
 }
 
 fn at(api: &Url, path: &str) -> Result<Url, url::ParseError> {
@@ -201,4 +285,41 @@ fn request(url: &Url, authorization: HeaderValue) -> Result<Request<Bytes>, NotV
     headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
     headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r01_every_rate_limit_is_known_as_one() {
+        let headers = |name: &'static str, value: &str| -> HeaderMap {
+            std::iter::once((http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        };
+        let said = br#"{"message":"You have exceeded a secondary Rate Limit. Please wait a few minutes"}"#;
+        for (status, headers, body, expected) in [
+            (403, headers("retry-after", "30"), &b"{}"[..], Some(30)),
+            (403, headers("retry-after", "86400"), b"{}", Some(300)),
+            (
+                403,
+                headers("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"),
+                b"{}",
+                Some(60),
+            ),
+            (403, headers("x-ratelimit-remaining", "0"), b"{}", Some(60)),
+            (403, HeaderMap::new(), said, Some(60)),
+            (429, HeaderMap::new(), b"<html>", Some(60)),
+            (
+                403,
+                headers("x-ratelimit-remaining", "17"),
+                br#"{"message":"SAML"}"#,
+                None,
+            ),
+            (502, headers("retry-after", "30"), said, None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let verdict = limited(status, &headers, body).map(|verdict| verdict.believed.as_secs());
+            assert_eq!(verdict, expected, "{status} {headers:?}");
+        }
+    }
 }

@@ -28,8 +28,9 @@ mod wrap;
 
 pub use authority::{LocalAuthority, Login};
 pub use command::CommandServer;
+pub use doorward_process::hide_ourselves;
 pub use entry::{EXTENSION, TOKEN};
-pub use github::GitHubTokens;
+pub use github::{GitHubTokens, is_rate_limit};
 pub use run::{Authority, LONGEST_LINE, Pipes, RunError, Server, run};
 pub use settings::{AuthorizationServer, Hand, Protects, Settings, ToolScopes};
 pub use wrap::{Action, FromServer, Held, Reason, RefusedByServer, Verdict, Wrapper};

@@ -1,5 +1,7 @@
 //! The wrapper at work: two pipes to the host, two to the server, and an authority that says who may call.
 
+mod pipes;
+
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
@@ -8,26 +10,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use doorward_process::{LineError, Lines};
+use doorward_process::LineError;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
+use self::pipes::{Started, WAITING, read, write};
 use crate::settings::{Hand, Settings};
 use crate::wrap::{Action, FromServer, Held, Reason, RefusedByServer, Verdict, Wrapper};
 
 /// Longest line in either direction, in bytes.
 pub const LONGEST_LINE: usize = 64 << 20;
-/// Lines that wait for a slow reader. More than one, so that a line's writing and the next one's judging overlap.
-const WAITING: usize = 16;
 /// How long a server that was started anew may take to answer the `initialize` that is repeated to it.
 const REPLAY: Duration = Duration::from_secs(30);
 /// How long a server may be silent after the host has ended, before it is ended, too.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long calls in flight may take to end before the server is started anew for another token.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the start of the server waits for a token that is there without any call: the host waits for its first answer.
+const FIRST: Duration = Duration::from_secs(2);
+/// How long it may take after a login.
+const LATER: Duration = Duration::from_secs(10);
 
 /// Both ends of a server that was started.
 pub struct Pipes {
@@ -114,39 +118,10 @@ where
     // What was said to the host arrives before we end.
     let written = writer.await.unwrap_or(Ok(()));
     ended?;
-    written.map_err(RunError::Host)
-}
-
-/// A server that runs.
-struct Started {
-    /// `None` after the host has ended: the server then sees the end of its input.
-    to_server: Option<mpsc::Sender<Bytes>>,
-    from_server: mpsc::Receiver<Result<Bytes, LineError>>,
-    reading: JoinHandle<()>,
-}
-
-impl Started {
-    fn new(pipes: Pipes) -> Self {
-        let (to_server, lines) = mpsc::channel(WAITING);
-        let (sender, from_server) = mpsc::channel(1);
-        tokio::spawn(async move {
-            // A server that reads no more has ended, or will: its output says so.
-            let _ended = write(pipes.input, lines).await;
-        });
-        let reading = tokio::spawn(read(pipes.output, sender));
-        Self {
-            to_server: Some(to_server),
-            from_server,
-            reading,
-        }
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // The writer ends by itself when its queue is closed, after it has written what is in it.
-        self.to_server = None;
-        self.reading.abort();
+    match written {
+        // A host that is gone: no end could be more ordinary.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(RunError::Host),
     }
 }
 
@@ -163,6 +138,8 @@ struct Connection<'a> {
 
 enum Event {
     Host(Option<Result<Bytes, LineError>>),
+    /// It reads no more.
+    HostGone,
     Server(Option<Result<Bytes, LineError>>),
     Verdict(Held, Verdict),
     News,
@@ -178,7 +155,8 @@ impl Connection<'_> {
     async fn run(&mut self, host: &mut mpsc::Receiver<Result<Bytes, LineError>>) -> Result<(), RunError> {
         if self.by_environment() {
             self.wrapper.follow_requests();
-            self.token = self.authority.standing_token().await;
+            // Whoever cannot be asked in time is asked at the first call.
+            self.token = self.standing_token(FIRST).await;
         }
         let pipes = self
             .server
@@ -190,9 +168,9 @@ impl Connection<'_> {
         let mut judging: Option<Judging<'_>> = None;
         let mut waiting = VecDeque::new();
         loop {
-            let event = self.next(host, &mut judging).await?;
+            let event = self.next(host, &mut judging).await;
             match event {
-                Event::Host(None) => return self.finish().await,
+                Event::Host(None) | Event::HostGone => return self.finish().await,
                 Event::Host(Some(line)) => {
                     let line = line?;
                     let action = match self.started {
@@ -234,6 +212,11 @@ impl Connection<'_> {
         }
     }
 
+    async fn standing_token(&self, patience: Duration) -> Option<Secret> {
+        let asking = self.authority.standing_token();
+        tokio::time::timeout(patience, asking).await.ok().flatten()
+    }
+
     /// A server that takes its token from the environment is started with the one of the verdict.
     async fn started_for(&mut self, verdict: Verdict) -> Result<Verdict, RunError> {
         let Verdict::Pass(token) = &verdict else {
@@ -242,15 +225,24 @@ impl Connection<'_> {
         if !self.by_environment() || (self.started.is_some() && self.token.as_ref() == Some(token)) {
             return Ok(verdict);
         }
-        match self.start_anew(token.clone()).await {
-            Ok(()) => Ok(verdict),
-            // It does not like the token, or cannot be started at all: the host keeps its connection, and is told.
-            Err(RunError::NoReplay | RunError::Start(_)) => {
+        if self.starts_with(token.clone()).await? {
+            return Ok(verdict);
+        }
+        Ok(Verdict::Refuse {
+            reason: Reason::NotStarted,
+            login_url: self.authority.login_url().await,
+        })
+    }
+
+    /// Whether the server starts with this token. If it does not like it, or cannot be started at all, the host keeps its
+    /// connection, and there is no server until there is another token.
+    async fn starts_with(&mut self, token: Secret) -> Result<bool, RunError> {
+        match self.start_anew(token).await {
+            Ok(()) => Ok(true),
+            Err(error @ (RunError::NoReplay | RunError::Start(_))) => {
+                tracing::warn!(%error, "stdio: the server does not start with a good token");
                 (self.started, self.token) = (None, None);
-                Ok(Verdict::Refuse {
-                    reason: Reason::NotStarted,
-                    login_url: self.authority.login_url().await,
-                })
+                Ok(false)
             }
             Err(error) => Err(error),
         }
@@ -262,7 +254,7 @@ impl Connection<'_> {
         &mut self,
         host: &mut mpsc::Receiver<Result<Bytes, LineError>>,
         judging: &mut Option<Judging<'_>>,
-    ) -> Result<Event, RunError> {
+    ) -> Event {
         let is_judging = judging.is_some();
         let verdict = async {
             match judging {
@@ -293,10 +285,11 @@ impl Connection<'_> {
             host.recv().await
         };
         tokio::select! {
-            line = from_server => Ok(Event::Server(line)),
-            (held, verdict) = verdict, if is_judging => Ok(Event::Verdict(held, verdict)),
-            () = self.authority.news() => Ok(Event::News),
-            line = from_host, if !is_judging => Ok(Event::Host(line)),
+            line = from_server => Event::Server(line),
+            (held, verdict) = verdict, if is_judging => Event::Verdict(held, verdict),
+            () = self.authority.news() => Event::News,
+            () = self.to_host.closed() => Event::HostGone,
+            line = from_host, if !is_judging => Event::Host(line),
         }
     }
 
@@ -306,7 +299,8 @@ impl Connection<'_> {
             FromServer::Line(line) => self.say(line).await,
             FromServer::Refused(refused) => {
                 self.authority.refused_by_server(&refused).await;
-                if refused.reason == Reason::InvalidToken
+                if self.hears()
+                    && refused.reason == Reason::InvalidToken
                     && let Some(held) = refused.once_more()
                     && let Verdict::Pass(token) = self.authority.judge(&held.scopes, None).await
                     && token != refused.token
@@ -315,13 +309,20 @@ impl Connection<'_> {
                     return self.tell(line).await;
                 }
                 let link = self.authority.login_url().await;
-                self.say(self.wrapper.refused(&refused, link.as_deref())).await;
+                let line = self.wrapper.refused(&refused, link.as_deref());
+                self.say(line).await;
             }
         }
     }
 
+    /// Whether the server can still be told anything.
+    fn hears(&self) -> bool {
+        let started = self.started.as_ref();
+        started.is_some_and(|started| started.to_server.is_some())
+    }
+
     async fn say(&self, line: Bytes) {
-        // A host that is gone shows in its input.
+        // A host that is gone is an event of its own.
         let _gone = self.to_host.send(line).await;
     }
 
@@ -342,8 +343,10 @@ impl Connection<'_> {
             return Ok(());
         };
         started.to_server = None;
-        // One that neither ends nor says anything is ended by whoever started it.
-        while let Ok(Some(line)) = tokio::time::timeout(GRACE, started.from_server.recv()).await {
+        // One that neither ends nor says anything is ended by whoever started it, and so is one that talks to nobody.
+        while !self.to_host.is_closed()
+            && let Ok(Some(line)) = tokio::time::timeout(GRACE, started.from_server.recv()).await
+        {
             self.pass_to_host(line?).await;
         }
         Ok(())
@@ -351,15 +354,18 @@ impl Connection<'_> {
 
     async fn news(&mut self) -> Result<(), RunError> {
         self.wrapper.update(self.authority.settings());
-        if !self.by_environment() {
+        // A server that runs is disturbed only by a call that needs the new token.
+        let waits = self.by_environment() && self.started.is_none();
+        if !waits && !self.wrapper.has_elicited() {
             return Ok(());
         }
-        let Some(token) = self.authority.standing_token().await else {
+        let Some(token) = self.standing_token(LATER).await else {
             return Ok(());
         };
-        // A server that runs is disturbed only by a call that needs the new token.
-        if self.started.is_none() {
-            self.start_anew(token).await?;
+        if let Some(line) = self.wrapper.elicitation_is_over() {
+            self.say(line).await;
+        }
+        if waits && self.starts_with(token).await? {
             for line in self.wrapper.lists_changed() {
                 self.say(line).await;
             }
@@ -371,6 +377,7 @@ impl Connection<'_> {
     async fn start_anew(&mut self, token: Secret) -> Result<(), RunError> {
         self.drain().await?;
         self.started = None;
+        self.wrapper.starts_anew();
         for line in self.wrapper.abandoned() {
             self.say(line).await;
         }
@@ -415,58 +422,6 @@ impl Connection<'_> {
         }
         Ok(())
     }
-}
-
-/// Reads lines until the end.
-async fn read<R: AsyncRead + Unpin>(mut from: R, to: mpsc::Sender<Result<Bytes, LineError>>) {
-    let mut lines = Lines::new(LONGEST_LINE);
-    loop {
-        loop {
-            match lines.next_line() {
-                Ok(Some(line)) => {
-                    if to.send(Ok(line)).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    let _gone = to.send(Err(error)).await;
-                    return;
-                }
-            }
-        }
-        match from.read_buf(lines.room()).await {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) => {
-                let _gone = to.send(Err(LineError::Unreadable(error.kind()))).await;
-                return;
-            }
-        }
-    }
-    if let Ok(Some(line)) = lines.rest() {
-        let _gone = to.send(Ok(line)).await;
-    }
-}
-
-/// Writes lines until there are no more.
-async fn write<W: AsyncWrite + Unpin>(mut to: W, mut lines: mpsc::Receiver<Bytes>) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    while let Some(line) = lines.recv().await {
-        buffer.clear();
-        buffer.extend_from_slice(&line);
-        buffer.push(b'\n');
-        // Lines that are there go in one write.
-        while let Ok(line) = lines.try_recv() {
-            buffer.extend_from_slice(&line);
-            buffer.push(b'\n');
-        }
-        to.write_all(&buffer).await?;
-        to.flush().await?;
-        // A long line does not keep its room for ever.
-        buffer.shrink_to(64 * 1024);
-    }
-    to.shutdown().await
 }
 
 #[cfg(test)]

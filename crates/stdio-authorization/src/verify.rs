@@ -17,6 +17,8 @@ pub struct Verified {
     pub scopes: Option<ScopeSet>,
     /// Whom it speaks for, if somebody says.
     pub subject: Option<String>,
+    /// What a person calls the one whom it speaks for, if somebody says. For showing alone: names change hands.
+    pub name: Option<String>,
     /// When it ends, if somebody says.
     pub expires: Option<UnixTime>,
 }
@@ -70,6 +72,7 @@ impl Verify for ByIssuers {
                     return Ok(Verified {
                         scopes: Some(good.scopes().clone()),
                         subject: Some(good.subject().to_owned()),
+                        name: None,
                         expires: Some(good.expires()),
                     });
                 }

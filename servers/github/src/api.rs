@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_outbound::{Destination, GuardedClient};
+use doorward_stdio_authorization::is_rate_limit;
 use doorward_stdio_authorization::providers::GITHUB;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
@@ -288,13 +289,16 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &Bytes, token: &Secret
     let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     match status.as_u16() {
         401 => ApiError::TokenRefused,
-        403 | 429 if retry_after.is_some() || text("x-ratelimit-remaining") == Some("0") || status == 429 => {
+        403 | 429 if is_rate_limit(status, headers, body) => {
             let seconds = retry_after.and_then(|text| text.parse::<u64>().ok());
             let reset = text("x-ratelimit-reset").and_then(|text| text.parse::<i64>().ok());
             let when = match (seconds, reset) {
                 (Some(seconds), _) => format!("in {seconds} seconds"),
-                (None, Some(reset)) => format!("after the Unix time {reset}"),
-                (None, None) => "later".to_owned(),
+                (None, Some(reset)) if text("x-ratelimit-remaining") == Some("0") => {
+                    format!("after the Unix time {reset}")
+                }
+                // REST API, "Rate limits": at least a minute, if nothing is said.
+                (None, _) => "in a minute".to_owned(),
             };
             ApiError::RateLimited { when }
         }
@@ -366,6 +370,8 @@ mod tests {
             ),
             (r#"<https://api.github.com/user/repos?page=1>; rel="first""#, None),
             (r#"<x?page=-1>; rel="next""#, None),
+            // Another host is nowhere that a token goes: all that counts is the number.
+            (r#"<https://evil.test/user/repos?page=2>; rel="next""#, Some(2)),
             ("garbage", None),
         ] {
             assert_eq!(next_page(&headers(&[("link", link)])), expected, "{link}");
@@ -422,6 +428,17 @@ mod tests {
             of(429, &[("retry-after", "60")], "{}"),
             ApiError::RateLimited {
                 when: "in 60 seconds".to_owned()
+            }
+        );
+        // A secondary limit may say so in words alone.
+        assert_eq!(
+            of(
+                403,
+                &[("x-ratelimit-remaining", "4000"), ("x-ratelimit-reset", "17")],
+                r#"{"message":"You have exceeded a secondary rate limit."}"#
+            ),
+            ApiError::RateLimited {
+                when: "in a minute".to_owned()
             }
         );
         assert_eq!(of(502, &[], "<html>"), ApiError::Outage(502));

@@ -30,7 +30,8 @@ Examples:
       over stdio, for a host; the first call says where to log in
   DOORWARD_TOKEN=$(gh auth token) doorward-github
       with a token that you have, and no app
-  doorward-github --provider-url https://github.corp.example --client-id ID --client-secret-file FILE
+  doorward-github --provider-url https://github.corp.example --client-id ID \\
+      --client-secret-file FILE
       GitHub Enterprise Server
   doorward-github --http 127.0.0.1:8090 --client-id ID --client-secret-file FILE
       over HTTP at http://127.0.0.1:8090/mcp
@@ -67,21 +68,7 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    // What is refused below is not shown either.
-    let command = refused_always()
-        .fold(Arguments::command(), |command, id| command.mut_arg(id, |argument| argument.hide(true)))
-        .mut_arg("provider", |argument| argument.hide(true))
-        .mut_arg("client_id", |argument| argument.help("The client id of your OAuth App or GitHub App"))
-        .mut_arg("client_secret_file", |argument| argument.help("The file that holds its secret"))
-        .mut_arg("provider_url", |argument| argument.help("Where GitHub Enterprise Server lives (default: <https://github.com>)"))
-        .mut_arg("api_url", |argument| {
-            argument.help("Where its API lives (default: <https://api.github.com>, or /api/v3 below --provider-url)")
-        })
-        .mut_arg("resource", |argument| {
-            argument.help("The resource that clients are told tokens are for (default: <https://github.com/stdio/github>)")
-        })
-        .mut_arg("scope", |argument| argument.help("A scope that every call needs (default: read:user). May be repeated"));
-    let matches = command.get_matches();
+    let matches = Arguments::command().mut_args(own_help).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let asked = hidden.map_err(anyhow::Error::from);
     let asked = asked.and_then(|()| Ok(refuse(&matches, arguments.http.is_some())?));
@@ -98,6 +85,26 @@ async fn main() -> ExitCode {
     };
     // A thread may still be waiting for a line of the host.
     std::process::exit(code)
+}
+
+/// The options of the extension in the words of this server. What is refused in any case is not shown.
+fn own_help(argument: clap::Arg) -> clap::Arg {
+    let id = argument.get_id().as_str();
+    if id == "provider" || refused_always().any(|refused| refused == id) {
+        return argument.hide(true);
+    }
+    let help = match id {
+        "client_id" => "The client id of your OAuth App or GitHub App",
+        "client_secret_file" => "The file that holds its secret",
+        "provider_url" => "Where GitHub Enterprise Server lives (default: <https://github.com>)",
+        "api_url" => "Where its API lives (default: <https://api.github.com>, or /api/v3 below --provider-url)",
+        "resource" => {
+            "The resource that clients are told tokens are for (default: <https://github.com/stdio/github>)"
+        }
+        "scope" => "A scope that every call needs (default: read:user). May be repeated",
+        _ => return argument,
+    };
+    argument.help(help)
 }
 
 #[expect(clippy::print_stderr, reason = "words for the person at the terminal")]

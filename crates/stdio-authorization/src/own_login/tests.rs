@@ -1,13 +1,14 @@
 use std::sync::atomic::Ordering;
 
+use doorward_client::http::Http;
 use doorward_client::provider::{ClientInformation, ClientOrigin, Tokens};
-use doorward_local_login::store::{ClientEntry, KeySource, ServerEntry};
+use doorward_local_login::store::{ClientEntry, KeySource, ServerEntry, Store, TokensEntry};
 use doorward_types::random::SystemRandom;
-use doorward_types::time::{FixedClock, UnixTime};
+use doorward_types::time::{Clock, FixedClock, UnixTime};
 
 use super::*;
 use crate::discovery::tests::{ISSUER, RESOURCE, World, clock, known, wanted};
-use crate::verify::{NotVerified, Verified};
+use crate::verify::{NotVerified, Verified, Verify};
 
 /// Knows everybody by the same name.
 struct Knows;
@@ -17,9 +18,22 @@ impl Verify for Knows {
     async fn verify(&self, _: &Secret) -> Result<Verified, NotVerified> {
         Ok(Verified {
             scopes: None,
-            subject: Some("alice\u{1b}[2J".to_owned()),
+            subject: Some("583231".to_owned()),
+            name: Some("alice\u{1b}[2J".to_owned()),
             expires: None,
         })
+    }
+
+    fn forget(&self, _: &Secret) {}
+}
+
+/// Takes no token.
+struct KnowsNobody;
+
+#[async_trait]
+impl Verify for KnowsNobody {
+    async fn verify(&self, _: &Secret) -> Result<Verified, NotVerified> {
+        Err(NotVerified::Refused("it is for somebody else".to_owned()))
     }
 
     fn forget(&self, _: &Secret) {}
@@ -36,6 +50,10 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::verified_by(Arc::new(Knows))
+    }
+
+    fn verified_by(verify: Arc<dyn Verify>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), KeySource::File, Arc::new(SystemRandom)).unwrap();
         let (world, clock) = (Arc::new(World::default()), clock());
@@ -47,7 +65,7 @@ impl Place {
             wanted: wanted(),
             scopes: "notes".parse().unwrap(),
             known: known(&world, &clock),
-            verify: Arc::new(Knows),
+            verify,
             provider: None,
             client_id: None,
             client_secret: None,
@@ -121,7 +139,7 @@ async fn r06_what_is_kept_is_found_without_the_network() {
     assert_eq!(place.token().await, None);
     place.keep("first", 600, true, "notes");
     assert_eq!(place.token().await.as_deref(), Some("first"));
-    assert_eq!(place.login.granted().await, Some("notes".parse().unwrap()));
+    assert_eq!(place.login.kept.granted().await, Some("notes".parse().unwrap()));
     assert_eq!(place.asked(), 0, "{:?}", place.world.seen.lock().unwrap());
     // It ends: only now somebody has to be asked.
     place.clock.advance(Duration::from_secs(700));
@@ -164,7 +182,7 @@ async fn r06_r08_a_token_endpoint_that_moves_is_found() {
     place.world.moved.store(true, Ordering::SeqCst);
     place.clock.advance(Duration::from_mins(15));
     place.keep("second", 60, true, "notes");
-    place.login.look_again();
+    place.login.kept.look_again();
     place.clock.advance(Duration::from_secs(61));
     assert_eq!(place.token().await.as_deref(), Some("renewed"));
     assert_eq!(place.world.count("/new/token"), 1);
@@ -190,7 +208,7 @@ async fn r06_after_a_login_nothing_is_held_against_it() {
     let entry = place.keep("same", 600, false, "notes extra");
     place.login.refused(&Secret::new("same")).await;
     assert_eq!(place.token().await, None);
-    place.login.want(&"delete_everything".parse().unwrap());
+    place.login.want(&"delete_everything".parse().unwrap(), None);
     assert_eq!(place.login.wants(), "delete_everything notes".parse().unwrap());
     place.login.logged_in(&LoggedIn::Now(entry)).await;
     // The same token may come again; and what a call wanted that was not granted is not asked for again by itself.
@@ -199,5 +217,42 @@ async fn r06_after_a_login_nothing_is_held_against_it() {
     assert_eq!(
         *place.said.lock().unwrap(),
         ["logged in as alice\\u{1b}[2J: notes can be used now"]
+    );
+}
+
+#[tokio::test]
+async fn r06_step_up_asks_for_what_another_process_was_granted_as_well() {
+    let place = Place::new();
+    place.keep("first", 600, false, "notes extra");
+    place.login.want(&"more".parse().unwrap(), None);
+    assert_eq!(place.login.asked().await, "extra more notes".parse().unwrap());
+    assert!(!place.login.has(&place.login.asked().await).await);
+}
+
+#[tokio::test]
+async fn r06_vt_10_a_token_with_less_than_was_said_is_no_login_that_is_done() {
+    let place = Place::new();
+    let entry = place.keep("first", 600, false, "notes extra");
+    let extra = "extra".parse().unwrap();
+    assert!(place.login.has(&extra).await);
+    place.login.want(&extra, Some(&Secret::new("first")));
+    assert!(!place.login.has(&extra).await, "the page offers no login");
+    place.keep("second", 600, false, "notes extra");
+    place.login.kept.look_again();
+    assert!(place.login.has(&extra).await);
+    // Somebody has logged in and got the same token again: it is tried again.
+    place.login.want(&extra, Some(&Secret::new("first")));
+    place.login.logged_in(&LoggedIn::Now(entry)).await;
+    assert!(place.login.has(&extra).await);
+}
+
+#[tokio::test]
+async fn r06_a_login_whose_token_is_not_good_is_not_called_one() {
+    let place = Place::verified_by(Arc::new(KnowsNobody));
+    let entry = place.keep("elsewhere", 600, false, "notes");
+    place.login.logged_in(&LoggedIn::Now(entry)).await;
+    assert_eq!(
+        *place.said.lock().unwrap(),
+        ["logged in, but notes cannot be used with the token that came of it: it is for somebody else"]
     );
 }

@@ -3,8 +3,11 @@
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf, split};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf, split,
+};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::settings::{AuthorizationServer, Protects};
@@ -17,6 +20,8 @@ struct Scripted {
     standing: Mutex<Option<Secret>>,
     news: Notify,
     refused: Mutex<Vec<String>>,
+    /// Nobody answers who could say whether a token is good.
+    hangs: bool,
 }
 
 #[async_trait]
@@ -46,6 +51,9 @@ impl Authority for Scripted {
     }
 
     async fn standing_token(&self) -> Option<Secret> {
+        if self.hangs {
+            pending::<()>().await;
+        }
         self.standing.lock().unwrap().clone()
     }
 
@@ -55,6 +63,9 @@ impl Authority for Scripted {
 
     async fn refused_by_server(&self, refused: &RefusedByServer) {
         let token = refused.token.expose().to_owned();
+        if token == "renewable" {
+            *self.standing.lock().unwrap() = Some(Secret::new("better"));
+        }
         self.refused.lock().unwrap().push(token);
     }
 }
@@ -62,8 +73,10 @@ impl Authority for Scripted {
 /// A server that answers every request with its own generation and what it was asked.
 struct Echo {
     starts: Arc<Mutex<Vec<Option<String>>>>,
-    /// Ends at once when it is started without a token.
+    /// Ends at once when it is started without a token, or with one that it does not like.
     needs_token: bool,
+    /// Writes a line every second, whatever happens to its input.
+    talks: bool,
 }
 
 #[async_trait]
@@ -75,9 +88,16 @@ impl Server for Echo {
             starts.len()
         };
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let ends = self.needs_token && token.is_none();
+        let ends = self.needs_token && token.is_none_or(|token| token.expose() == "disliked");
+        let talks = self.talks;
         tokio::spawn(async move {
             let (read, mut write) = split(theirs);
+            if talks {
+                let line = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n";
+                while write.write_all(line).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
             let mut lines = BufReader::new(read).lines();
             while !ends && let Ok(Some(line)) = lines.next_line().await {
                 let message: Value = serde_json::from_str(&line).unwrap();
@@ -120,6 +140,17 @@ struct Host {
 
 impl Host {
     fn start(hand: Hand, needs_token: bool) -> Self {
+        let starts = Arc::<Mutex<Vec<_>>>::default();
+        let server = Echo {
+            starts: Arc::clone(&starts),
+            needs_token,
+            talks: false,
+        };
+        Self::of(hand, server, false)
+    }
+
+    fn of(hand: Hand, mut server: Echo, hangs: bool) -> Self {
+        let starts = Arc::clone(&server.starts);
         let authority = Arc::new(Scripted {
             settings: Arc::new(Settings {
                 resource: "https://as.example/stdio/x".to_owned(),
@@ -133,20 +164,17 @@ impl Host {
                 },
                 hand,
             }),
-            good: Mutex::new(vec!["good".to_owned(), "better".to_owned()]),
+            good: Mutex::new(["good", "better", "renewable"].map(str::to_owned).into()),
             standing: Mutex::default(),
             news: Notify::new(),
             refused: Mutex::default(),
+            hangs,
         });
-        let starts = Arc::<Mutex<Vec<_>>>::default();
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (host_in, host_out) = split(theirs);
         let running = tokio::spawn({
-            let (authority, starts) = (Arc::clone(&authority), Arc::clone(&starts));
-            async move {
-                let mut server = Echo { starts, needs_token };
-                run(host_in, host_out, &mut server, &*authority).await
-            }
+            let authority = Arc::clone(&authority);
+            async move { run(host_in, host_out, &mut server, &*authority).await }
         });
         let (read, write) = split(ours);
         Self {
@@ -322,5 +350,84 @@ async fn r11_lines_keep_their_order_and_none_is_lost() {
         assert_eq!(host.line().await["id"], id);
     }
     host.write = Some(writing.await.unwrap());
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r11_a_server_that_does_not_like_the_token_of_a_login_costs_nobody_the_connection() {
+    let mut host = Host::start(Hand::Environment("X".to_owned()), true);
+    host.initialize().await;
+    host.ask(2, "tools/list", json!({})).await;
+    *host.authority.standing.lock().unwrap() = Some(Secret::new("disliked"));
+    host.authority.news.notify_one();
+    eventually_started(&host, 2).await;
+    assert_eq!(host.ask(3, "ping", json!({})).await["result"], json!({}));
+    // The next login is another chance.
+    *host.authority.standing.lock().unwrap() = Some(Secret::new("good"));
+    host.authority.news.notify_one();
+    assert_eq!(host.line().await["method"], "notifications/tools/list_changed");
+    assert_eq!(host.call(4, "x", None).await["result"]["generation"], 3);
+    host.end().await;
+}
+
+async fn eventually_started(host: &Host, times: usize) {
+    let started = async {
+        while host.starts().len() < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), started)
+        .await
+        .expect("it starts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r11_a_server_that_talks_on_does_not_outlive_its_host() {
+    let server = Echo {
+        starts: Arc::default(),
+        needs_token: false,
+        talks: true,
+    };
+    let mut host = Host::of(Hand::Nothing, server, false);
+    assert_eq!(host.line().await["method"], "notifications/message");
+    host.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r02_r11_the_first_answer_waits_for_nobody_who_hangs() {
+    let server = Echo {
+        starts: Arc::default(),
+        needs_token: false,
+        talks: false,
+    };
+    let mut host = Host::of(Hand::Environment("X".to_owned()), server, true);
+    let before = tokio::time::Instant::now();
+    host.initialize().await;
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        before.elapsed()
+    );
+    // Whether a token is good is asked again when one is needed.
+    assert_eq!(host.call(2, "x", Some("good")).await["result"]["generation"], 2);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r04_a_call_that_cannot_be_made_once_more_is_answered_all_the_same() {
+    let mut host = Host::start(Hand::Meta, false);
+    host.initialize().await;
+    *host.authority.standing.lock().unwrap() = Some(Secret::new("renewable"));
+    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "revoked" } });
+    host.send(&call).await;
+    // The host has said all it had to say, and the server hears nothing any more.
+    let mut write = host.write.take().unwrap();
+    write.shutdown().await.unwrap();
+    let answer = host.line().await;
+    assert_eq!(
+        (&answer["id"], &answer["error"]["code"]),
+        (&2.into(), &(-32001).into())
+    );
+    host.write = Some(write);
     host.end().await;
 }

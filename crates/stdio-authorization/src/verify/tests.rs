@@ -64,6 +64,7 @@ async fn r06_why_tokens_cannot_be_verified_is_said_once() {
     let good = Verified {
         scopes: None,
         subject: None,
+        name: None,
         expires: None,
     };
     let bad = Err(NotVerified::Refused("expired".to_owned()));

@@ -4,6 +4,7 @@
 //! and carried out as another. What it need not judge it hands on as it came.
 
 mod answers;
+mod questions;
 mod refusal;
 mod standing;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use doorward_mcp::message::identity;
 use doorward_mcp::{Envelope, Kind, ServerMessage};
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::entry::TOKEN;
 use crate::members::Members;
@@ -158,7 +159,23 @@ pub struct Wrapper {
     asked: HashMap<Box<str>, Asked>,
     /// Whether the client of a legacy session opens URLs, from its `initialize`.
     legacy_elicits: bool,
+    elicitation: Elicitation,
     standing: standing::Standing,
+    questions: questions::Questions,
+}
+
+/// The login that clients of 2025-11-25 are asked to open: one, however many calls ask for it, until somebody has logged in.
+#[derive(Default)]
+struct Elicitation {
+    number: u64,
+    /// A client was told of it.
+    told: bool,
+}
+
+impl Elicitation {
+    fn id(&self) -> String {
+        format!("{}/{}", crate::EXTENSION, self.number)
+    }
 }
 
 impl Wrapper {
@@ -169,7 +186,9 @@ impl Wrapper {
             settings,
             asked: HashMap::new(),
             legacy_elicits: false,
+            elicitation: Elicitation::default(),
             standing: standing::Standing::default(),
+            questions: questions::Questions::default(),
         }
     }
 
@@ -188,8 +207,10 @@ impl Wrapper {
         let envelope = match Envelope::read(line.clone()) {
             Ok(envelope) => envelope,
             Err(error) => {
-                if let Some(answer) = refusal::unanswered(&line) {
-                    return (Action::ToServer(answer), None);
+                if refusal::is_answer(&line) {
+                    // Nobody answers an answer.
+                    let instead = refusal::unanswered(&line).and_then(|line| self.questions.answered(line));
+                    return (instead.map_or(Action::Nothing, Action::ToServer), None);
                 }
                 let answer = refusal::unreadable(&line, &error.to_string());
                 return (Action::ToHost(answer), None);
@@ -203,8 +224,15 @@ impl Wrapper {
         match (envelope.kind(), envelope.method()) {
             (Kind::Request, Some(method)) => self.request(&envelope, method, line, token),
             (Kind::Notification, _) => {
+                if envelope.method() == Some("notifications/cancelled") {
+                    self.cancelled(&line);
+                }
                 self.standing.notification(&envelope, &line);
                 (Action::ToServer(line), None)
+            }
+            (Kind::Response, _) => {
+                let answer = self.questions.answered(line);
+                (answer.map_or(Action::Nothing, Action::ToServer), None)
             }
             _ => (Action::ToServer(line), None),
         }
@@ -290,6 +318,19 @@ impl Wrapper {
         needed.then(|| scopes.clone())
     }
 
+    /// Nobody waits for the answer any more, and mostly none comes (2025-11-25, "Cancellation").
+    fn cancelled(&mut self, line: &Bytes) {
+        if self.asked.is_empty() && !self.standing.follows() {
+            return;
+        }
+        let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
+        if let Some(id) = message.pointer("/params/requestId") {
+            let id = id.to_string();
+            self.asked.remove(&*identity(&id));
+            self.standing.answered(&id);
+        }
+    }
+
     fn ask(&mut self, envelope: &Envelope, asked: Asked) {
         if let Some(id) = envelope.id()
             && self.asked.len() < MOST_ASKED
@@ -325,15 +366,16 @@ impl Wrapper {
                 Action::ToServer(line)
             }
             Verdict::Refuse { reason, login_url } => {
-                let refused = refusal::Refusal {
+                let elicitation = self.elicitation.id();
+                Action::ToHost(self.tell(&refusal::Refusal {
                     id: &held.id,
                     name: &held.name,
                     dialect: held.dialect,
                     scopes: &held.scopes,
                     reason,
                     login_url: login_url.as_deref(),
-                };
-                Action::ToHost(refusal::line(&self.settings, &refused))
+                    elicitation: &elicitation,
+                }))
             }
         }
     }
@@ -347,7 +389,10 @@ impl Wrapper {
             return FromServer::Line(line);
         };
         if message.kind() != Kind::Response {
-            return FromServer::Line(line);
+            return FromServer::Line(match self.standing.follows() {
+                true => self.questions.asked(&message, line),
+                false => line,
+            });
         }
         if let Some(id) = message.id() {
             self.standing.answered(id);
@@ -387,17 +432,47 @@ impl Wrapper {
     }
 
     /// How the host is told of a call that the server itself refused.
-    #[must_use]
-    pub fn refused(&self, refused: &RefusedByServer, login_url: Option<&str>) -> Bytes {
-        let refusal = refusal::Refusal {
+    pub fn refused(&mut self, refused: &RefusedByServer, login_url: Option<&str>) -> Bytes {
+        let elicitation = self.elicitation.id();
+        self.tell(&refusal::Refusal {
             id: &refused.id,
             name: &refused.name,
             dialect: refused.dialect,
             scopes: &refused.scopes,
             reason: refused.reason,
             login_url,
+            elicitation: &elicitation,
+        })
+    }
+
+    fn tell(&mut self, refusal: &refusal::Refusal<'_>) -> Bytes {
+        self.elicitation.told |= refusal.opens() && !refusal.dialect.modern;
+        refusal::line(&self.settings, refusal)
+    }
+
+    /// Whether a client of 2025-11-25 was asked to open a URL, and waits to hear that somebody has logged in.
+    pub(crate) const fn has_elicited(&self) -> bool {
+        self.elicitation.told
+    }
+
+    /// Somebody has logged in: what tells the client so (2025-11-25, "Elicitation", completion notifications).
+    pub(crate) fn elicitation_is_over(&mut self) -> Option<Bytes> {
+        let id = self.elicitation.told.then(|| self.elicitation.id())?;
+        self.elicitation = Elicitation {
+            number: self.elicitation.number + 1,
+            told: false,
         };
-        refusal::line(&self.settings, &refusal)
+        let line = json!({
+            "jsonrpc": "2.0",
+            "method": "notifications/elicitation/complete",
+            "params": { "elicitationId": id },
+        });
+        Some(line.to_string().into())
+    }
+
+    /// The server is about to be started anew.
+    pub(crate) fn starts_anew(&mut self) {
+        self.questions.start_anew();
     }
 }
 
@@ -439,7 +514,9 @@ fn line_and_token(line: &Bytes) -> (Bytes, Option<Secret>) {
         params.edit(&["_meta"], &mut |meta| {
             let Some(text) = meta.remove(TOKEN) else { return };
             found = true;
-            token = serde_json::from_str::<String>(&text).ok().map(Secret::new);
+            // Something else than a text is a token that is not good, and no reason to take another one.
+            let text = serde_json::from_str::<String>(&text).unwrap_or_default();
+            token = Some(Secret::new(text));
         });
         // A `_meta` that was made for the token alone goes with it.
         if found

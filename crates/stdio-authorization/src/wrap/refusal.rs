@@ -34,6 +34,15 @@ pub(super) struct Refusal<'a> {
     pub(super) scopes: &'a ScopeSet,
     pub(super) reason: Reason,
     pub(super) login_url: Option<&'a str>,
+    /// What the login is called towards clients of 2025-11-25 that open URLs.
+    pub(super) elicitation: &'a str,
+}
+
+impl Refusal<'_> {
+    /// Whether the client is asked to open the URL.
+    pub(super) fn opens(&self) -> bool {
+        self.dialect.elicits && self.login_url.is_some() && self.reason != Reason::Unverifiable
+    }
 }
 
 /// The answer to a message that could be read in more than one way, or in none.
@@ -51,14 +60,18 @@ pub(super) fn unreadable(line: &Bytes, problem: &str) -> Bytes {
         .into()
 }
 
+/// Whether the message answers something, as far as it can be read at all.
+pub(super) fn is_answer(line: &Bytes) -> bool {
+    let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
+    message.get("method").is_none() && (message.get("result").is_some() || message.get("error").is_some())
+}
+
 /// The answer to the server's request whose answer by the host could not be passed on: it does not wait for ever.
 pub(super) fn unanswered(line: &Bytes) -> Option<Bytes> {
     let message = serde_json::from_slice::<Value>(line).ok()?;
-    let is_answer = message.get("method").is_none()
-        && (message.get("result").is_some() || message.get("error").is_some());
     let id = message
         .get("id")
-        .filter(|id| is_answer && (id.is_string() || id.is_i64() || id.is_u64()))?;
+        .filter(|id| id.is_string() || id.is_i64() || id.is_u64())?;
     let error = json!({ "code": INTERNAL_ERROR, "message": "The host's answer could not be read" });
     Some(answer(&id.to_string(), "error", &error))
 }
@@ -67,9 +80,7 @@ pub(super) fn unanswered(line: &Bytes) -> Option<Bytes> {
 pub(super) fn line(settings: &Settings, refusal: &Refusal<'_>) -> Bytes {
     let text = message(refusal);
     match refusal.login_url {
-        Some(url) if refusal.dialect.elicits && refusal.reason != Reason::Unverifiable => {
-            opens(settings, refusal, url, &text)
-        }
+        Some(url) if refusal.opens() => opens(settings, refusal, url, &text),
         _ => error(
             refusal,
             if refusal.dialect.modern { MODERN } else { LEGACY },
@@ -135,8 +146,8 @@ fn opens(settings: &Settings, refusal: &Refusal<'_>, url: &str, text: &str) -> B
         return answer(refusal.id, "result", &result);
     }
     let mut data = data(settings, refusal);
-    // One login, however many calls ask for it.
-    let elicitation = json!({ "mode": "url", "elicitationId": EXTENSION, "url": url, "message": text });
+    let id = refusal.elicitation;
+    let elicitation = json!({ "mode": "url", "elicitationId": id, "url": url, "message": text });
     if let Some(members) = data.as_object_mut() {
         members.insert("elicitations".to_owned(), json!([elicitation]));
     }

@@ -66,13 +66,6 @@ impl Standing {
     }
 
     pub(super) fn notification(&mut self, envelope: &Envelope, line: &Bytes) {
-        if self.follows && envelope.method() == Some("notifications/cancelled") {
-            // Nobody answers it any more: nothing waits for it.
-            let message = serde_json::from_slice::<Value>(line).unwrap_or_default();
-            if let Some(id) = message.pointer("/params/requestId") {
-                self.answered(&id.to_string());
-            }
-        }
         if self.follows && envelope.method() == Some("notifications/initialized") {
             self.initialized = Some(line.clone());
         }
@@ -172,20 +165,22 @@ impl Wrapper {
     pub(crate) fn server_is_gone(&mut self, login_url: Option<&str>) -> Vec<Bytes> {
         self.asked.clear();
         let requests = std::mem::take(&mut self.standing.requests);
-        let answer = |request: &Request| {
+        let (scopes, elicitation) = (self.settings.scopes.clone(), self.elicitation.id());
+        let mut answer = |request: &Request| {
             self.alone(&request.id, &request.method).unwrap_or_else(|| {
                 let refused = refusal::Refusal {
                     id: &request.id,
                     name: &request.method,
                     dialect: request.dialect,
-                    scopes: &self.settings.scopes,
+                    scopes: &scopes,
                     reason: Reason::NoToken,
                     login_url,
+                    elicitation: &elicitation,
                 };
-                refusal::line(&self.settings, &refused)
+                self.tell(&refused)
             })
         };
-        requests.values().map(answer).collect()
+        requests.values().map(&mut answer).collect()
     }
 
     /// Answers to what was in flight when the server was started anew.

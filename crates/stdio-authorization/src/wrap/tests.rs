@@ -251,9 +251,14 @@ fn r06_the_token_of_a_request_is_taken_out() {
         let passed = to_server(wrapper.host_line(bytes(&line)));
         assert!(!passed.windows(3).any(|window| window == b"t0k"));
     }
-    // Something else than a text is no token, and goes, too.
-    let line = r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"x","_meta":{"io.doorward/token":{"a":1}}}}"#;
-    assert!(held(wrapper.host_line(bytes(line))).token.is_none());
+    // Something else than a text goes, too, and is a token that is not good: no other one is taken in its place.
+    for value in [r#"{"a":1}"#, "17", "null", "[]"] {
+        let line = format!(
+            r#"{{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{{"name":"x","_meta":{{"io.doorward/token":{value}}}}}}}"#
+        );
+        let call = held(wrapper.host_line(bytes(&line)));
+        assert_eq!(call.token.as_ref().map(Secret::expose), Some(""), "{value}");
+    }
 }
 
 #[test]
@@ -513,4 +518,84 @@ fn an_answer_of_the_host_that_cannot_be_read_is_answered_to_the_server() {
         (&answer["id"], &answer["error"]["code"]),
         (&3.into(), &(-32603).into())
     );
+}
+
+#[test]
+fn an_answer_is_never_answered() {
+    let mut wrapper = wrapper();
+    for line in [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"}}"#,
+        r#"{"jsonrpc":"2.0","id":1.5,"result":{}}"#,
+    ] {
+        assert!(
+            matches!(wrapper.host_line(bytes(line)), Action::Nothing),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn who_was_asked_to_open_a_url_hears_when_somebody_has_logged_in() {
+    let mut wrapper = wrapper();
+    let asked = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{"url":{}}}}}"#;
+    to_server(wrapper.host_line(bytes(asked)));
+    assert!(!wrapper.has_elicited() && wrapper.elicitation_is_over().is_none());
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let call = held(wrapper.host_line(bytes(CALL)));
+            let message = to_host(wrapper.judged(call, refuse(Reason::NoToken)));
+            ids.push(message["error"]["data"]["elicitations"][0]["elicitationId"].clone());
+        }
+        // However many calls ask for it, it is one login.
+        assert_eq!(ids[0], ids[1]);
+        assert!(wrapper.has_elicited());
+        let over = json_of(&wrapper.elicitation_is_over().unwrap());
+        assert_eq!(over["method"], "notifications/elicitation/complete");
+        assert_eq!(over["params"]["elicitationId"], ids[0]);
+        assert!(wrapper.elicitation_is_over().is_none());
+        seen.push(ids.remove(0));
+    }
+    assert_ne!(seen[0], seen[1]);
+}
+
+#[test]
+fn r11_a_cancelled_call_is_forgotten_with_its_token() {
+    let mut wrapper = wrapper();
+    let call = held(wrapper.host_line(bytes(CALL)));
+    to_server(wrapper.judged(call, Verdict::Pass(Secret::new("t"))));
+    assert_eq!(wrapper.asked.len(), 1);
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a1","reason":"enough"}}"#;
+    assert_eq!(to_server(wrapper.host_line(bytes(cancel))), cancel);
+    assert!(wrapper.asked.is_empty());
+}
+
+#[test]
+fn r11_answers_to_a_server_that_is_no_more_reach_nobody() {
+    let mut wrapper = Wrapper::new(settings(Hand::Environment("T".to_owned())));
+    wrapper.follow_requests();
+    let question = |id: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{{"n" : 1.0}}}}"#)
+    };
+    let answer = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"accept"}}}}"#);
+    // As long as none was replaced that had asked, everything is as it was written.
+    assert_eq!(through(&mut wrapper, &question("0")), question("0"));
+    assert_eq!(to_server(wrapper.host_line(bytes(&answer("0")))), answer("0"));
+    wrapper.starts_anew();
+    assert_eq!(through(&mut wrapper, &question("0")), question("0"));
+    wrapper.starts_anew();
+    // "Yes" to the question of the one before is not "yes" to that of the new one.
+    assert!(matches!(wrapper.host_line(bytes(&answer("0"))), Action::Nothing));
+    for id in ["0", r#""a\"b""#] {
+        let asked = json_of(&through(&mut wrapper, &question(id)));
+        let named = asked["id"].to_string();
+        assert_ne!(named, id);
+        assert!(matches!(wrapper.host_line(bytes(&answer(id))), Action::Nothing));
+        let back = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":ID}}"#;
+        let back = json_of(&through(&mut wrapper, &back.replace("ID", id)));
+        assert_eq!(back["params"]["requestId"], asked["id"]);
+        assert_eq!(to_server(wrapper.host_line(bytes(&answer(&named)))), answer(id));
+    }
 }

@@ -295,6 +295,30 @@ async fn r07_vt_10_a_token_that_nobody_vouches_for_never_reaches_the_tools() {
 }
 
 #[tokio::test]
+async fn r01_r07_a_rate_limit_is_not_asked_about_again_and_again() {
+    let github = GitHub::start(App::OAuth);
+    let token = github.token("read:user");
+    for (path, failure) in [
+        ("/api/v3/applications", Failure::SecondaryLimit),
+        ("/api/v3/user", Failure::RateLimited),
+    ] {
+        let mut host = Host::start(&github, None);
+        host.initialize().await;
+        github.fail(path, Some(failure));
+        let before = github.server().requests().len();
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            let answer = host.call("get_github_user_info", json!({}), &token).await;
+            let authorization = &answer["error"]["data"]["authorization"];
+            assert_eq!(authorization["error"], "temporarily_unavailable", "{answer}");
+            asked.push(github.server().requests().len() - before);
+        }
+        assert!(asked[0] > 0 && asked[0] == asked[2], "{asked:?}");
+        github.fail(path, None);
+    }
+}
+
+#[tokio::test]
 async fn r01_r07_tokens_of_github_apps_have_no_scopes_and_work() {
     let github = GitHub::start(App::GitHub);
     let token = github.app_token();
