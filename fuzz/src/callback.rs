@@ -82,5 +82,6 @@ fn pending(issuer: &str, iss_required: bool) -> Pending {
             secret_expires_at: None,
         },
         dpop: false,
+        sign_on: None,
     }
 }

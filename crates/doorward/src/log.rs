@@ -7,9 +7,9 @@
 use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -33,6 +33,9 @@ const WHOLE: usize = 4096;
 const PACE: Duration = Duration::from_millis(2);
 /// How long the end of the process waits for the last events.
 const FLUSH: Duration = Duration::from_secs(1);
+
+/// The queue, once there is one.
+static STARTED: OnceLock<Queue> = OnceLock::new();
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +154,8 @@ impl LogGuard {
 /// would write headers, and with them tokens.
 pub(crate) fn start(level: LogLevel, log_format: LogFormat, terminal: bool) -> LogGuard {
     let queue = Queue::start(std::io::stderr());
+    // The first one stays: there is one stderr.
+    let _: Result<(), Queue> = STARTED.set(queue.clone());
     let json = match log_format {
         LogFormat::Auto => !terminal,
         LogFormat::Human => false,
@@ -203,6 +208,24 @@ impl Drop for LogGuard {
     }
 }
 
+/// Stderr for what is told beside the log: behind the log's queue where there is one, so that a host that reads no stderr cannot
+/// hold up a bridge, however many warnings a server provokes.
+pub(crate) struct Aside;
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match STARTED.get() {
+            Some(queue) => queue.put(bytes.to_vec()),
+            None => std::io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 enum Message {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
@@ -225,6 +248,13 @@ impl Queue {
         // Without a thread the receiver is gone: every event is dropped, and service goes on.
         drop(thread);
         Self { send, dropped }
+    }
+
+    /// Has it written, or counts it as dropped.
+    fn put(&self, line: Vec<u8>) {
+        if self.send.try_send(Message::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Writes what is left; a reader that is stuck gets a second, then we go.
@@ -299,9 +329,7 @@ impl Drop for Line {
         let mut line = Vec::with_capacity(text.len() + 1);
         escape_controls(text, &mut line);
         line.push(b'\n');
-        if self.queue.send.try_send(Message::Line(line)).is_err() {
-            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.queue.put(line);
     }
 }
 
@@ -374,6 +402,10 @@ mod tests {
             writeln!(queue.make_writer(), "event {number}").unwrap();
         }
         assert!(queue.dropped.load(Ordering::Relaxed) >= 99);
+        // Nor does what a person should read, and nobody does.
+        let before = queue.dropped.load(Ordering::Relaxed);
+        queue.put(b"open in a browser: ...\n".to_vec());
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), before + 1);
         drop(let_go);
         let end = std::time::Instant::now() + Duration::from_secs(30);
         while !String::from_utf8_lossy(&written.lock().unwrap()).contains("\"dropped\":") {

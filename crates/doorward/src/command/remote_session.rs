@@ -79,7 +79,7 @@ fn parts(
 ) -> Result<Parts, CommandError> {
     let mut network = Network::new(client, server.clone());
     if options.network.verbose {
-        network = network.with_log(Arc::new(ExchangeLog::new(Box::new(std::io::stderr()))));
+        network = network.with_log(Arc::new(ExchangeLog::new(Box::new(crate::log::Aside))));
     }
     let browser = (!options.login.no_browser).then(|| Browser::from_environment(&variable));
     let quiet = options.network.quiet;
@@ -319,7 +319,7 @@ impl Tell for Stderr {
             line.push(b'\n');
         }
         // Nobody reads it any more: that is their business.
-        let _: std::io::Result<()> = std::io::stderr().write_all(&line);
+        let _: std::io::Result<()> = crate::log::Aside.write_all(&line);
     }
 }
 
