@@ -139,3 +139,6 @@ impl AssertionSource for SignOn {
         self.session.settled().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,9 +277,12 @@ async fn e16_e22_two_bridges_share_one_sign_on() {
     assert_eq!(home.opened_urls().len(), 1, "one page for both");
     assert_eq!(provider.grants("authorization_code").len(), 1);
     assert_eq!(provider.exchanges(), 2);
+    let mut ended = Vec::new();
     for bridge in bridges {
         bridge.close_stdin();
-        let finished = bridge.ended().await;
-        home.assert_clean(&finished, &provider.secrets()).await;
+        ended.push(bridge.ended().await);
+    }
+    for finished in &ended {
+        home.assert_clean(finished, &provider.secrets()).await;
     }
 }

@@ -202,35 +202,11 @@ impl Place {
     }
 
     fn settings() -> Settings {
-        Settings {
-            server: Url::parse(SERVER).unwrap(),
-            user: "default".to_owned(),
-            application: Application {
-                client_name: "Doorward".to_owned(),
-                client_uri: None,
-                software_id: None,
-                software_version: None,
-                client_metadata_url: None,
-                pre_registered: None,
-                may_register: true,
-            },
-            client_key: None,
-            scope: None,
-            authorize_parameters: Vec::new(),
-            headers: HeaderMap::new(),
-            grant: Grant::AuthorizationCode,
-            dpop: false,
-            callback: CallbackOptions {
-                host: crate::callback::CallbackHost::V4,
-                ports: vec![0],
-                path: "/callback".to_owned(),
-            },
-            interactive: true,
-            login_timeout: Duration::from_secs(60),
-            allow_insecure_http: false,
-            sign_on: None,
-            discovered: None,
-        }
+        let server = Url::parse(SERVER).unwrap();
+        let mut settings = crate::builder::SessionBuilder::new(server, "Doorward").settings;
+        settings.callback.ports = vec![0];
+        settings.login_timeout = Duration::from_secs(60);
+        settings
     }
 
     fn machine(&self) -> Machine {
