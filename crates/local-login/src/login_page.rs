@@ -235,7 +235,10 @@ fn logged_in() -> Page {
         StatusCode::OK,
         Mood::Good,
         "The login is done",
-        &["There is nothing more to do here. You can close this tab."],
+        &[
+            "The program that gave you this address can now use what you allowed.",
+            "There is nothing more to do here. You can close this tab and go back to it.",
+        ],
     )
 }
 
