@@ -405,6 +405,6 @@ fn a_file_that_cannot_be_had_stops_nobody() {
             Uuid::from_u128(number.into()),
         ));
     }
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     recorder.flush();
 }

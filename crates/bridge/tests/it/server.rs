@@ -192,10 +192,20 @@ impl Server {
     ) -> Self {
         self.task.abort();
         let (address, asked) = (self.address, Arc::clone(&self.asked));
+        // Bound as soon as the old one is gone, and not listened at: nobody else gets the port meanwhile.
+        let kept = loop {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            if socket.bind(address).is_ok() {
+                break socket;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
         tokio::time::sleep(down).await;
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(address).unwrap();
+        drop(kept);
         Self::on(socket.listen(64).unwrap(), asked, script)
     }
 }

@@ -159,14 +159,16 @@ async fn any_success_will_do_where_no_message_is_owed() {
 
 #[tokio::test]
 async fn ft_an_upstream_that_is_not_there_is_502_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets it, and not listened at.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = nobody.local_addr().unwrap();
     let url = format!("http://{address}/");
     let fixture = Fixture::with(Arc::default(), &settings(), &[("a", &url)]);
     let started = Instant::now();
     let response = fixture.post("alice", CALL, &[]).await;
-    assert!(started.elapsed() < Duration::from_secs(2));
+    // Milliseconds on an idle machine, and far less than a connection may take.
+    assert!(started.elapsed() < Duration::from_secs(8));
     assert_eq!(response.status(), 502);
     let body = error(response).await;
     assert_eq!(body["error"]["code"], 502);
@@ -226,7 +228,7 @@ async fn raw(answer: &'static str, close: bool) -> (String, Arc<std::sync::atomi
 async fn ft_a_silent_upstream_is_504_and_is_not_asked_again() {
     let (url, count) = raw("", false).await;
     let mut settings = settings();
-    settings.head_timeout = Duration::from_millis(200);
+    settings.head_timeout = Duration::from_millis(1500);
     let fixture = Fixture::with(Arc::default(), &settings, &[("a", &url)]);
     let response = fixture.post("alice", CALL, &[]).await;
     assert_eq!(response.status(), 504);

@@ -287,7 +287,7 @@ async fn rg_12_slow_answers_end_and_two_callers_share_one_fetch() {
     assert_eq!(two, Err(FetchError::TimedOut));
     assert_eq!(three, Err(FetchError::TimedOut));
     // Five seconds is the rule; the rest is a busy machine.
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     assert_eq!(dripping.connections.load(Ordering::SeqCst), 1, "single flight");
     assert!(dripping.fetcher.0.flights.lock().unwrap().is_empty());
     assert!(dripping.fetcher.0.hosts.lock().unwrap().is_empty());

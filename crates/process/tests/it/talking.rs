@@ -77,7 +77,7 @@ pub(crate) async fn a_child_that_does_not_read_can_be_stopped() {
     let mut queued = 0;
     loop {
         let sending = child.input.send(line.clone().into());
-        match tokio::time::timeout(Duration::from_millis(500), sending).await {
+        match tokio::time::timeout(Duration::from_secs(3), sending).await {
             Ok(sent) => sent.unwrap(),
             Err(_it_waits) => break,
         }

@@ -308,7 +308,7 @@ fn told(path: &Path) -> Vec<(String, u64)> {
 }
 
 fn eventually(what: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !what() {
         assert!(Instant::now() < deadline, "it did not come about");
         std::thread::yield_now();

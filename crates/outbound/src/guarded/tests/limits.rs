@@ -44,7 +44,7 @@ async fn a_connection_that_was_closed_while_nobody_used_it_is_replaced() {
         let body = world.ask("/").await.unwrap().into_body();
         assert_eq!(body.read(10).await.unwrap(), "x");
         eventually("it came", || world.connections() == round).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

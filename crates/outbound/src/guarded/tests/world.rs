@@ -276,7 +276,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, scene: Scene, c
 
 /// Polls until it is so.
 pub(super) async fn eventually(what: &str, so: impl Fn() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(tokio::time::Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
