@@ -65,6 +65,8 @@ async fn verdict(shared: &Shared, query: &str) -> Verdict {
         state: state.into_owned(),
         verdict: sender,
     };
+    // The right answer waits for room like any other: a flood of wrong ones must not push it out.
+    let room = tokio::time::timeout(HOLD, shared.candidates.reserve()).await;
     {
         let desk = shared.desk();
         if let Some(taken) = &desk.taken
@@ -73,9 +75,10 @@ async fn verdict(shared: &Shared, query: &str) -> Verdict {
             return Verdict::Ours(taken.outcome.subscribe());
         }
         // Under the lock, so that nobody is put into the queue after it was cleared.
-        if !desk.open || shared.candidates.try_send(candidate).is_err() {
+        let (true, Ok(Ok(room))) = (desk.open, room) else {
             return Verdict::NotOurs;
-        }
+        };
+        room.send(candidate);
     }
     match tokio::time::timeout(HOLD, receiver).await {
         Ok(Ok(verdict)) => verdict,

@@ -358,3 +358,33 @@ async fn idle_connections_keep_nobody_out() {
     assert_eq!(status(&browser.await.unwrap()), "200");
     drop(idle);
 }
+
+#[tokio::test]
+async fn cl_06_a_flood_of_wrong_answers_pushes_out_no_right_one() {
+    let listener = listener().await;
+    let port = listener.port();
+    let wrong: Vec<_> = (0..2 * WAITING)
+        .map(|n| {
+            let target = format!("/callback?code=x&state=wrong-{n}");
+            tokio::spawn(async move { visit(port, "GET", &target).await })
+        })
+        .collect();
+    // All of them are in the queue, or before it.
+    while listener.arrivals.lock().await.len() < WAITING {
+        tokio::task::yield_now().await;
+    }
+    let right = tokio::spawn(async move { visit(port, "GET", &format!("/callback?{GOOD}")).await });
+    // Long enough for it to be turned away; what is right does not depend on it.
+    for _ in 0..60 {
+        if right.is_finished() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let arrival = listener.wait(ours, LONG).await.unwrap();
+    arrival.answer(server()).await;
+    assert_eq!(status(&right.await.unwrap()), "200");
+    for reply in wrong {
+        assert_eq!(status(&reply.await.unwrap()), "400");
+    }
+}
