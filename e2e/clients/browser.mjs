@@ -104,7 +104,7 @@ export async function login(url, username, password) {
 
 /** The last redirect. A client may still be opening its listener: a person presses reload. */
 export async function arrive(url) {
-  for (const end = Date.now() + 20_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+  for (const end = Date.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
     try {
       return await fetch(url);
     } catch (error) {

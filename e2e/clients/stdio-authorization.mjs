@@ -117,7 +117,7 @@ async function tryOnce(name, args) {
 
 /** After a login of the server's own, which may still be fetching its token when the person is back. */
 async function afterLogin(name, args, before) {
-  for (let late = 0; late < 40; late += 1) {
+  for (let late = 0; late < 160; late += 1) {
     const { result, needed } = await tryOnce(name, args);
     if (result) return result;
     if (needed.error !== before.error || String(needed.scopes) !== String(before.scopes)) return undefined;

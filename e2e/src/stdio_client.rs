@@ -28,7 +28,7 @@ const TOKEN: &str = "io.doorward/token";
 /// How often a call is made before its user is told that it cannot be done.
 const TRIES: usize = 3;
 /// The server may still be fetching its token when the person is back: so often and so long it is asked again.
-const LATE: (usize, Duration) = (40, Duration::from_millis(250));
+const LATE: (usize, Duration) = (160, Duration::from_millis(250));
 
 /// A token and what it was granted for.
 struct Granted {

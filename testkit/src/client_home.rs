@@ -17,7 +17,7 @@ mod running;
 pub use running::Running;
 
 /// Longest wait for anything a client does; far beyond what it needs, so that only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The machine.
 #[derive(Debug)]

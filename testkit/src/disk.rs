@@ -37,7 +37,7 @@ impl Disk {
             .expect("the holder speaks");
         assert_eq!(
             line, "mounted\n",
-            "this machine lets its users mount a file system in a namespace of their own"
+            "this machine lets its users mount a file system in a namespace of their own (`unshare --user --mount`)"
         );
         Self {
             folder: folder.into(),

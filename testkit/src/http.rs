@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
 /// Longest wait for an answer; far beyond what anything needs, so that only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where an origin is really served: how `https://gw.test` reaches a port of this machine.
 #[derive(Clone, Debug)]

@@ -287,7 +287,7 @@ impl Http2 {
     /// Answers settings and pings until a frame comes that `wanted` wants.
     ///
     /// # Panics
-    /// When none comes within half a minute.
+    /// When none comes in time.
     pub async fn until(&mut self, wanted: impl Fn(&Frame) -> bool) -> Option<Frame> {
         let waiting = async {
             loop {
@@ -298,7 +298,7 @@ impl Http2 {
                 self.acknowledge(&frame).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), waiting)
+        tokio::time::timeout(crate::http::PATIENCE, waiting)
             .await
             .expect("a frame, or the end of the connection, in time")
     }

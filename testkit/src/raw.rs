@@ -48,7 +48,7 @@ impl RawReply {
 /// Sends `bytes` on a new connection and reads until one whole answer came or the peer closed.
 ///
 /// # Panics
-/// When the connection is refused, or neither happens within half a minute.
+/// When the connection is refused, or neither happens in time.
 pub async fn send(address: SocketAddr, bytes: &[u8]) -> RawReply {
     let mut socket = TcpStream::connect(address)
         .await
@@ -68,7 +68,7 @@ pub async fn send(address: SocketAddr, bytes: &[u8]) -> RawReply {
             }
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(30), read).await;
+    let ended = tokio::time::timeout(crate::http::PATIENCE, read).await;
     assert!(
         ended.is_ok(),
         "an answer or a closed connection in time, got: {}",
@@ -83,7 +83,7 @@ pub async fn send(address: SocketAddr, bytes: &[u8]) -> RawReply {
 /// Sends `bytes` on a new connection and reads until the peer closed.
 ///
 /// # Panics
-/// When the connection is refused, or stays open for half a minute.
+/// When the connection is refused, or stays open.
 pub async fn until_closed(address: SocketAddr, bytes: &[u8]) -> RawReply {
     let mut socket = TcpStream::connect(address)
         .await
@@ -97,7 +97,7 @@ pub async fn until_closed(address: SocketAddr, bytes: &[u8]) -> RawReply {
             received.extend_from_slice(&buffer[..count]);
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(30), read).await;
+    let ended = tokio::time::timeout(crate::http::PATIENCE, read).await;
     assert!(
         ended.is_ok(),
         "a closed connection in time, got: {}",

@@ -32,6 +32,7 @@ pub(crate) struct Options {
 /// Runs everything and ends as the tests end: their closing lines are the last ones printed.
 pub(crate) fn all(options: &Options) -> Result<()> {
     tools::require(&NEEDS, options.install)?;
+    tools::mention_namespaces();
     if options.filters.is_empty() {
         lint::all(options.install)?;
     } else {

@@ -88,6 +88,17 @@ pub(crate) fn require(needs: &[Need], install: bool) -> Result<()> {
     Ok(())
 }
 
+/// Says so when tests with a network or a disk of their own will fail, and why.
+pub(crate) fn mention_namespaces() {
+    let namespaces = ["--user", "--map-root-user", "--net", "--mount", "--", "true"];
+    if run_quietly("unshare", namespaces).is_none() {
+        say(
+            "this machine lets its users make no namespaces: tests that need a network or a disk of their own will fail. \
+             A container must be allowed `unshare`; Ubuntu wants `sysctl kernel.apparmor_restrict_unprivileged_userns=0`.",
+        );
+    }
+}
+
 /// Where `cargo deny` is put: beside the build, not among the user's own tools.
 pub(crate) fn cargo_deny() -> PathBuf {
     run::target().join("tools/bin/cargo-deny")

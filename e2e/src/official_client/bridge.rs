@@ -10,7 +10,7 @@ use crate::context::Scenario;
 use crate::{CLIENT_METADATA_URL, Failure, host};
 
 /// How long the bridge may take to end when its host has gone.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(doorward: &str, url: &str, scenario: &Scenario) -> Result<(), Failure> {
     let home = PathBuf::from(std::env::var_os("HOME").ok_or("a home")?);

@@ -523,7 +523,7 @@ async fn answer(socket: &mut tokio::net::TcpStream) -> String {
             }
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(30), reading).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), reading).await;
     ended.expect("an answer or the end in time");
     String::from_utf8(received).expect("a head of ASCII")
 }

@@ -143,7 +143,8 @@ async fn set_back(by: f64, restart: bool) {
         };
         doorward_testkit::eventually("the clock is watched", Duration::from_secs(60), mark).await;
         world.login_works(&when).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // It is written down with that line, a moment later, which nothing outside tells.
+        tokio::time::sleep(Duration::from_secs(5)).await;
     }
     world.jump(EXPIRED - by, restart).await;
     for _ in 0..2 {

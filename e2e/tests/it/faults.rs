@@ -211,7 +211,7 @@ async fn a_damaged_data_folder_is_refused_in_words() {
     }
     let refuse = async |what: &str| {
         doorward.spawn();
-        let code = doorward.wait(Duration::from_secs(30)).await;
+        let code = doorward.wait(Duration::from_secs(60)).await;
         assert_eq!(code, 3, "{what}: {}", doorward.logs());
         assert!(
             doorward.stderr().contains("error:"),

@@ -108,7 +108,7 @@ async fn under(catalogue: &Catalogue, what: &str, attack: impl Future<Output = (
         memory.growth() / 1024
     );
     assert!(
-        memory.growth() <= 16 * MIB,
+        memory.growth() <= 24 * MIB,
         "{what}: {} bytes more",
         memory.growth()
     );

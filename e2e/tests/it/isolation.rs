@@ -243,7 +243,7 @@ fn vt_12_without_isolation_commands_are_refused() {
 async fn vt_12_an_operator_can_accept_that_there_is_no_isolation() {
     let doorward = start().await;
     doorward.terminate();
-    doorward.wait(std::time::Duration::from_secs(30)).await;
+    doorward.wait(std::time::Duration::from_secs(60)).await;
     let config = std::fs::read_to_string(doorward.config_file()).unwrap();
     let accepted = format!("allow_insecure_shared_uid = true\n{config}");
     std::fs::write(doorward.config_file(), accepted).unwrap();

@@ -110,7 +110,7 @@ async fn the_first_run_of_the_demo() {
 
     // A later start knows the account and says how to reset its password.
     doorward.terminate();
-    assert_eq!(doorward.wait(Duration::from_secs(30)).await, 0);
+    assert_eq!(doorward.wait(Duration::from_secs(60)).await, 0);
     let before = (doorward.stdout().len(), doorward.stderr().len());
     doorward.start_again().await;
     let later = format!(
@@ -405,7 +405,7 @@ async fn a_signal_ends_it_in_peace() {
     for signal in ["TERM", "INT"] {
         doorward_testkit::command::kill(doorward.pid(), signal);
         assert_eq!(
-            doorward.wait(Duration::from_secs(30)).await,
+            doorward.wait(Duration::from_secs(60)).await,
             0,
             "{signal}: {}",
             doorward.logs()

@@ -230,7 +230,7 @@ async fn rt_06_a_tightened_allow_rule_ends_refreshing() {
     let client = catalogue.n1().await;
     let tokens = catalogue.tokens(&client).await;
     catalogue.doorward.terminate();
-    assert_eq!(catalogue.doorward.wait(Duration::from_secs(30)).await, 0);
+    assert_eq!(catalogue.doorward.wait(Duration::from_secs(60)).await, 0);
     let config = crate::support::two_servers(&catalogue.up_a.url(), &catalogue.up_b.url());
     let tighter = config.replacen("name = \"a\"", "name = \"a\"\nallow = [\"group:eng\"]", 1);
     std::fs::write(catalogue.doorward.home().join("doorward.toml"), tighter).unwrap();
@@ -265,7 +265,7 @@ async fn rt_07_a_revoked_family_stays_revoked_over_a_crash() {
         assert_t(&client.redeem(&approved).await, &["invalid_grant"]);
         if graceful {
             catalogue.doorward.terminate();
-            assert_eq!(catalogue.doorward.wait(Duration::from_secs(30)).await, 0);
+            assert_eq!(catalogue.doorward.wait(Duration::from_secs(60)).await, 0);
         } else {
             catalogue.doorward.kill();
         }

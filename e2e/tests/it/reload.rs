@@ -104,7 +104,7 @@ async fn ft_19_a_broken_file_changes_nothing_and_everybody_can_see_it() {
         ),
     ] {
         reload(&doorward, &broken, BAD).await;
-        assert!(doorward.stderr().contains(why), "{why}: {}", doorward.stderr());
+        doorward.logged(why).await;
         assert_eq!(
             status(&doorward, "/a/mcp", &token).await,
             200,
@@ -342,10 +342,8 @@ async fn a_command_keeps_its_processes_unless_its_own_table_changed() {
     );
     reload(&doorward, &more, GOOD).await;
     assert_eq!(pid().await, first, "the same process");
-    assert!(
-        doorward.stderr().contains("\"level\":\"DEBUG\""),
-        "and the new level"
-    );
+    // And the new level.
+    doorward.logged("\"level\":\"DEBUG\"").await;
 
     let slow = mcp::call(
         &doorward,

@@ -334,7 +334,7 @@ async fn ft_06_a_subscription_ends_in_good_order_when_we_stop() {
         );
         assert!(stream.rest().await.expect("a proper end").is_empty());
     }
-    assert_eq!(catalogue.doorward.wait(Duration::from_secs(30)).await, 0);
+    assert_eq!(catalogue.doorward.wait(Duration::from_secs(60)).await, 0);
     assert!(
         begun.elapsed() < Duration::from_secs(20),
         "streams that only listen are not waited for"
@@ -401,6 +401,8 @@ async fn a_hundred_streams_pass_every_event_at_once_and_by_itself() {
 #[tokio::test]
 async fn ds_08_a_slow_reader_slows_its_upstream_and_costs_no_memory() {
     const READERS: usize = 20;
+    // What the allocator keeps for each thread beside that, in MiB: more on a machine with more cores.
+    const OF_THREADS: u64 = 12;
     let catalogue = Catalogue::start().await;
     let (case, token) = (marker(), catalogue.t().await);
     let flood = format!("data: {}\n\n", "x".repeat(64 << 10)).into_bytes();
@@ -445,7 +447,7 @@ async fn ds_08_a_slow_reader_slows_its_upstream_and_costs_no_memory() {
         grown >> 10
     );
     assert!(
-        grown < u64::try_from(READERS).unwrap() << 20,
+        grown < (u64::try_from(READERS).unwrap() + OF_THREADS) << 20,
         "{grown} bytes more: over 1 MiB for each"
     );
     drop(readers);
