@@ -273,9 +273,7 @@ impl Session {
             return Ok(entry);
         }
         let kept = inner.provider.current().await?;
-        let rejected = kept
-            .filter(|_| anew)
-            .map(|entry| entry.tokens().access_token);
+        let rejected = kept.filter(|_| anew).map(|entry| entry.tokens().access_token);
         let why = Why {
             rejected,
             no_refresh: anew,
