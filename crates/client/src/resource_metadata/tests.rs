@@ -93,6 +93,26 @@ fn cl_02_a_resource_that_is_another_server_is_refused() {
 }
 
 #[test]
+fn a20_who_left_out_the_path_is_told_the_url_of_the_same_origin_and_of_no_other() {
+    let remedy = |resource: &str| {
+        let body = json!({ "resource": resource, "authorization_servers": ["https://as.example"] });
+        match parse(&body) {
+            Err(Error::Refused(refusal)) => refusal.remedy,
+            other => panic!("{other:?}"),
+        }
+    };
+    let same = remedy("https://mcp.example.com/b/mcp");
+    assert!(
+        same.starts_with("if you meant that one, use its URL: https://mcp.example.com/b/mcp. "),
+        "{same}"
+    );
+    for elsewhere in ["https://evil.example/a/mcp", "https://mcp.example.com:444/a/mcp"] {
+        let remedy = remedy(elsewhere);
+        assert!(remedy.starts_with("the MCP server's operator must"), "{remedy}");
+    }
+}
+
+#[test]
 fn a20_the_server_itself_and_the_folders_it_lies_in() {
     for (resource, server) in [
         ("https://a.example", "https://a.example/"),
