@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::chromium::{Chromium, PATIENCE};
 
+mod client_half;
 mod scopes;
 
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
