@@ -213,7 +213,7 @@ async fn e16_an_id_token_that_fails_one_check_is_thrown_away() {
     type Change = fn(&mut Value);
     let changes: [(&str, Change); 15] = [
         ("iss", |claims| {
-            claims["iss"] = json!("https://idp.example/tenant")
+            claims["iss"] = json!("https://idp.example/tenant");
         }),
         ("iss", |claims| {
             claims.as_object_mut().unwrap().remove("iss");
@@ -376,8 +376,10 @@ async fn e17_an_assertion_is_renewed_for_the_same_person_alone() {
         "refresh-1",
         "as long as no other comes"
     );
-    let sent = desk.http.sent();
-    let form = sent.iter().find(|sent| sent.line() == TOKEN).unwrap().form();
+    let form = {
+        let sent = desk.http.sent();
+        sent.iter().find(|sent| sent.line() == TOKEN).unwrap().form()
+    };
     assert_eq!(
         (
             form.get("grant_type"),
