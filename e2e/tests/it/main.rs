@@ -85,6 +85,7 @@ mod stdio_authorization;
 mod stdio_clients;
 mod stdio_github;
 mod stdio_inspector;
+mod stdio_steps;
 mod stdio_tokens;
 mod stdio_transparent;
 mod streams;

@@ -1,5 +1,5 @@
 //! Clients that know nothing of the server they start, in front of servers that say over stdio what authorization they need: one
-//! on the TypeScript SDK, and one that writes raw lines in either era.
+//! on the TypeScript SDK, one on either Python SDK, and one that writes raw lines in either era.
 
 use doorward_testkit::browser::Browser;
 use doorward_testkit::client_home::{ClientHome, PATIENCE, Running};
@@ -10,8 +10,8 @@ use doorward_testkit::upstream::Upstream;
 use doorward_testkit::{Doorward, PASSWORD, eventually};
 use serde_json::{Value, json};
 
-use crate::node;
 use crate::stdio_authorization::OnGitHub;
+use crate::{node, python};
 
 const TOKEN: &str = "io.doorward/token";
 const CLIENT: &str = env!("CARGO_BIN_EXE_stdio-client");
@@ -20,6 +20,8 @@ const SCRIPT: &str = env!("CARGO_BIN_EXE_scripted-stdio");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     TypeScript,
+    /// On this major version of the SDK.
+    Python(&'static str),
     Legacy,
     Modern,
 }
@@ -28,7 +30,7 @@ impl Kind {
     /// The code of an error, which no client looks at.
     const fn code(self) -> i64 {
         match self {
-            Self::TypeScript | Self::Legacy => -32001,
+            Self::TypeScript | Self::Python(_) | Self::Legacy => -32001,
             Self::Modern => 401,
         }
     }
@@ -45,15 +47,16 @@ struct Client {
 impl Client {
     fn start(kind: Kind, home: &ClientHome, options: &[&str], command: &[String]) -> Self {
         let folder = (kind == Kind::TypeScript).then(node::Folder::new);
-        let script = folder.as_ref().map(|folder| {
-            folder
-                .path()
-                .join("stdio-authorization.mjs")
-                .display()
-                .to_string()
-        });
+        let script = match kind {
+            Kind::Python(_) => Some(python::folder().join("stdio_authorization.py")),
+            _ => folder
+                .as_ref()
+                .map(|folder| folder.path().join("stdio-authorization.mjs")),
+        };
+        let script = script.map(|script| script.display().to_string());
         let program = match kind {
             Kind::TypeScript => node::program().display().to_string(),
+            Kind::Python(version) => python::interpreter(version).display().to_string(),
             Kind::Legacy | Kind::Modern => CLIENT.to_owned(),
         };
         let mut arguments: Vec<&str> = script.as_deref().into_iter().collect();
@@ -314,7 +317,7 @@ async fn logs_in_itself(kind: Kind) {
     let notes = Notes::start().await;
     let era = match kind {
         Kind::Modern => "modern",
-        Kind::TypeScript | Kind::Legacy => "legacy",
+        Kind::TypeScript | Kind::Python(_) | Kind::Legacy => "legacy",
     };
     let command = notes.command(&notes.issuer(), era);
     let mut client = Client::start(kind, &notes.home, &["--own-login"], &command);
@@ -362,6 +365,16 @@ async fn r06_r09_a_client_on_the_typescript_sdk_logs_in_itself() {
 }
 
 #[tokio::test]
+async fn r06_r09_r10_a_client_on_the_python_sdk_logs_in_itself() {
+    logs_in_itself(Kind::Python("v1")).await;
+}
+
+#[tokio::test]
+async fn r06_r09_r10_a_client_on_the_second_python_sdk_logs_in_itself() {
+    logs_in_itself(Kind::Python("v2")).await;
+}
+
+#[tokio::test]
 async fn r06_r09_a_client_of_raw_lines_logs_in_itself() {
     logs_in_itself(Kind::Legacy).await;
 }
@@ -405,7 +418,7 @@ async fn cl_01_clients_compare_inline_metadata_with_the_issuers_own() {
     let notes = Notes::start().await;
     let evil = Upstream::start();
     let command = names_another_token_endpoint(&notes.issuer(), &evil.url());
-    for kind in [Kind::TypeScript, Kind::Legacy] {
+    for kind in [Kind::TypeScript, Kind::Python("v1"), Kind::Legacy] {
         let mut client = Client::start(kind, &notes.home, &["--own-login"], &command);
         client.saw("entry").await;
         client.saw("tools").await;
@@ -423,7 +436,7 @@ async fn cl_01_clients_compare_inline_metadata_with_the_issuers_own() {
 #[tokio::test]
 async fn r06_clients_give_up_after_three_logins() {
     let notes = Notes::start().await;
-    for kind in [Kind::TypeScript, Kind::Legacy] {
+    for kind in [Kind::TypeScript, Kind::Python("v2"), Kind::Legacy] {
         let mut command = notes.command(&notes.issuer(), "legacy");
         // Nobody can be granted this.
         let scope = command.iter_mut().find(|word| **word == "t_pid=notes:write");
