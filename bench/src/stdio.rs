@@ -1,4 +1,4 @@
-//! A call through `doorward stdio` beside the same call to the same server without it.
+//! A call through `doorward stdio`, and through the small program `doorward-stdio`, beside the same call to the same server without it.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::Command;
@@ -43,7 +43,12 @@ pub(crate) fn serve() -> Result<()> {
 
 struct Round {
     direct: Outcome,
-    wrapped: Outcome,
+    /// As `doorward stdio` and as `doorward-stdio`.
+    wrapped: [Wrapped; 2],
+}
+
+struct Wrapped {
+    outcome: Outcome,
     resident: f64,
     proportional: f64,
     anonymous: f64,
@@ -70,30 +75,46 @@ pub(crate) async fn measure(plan: &Plan) -> Result<()> {
         command.args(["--cpu-list", &plan.measured_core, &server, "stdio-server"]);
         command
     };
-    let wrapped = || wrapper(&home, &[&issuer, &resource, &token, &server]);
+    let small = std::env::var_os("DOORWARD_STDIO_BIN").context("DOORWARD_STDIO_BIN is not set")?;
+    let options = [&issuer, &resource, &token, &server];
     let mut rounds = Vec::new();
     for round in 0..plan.rounds() {
         eprintln!("round {} of {}", round + 1, plan.rounds());
-        let (outcome, _) = calls(plan, direct())?;
-        let (wrapped, host) = calls(plan, wrapped())?;
-        tokio::time::sleep(REST).await;
-        let process = Process(host.id());
+        let (direct, _) = calls(plan, direct())?;
+        let mut whole = Command::new(doorward_binary());
+        whole.arg("stdio");
         rounds.push(Round {
-            direct: outcome,
-            wrapped,
-            resident: process.resident(),
-            proportional: process.proportional(),
-            anonymous: process.anonymous(),
+            direct,
+            wrapped: [
+                wrapped(plan, wrapper(whole, &home, &options)).await?,
+                wrapped(plan, wrapper(Command::new(&small), &home, &options)).await?,
+            ],
         });
     }
     print(plan, &rounds);
     Ok(())
 }
 
-fn wrapper(home: &TempDir, [issuer, resource, token, server]: &[&str; 4]) -> Command {
-    let mut command = Command::new(doorward_binary());
+/// The calls through one of the two, and what memory it has when they are over.
+async fn wrapped(plan: &Plan, command: Command) -> Result<Wrapped> {
+    let (outcome, host) = calls(plan, command)?;
+    tokio::time::sleep(REST).await;
+    let process = Process(host.id());
+    Ok(Wrapped {
+        outcome,
+        resident: process.resident(),
+        proportional: process.proportional(),
+        anonymous: process.anonymous(),
+    })
+}
+
+fn wrapper(
+    mut command: Command,
+    home: &TempDir,
+    [issuer, resource, token, server]: &[&String; 4],
+) -> Command {
     command
-        .args(["stdio", "--issuer", issuer, "--resource", resource])
+        .args(["--issuer", issuer, "--resource", resource])
         .args(["--scope", "any", "--no-login", "--", server, "stdio-server"])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -114,24 +135,31 @@ fn calls(plan: &Plan, mut command: Command) -> Result<(Outcome, Host)> {
 
 fn print(plan: &Plan, rounds: &[Round]) {
     println!("medians of {} rounds; {}", plan.rounds(), machine::describe());
-    let of = |figure: &dyn Fn(&Round) -> f64| median(rounds.iter().map(figure));
-    let direct = |share: f64| of(&|round| round.direct.percentile(share));
-    let added = |share: f64| of(&|round| round.wrapped.percentile(share) - round.direct.percentile(share));
-    let rows = vec![
-        vec![
-            "the server alone".to_owned(),
-            format!("({:.0})", direct(0.5)),
-            format!("({:.0})", direct(0.99)),
-        ],
-        vec![
-            "`doorward stdio`".to_owned(),
+    let direct = |share: f64| median(rounds.iter().map(|round| round.direct.percentile(share)));
+    let mut rows = vec![vec![
+        "the server alone".to_owned(),
+        format!("({:.0})", direct(0.5)),
+        format!("({:.0})", direct(0.99)),
+    ]];
+    for (index, name) in ["`doorward stdio`", "`doorward-stdio`"].into_iter().enumerate() {
+        let of = |figure: &dyn Fn(&Wrapped) -> f64| {
+            median(rounds.iter().map(|round| figure(&round.wrapped[index])))
+        };
+        let added =
+            |share: f64| {
+                median(rounds.iter().map(|round| {
+                    round.wrapped[index].outcome.percentile(share) - round.direct.percentile(share)
+                }))
+            };
+        rows.push(vec![
+            name.to_owned(),
             format!("{:.0}", added(0.5)),
             format!("{:.0}", added(0.99)),
-            format!("{:.1}", of(&|round| round.resident)),
-            format!("{:.1}", of(&|round| round.proportional)),
-            format!("{:.1}", of(&|round| round.anonymous)),
-        ],
-    ];
+            format!("{:.1}", of(&|wrapped| wrapped.resident)),
+            format!("{:.1}", of(&|wrapped| wrapped.proportional)),
+            format!("{:.1}", of(&|wrapped| wrapped.anonymous)),
+        ]);
+    }
     let head = [
         "",
         "added p50 µs",

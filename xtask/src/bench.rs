@@ -50,6 +50,9 @@ pub(crate) struct Length {
     /// Install what is missing.
     #[arg(long)]
     install: bool,
+    /// Measure the build of this profile: `dist` is what is handed to people, and takes long to build.
+    #[arg(long, default_value = "release")]
+    profile: String,
 }
 
 /// Builds release, pins everything, measures, prints.
@@ -70,8 +73,10 @@ pub(crate) fn run(what: &What) -> Result<()> {
     if matches!(what, What::Token(_) | What::Bridge(_)) {
         packages::install()?;
     }
-    cargo(["build", "--release", "-p", "doorward", "-p", "doorward-bench"])?;
-    let release = run::target().join("release");
+    let profile = length.profile.as_str();
+    cargo(["build", "--profile", profile, "-p", "doorward"])?;
+    cargo(["build", "--release", "-p", "doorward-bench"])?;
+    let (built, release) = (run::target().join(profile), run::target().join("release"));
     let folder = run::target().join("bench");
     // On the disk of the build, not in memory: a durable commit is part of what is measured.
     let scratch = folder.join("tmp");
@@ -103,7 +108,21 @@ pub(crate) fn run(what: &What) -> Result<()> {
                 bench.arg("--only").arg(only);
             }
         }
-        What::Growth(_) | What::Stdio(_) => {}
+        What::Growth(_) => {}
+        What::Stdio(_) => {
+            let feature = "doorward-stdio-authorization/cli";
+            cargo([
+                "build",
+                "--profile",
+                profile,
+                "-p",
+                "doorward-stdio-authorization",
+                "--features",
+                feature,
+            ])?;
+            let small = pinned(&folder, "doorward-stdio", &built.join("doorward-stdio"))?;
+            bench.env("DOORWARD_STDIO_BIN", small);
+        }
         What::Token(_) | What::Bridge(_) => {
             bench.arg("--packages").arg(packages::installed());
         }
@@ -111,7 +130,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
     bench
         .env(
             "DOORWARD_BIN",
-            pinned(&folder, "doorward", &release.join("doorward"))?,
+            pinned(&folder, "doorward", &built.join("doorward"))?,
         )
         .env("TMPDIR", scratch)
         .env("PATH", path_with_sbin());

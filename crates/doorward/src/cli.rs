@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use doorward_stdio_authorization::command_line::CommandLine;
 
 use crate::command::client::ClientCommand;
 use crate::command::config::ConfigCommand;
@@ -17,7 +18,6 @@ use crate::command::key::KeyCommand;
 use crate::command::login::LoginArgs;
 use crate::command::logout::LogoutArgs;
 use crate::command::policy::PolicyCommand;
-use crate::command::stdio::StdioArgs;
 use crate::command::user::UserCommand;
 use crate::output::Format;
 
@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Logout(Box<LogoutArgs>),
     /// Authorization around any MCP server that speaks stdio, which a client can discover
     #[command(after_help = STDIO_EXAMPLES)]
-    Stdio(Box<StdioArgs>),
+    Stdio(Box<CommandLine>),
     /// Ask a running server whether it is ready; exit 1 if it is not
     Health {
         #[command(flatten)]

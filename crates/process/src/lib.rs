@@ -13,6 +13,7 @@
 //! **Supervision.** A child is a session of its own and dies as one: with its last [`Control`], with us, or over one of
 //! its [`Caps`].
 
+mod asked;
 mod control;
 mod family;
 mod framing;
@@ -28,6 +29,7 @@ mod stderr;
 mod supervise;
 mod supervisor;
 
+pub use asked::asked_to_end;
 pub use control::{Control, Exit, ExitReason};
 pub use framing::{LineError, Lines};
 pub use input::{Gone, Input};

@@ -10,6 +10,8 @@
 
 mod authority;
 mod command;
+#[cfg(feature = "cli")]
+pub mod command_line;
 pub mod compose;
 pub mod discovery;
 mod entry;
@@ -22,6 +24,8 @@ pub mod providers;
 #[cfg(feature = "rmcp")]
 pub mod rmcp;
 mod run;
+#[cfg(feature = "cli")]
+mod server_name;
 pub mod settings;
 pub mod verify;
 mod wrap;

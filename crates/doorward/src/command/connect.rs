@@ -109,7 +109,13 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), CommandError> {
         http: Arc::new(Observed::new(http)),
         authorizer,
     };
-    let shut_out = bridge(parts, tokio::io::stdin(), tokio::io::stdout(), signalled()).await;
+    let shut_out = bridge(
+        parts,
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+        doorward_process::asked_to_end(),
+    )
+    .await;
     session.settled().await;
     match shut_out {
         None => Ok(()),
@@ -120,30 +126,4 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), CommandError> {
 fn nonce() -> String {
     let bytes: [u8; 12] = bytes(&SystemRandom);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Ends with a signal that wants an orderly end.
-pub(super) async fn signalled() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ];
-        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
-            // Without handlers the signals end us all the same.
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

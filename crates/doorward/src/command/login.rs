@@ -9,7 +9,6 @@ use doorward_types::time::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::connect::signalled;
 use super::remote_options::{RemoteOptions, server_url};
 use super::remote_session;
 use crate::error::CommandError;
@@ -66,7 +65,7 @@ pub(crate) async fn run(args: LoginArgs) -> Result<(), CommandError> {
 async fn interruptible(session: &Session, force: bool) -> Result<LoggedIn, CommandError> {
     tokio::select! {
         done = session.log_in(force) => done.map_err(|error| remote_session::explain(&error)),
-        () = signalled() => {
+        () = doorward_process::asked_to_end() => {
             session.settled().await;
             Err(CommandError::no("interrupted: `doorward login --list` tells who is logged in"))
         }

@@ -8,7 +8,6 @@ use doorward_local_login::store::TokensEntry;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::connect::signalled;
 use super::remote_options::{RemoteOptions, server_url};
 use super::remote_session;
 use crate::error::CommandError;
@@ -47,7 +46,7 @@ pub(crate) async fn run(args: LogoutArgs) -> Result<(), CommandError> {
         let session = remote_session::open(&remote, url, remote_session::Mode::Headless)?;
         let done = tokio::select! {
             done = session.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain_as("log out", &error))?,
-            () = signalled() => {
+            () = doorward_process::asked_to_end() => {
                 // What is forgotten here is revoked there as well.
                 session.settled().await;
                 return Err(CommandError::no("interrupted: `doorward login --list` tells who is still logged in"));
@@ -150,7 +149,7 @@ async fn sign_off(
     let sign_on = remote_session::open_sign_on(&remote, provider)?;
     let done = tokio::select! {
         done = sign_on.log_out(args.keep_unrevoked) => done.map_err(|error| remote_session::explain_as("log out", &error))?,
-        () = signalled() => {
+        () = doorward_process::asked_to_end() => {
             sign_on.settled().await;
             return Err(CommandError::no("interrupted: `doorward login --list` tells who is still logged in"));
         }
