@@ -110,16 +110,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
         }
         What::Growth(_) => {}
         What::Stdio(_) => {
-            let feature = "doorward-stdio-authorization/cli";
-            cargo([
-                "build",
-                "--profile",
-                profile,
-                "-p",
-                "doorward-stdio-authorization",
-                "--features",
-                feature,
-            ])?;
+            cargo(["build", "--profile", profile, "-p", "doorward-stdio"])?;
             let small = pinned(&folder, "doorward-stdio", &built.join("doorward-stdio"))?;
             bench.env("DOORWARD_STDIO_BIN", small);
         }

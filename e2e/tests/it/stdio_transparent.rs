@@ -17,10 +17,17 @@ use serde_json::{Value, json};
 
 use self::conversations::Step;
 use crate::node;
-use crate::stdio_authorization::{EXTENSION, TOKEN, call, initialize};
+use crate::stdio_authorization::{EXTENSION, TOKEN, authorization, call, initialize};
 
 const SCRIPT: &str = env!("CARGO_BIN_EXE_scripted-stdio");
 const EVERYTHING: &str = env!("CARGO_BIN_EXE_everything-stdio");
+
+/// The wrapper: the command of the whole program, or the small program.
+#[derive(Clone, Copy)]
+enum By {
+    Doorward,
+    SmallProgram,
+}
 
 /// A user's machine, and an authorization server whose token its host has in the environment.
 struct Machine {
@@ -73,26 +80,40 @@ impl Machine {
     }
 
     fn wrapped(&self, command: &[&str]) -> Running {
-        Running::start(self.wrapper(&self.listening("wrapped", command)))
+        self.wrapped_by(By::Doorward, command)
+    }
+
+    fn wrapped_by(&self, by: By, command: &[&str]) -> Running {
+        Running::start(self.wrapper_by(by, &self.listening("wrapped", command)))
     }
 
     fn wrapper(&self, command: &[String]) -> Command {
+        self.wrapper_by(By::Doorward, command)
+    }
+
+    fn wrapper_by(&self, by: By, command: &[String]) -> Command {
         let (issuer, resource) = (&self.doorward.site().public_url, self.doorward.url("/any/mcp"));
-        let mut arguments = vec!["stdio", "--issuer", issuer, "--resource", &resource];
+        let (binary, mut arguments) = match by {
+            By::Doorward => (doorward_binary(), vec!["stdio"]),
+            By::SmallProgram => (doorward_binary().with_file_name("doorward-stdio"), Vec::new()),
+        };
+        arguments.extend(["--issuer", issuer, "--resource", &resource]);
         arguments.extend(["--scope", "any", "--no-login", "--"]);
         arguments.extend(command.iter().map(String::as_str));
-        let mut program = self
-            .home
-            .program(&doorward_binary().display().to_string(), &arguments);
+        let mut program = self.home.program(&binary.display().to_string(), &arguments);
         program.env("DOORWARD_TOKEN", &self.token);
         program
     }
 
     /// Both ways, and everything that was said.
     async fn assert_the_same(&self, command: &[&str], steps: &[Step]) {
+        self.assert_the_same_by(By::Doorward, command, steps).await;
+    }
+
+    async fn assert_the_same_by(&self, by: By, command: &[&str], steps: &[Step]) {
         let mut said = Vec::new();
         let mut ends = Vec::new();
-        for peer in [self.direct(command), self.wrapped(command)] {
+        for peer in [self.direct(command), self.wrapped_by(by, command)] {
             let (lines, end) = converse(&peer, steps).await;
             said.push(lines);
             ends.push(end);
@@ -215,6 +236,50 @@ async fn r11_a_modern_server_on_rmcp_is_the_same_wrapped() {
     machine
         .assert_the_same(&[EVERYTHING], &conversations::modern())
         .await;
+}
+
+/// `doorward-stdio` is `doorward stdio`: what passes, how it refuses, how the command's end is told, what it says of itself.
+#[tokio::test]
+async fn r11_the_small_program_does_the_same() {
+    let machine = Machine::start().await;
+    machine
+        .assert_the_same_by(By::SmallProgram, &[EVERYTHING], &conversations::legacy())
+        .await;
+
+    let mut without = machine.wrapper_by(By::SmallProgram, &[EVERYTHING.to_owned()]);
+    without.env_remove("DOORWARD_TOKEN");
+    let without = Running::start(without);
+    let refused = without.ask(&call(2, "echo", json!({}), None)).await;
+    assert_eq!(authorization(&refused)["type"], "oauth2", "{refused}");
+    without.close_stdin();
+    assert_eq!(without.ended().await.code, 0);
+
+    let sleeping = ["/bin/sh", "-c", "read line; exit 7"].map(ToOwned::to_owned);
+    let ends = Running::start(machine.wrapper_by(By::SmallProgram, &sleeping));
+    ends.send(&initialize(&json!({})));
+    assert_eq!(ends.ended().await.code, 7);
+
+    let missing = Running::start(machine.wrapper_by(By::SmallProgram, &["no-such-program".to_owned()]));
+    let ended = missing.ended().await;
+    assert_eq!(ended.code, 3);
+    assert!(
+        ended.stderr.contains("`no-such-program`") && ended.stderr.contains("is it installed"),
+        "{}",
+        ended.stderr
+    );
+
+    let binary = doorward_binary().with_file_name("doorward-stdio");
+    let unnamed = machine.home.program(
+        &binary.display().to_string(),
+        &["--issuer", "https://a.example", "--", "sh", "x"],
+    );
+    let ended = Running::start(unnamed).ended().await;
+    assert_eq!(ended.code, 2);
+    assert!(
+        ended.stderr.contains("`sh` starts many servers"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// The token of a request is all that is taken out of it.

@@ -97,7 +97,9 @@ fn own_help(argument: clap::Arg) -> clap::Arg {
         "client_id" => "The client id of your OAuth App or GitHub App",
         "client_secret_file" => "The file that holds its secret",
         "provider_url" => "Where GitHub Enterprise Server lives (default: <https://github.com>)",
-        "api_url" => "Where its API lives (default: <https://api.github.com>, or /api/v3 below --provider-url)",
+        "api_url" => {
+            "Where its API lives (default: <https://api.github.com>, or /api/v3 below --provider-url)"
+        }
         "resource" => {
             "The resource that clients are told tokens are for (default: <https://github.com/stdio/github>)"
         }

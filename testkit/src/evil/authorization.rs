@@ -196,7 +196,10 @@ fn assertion(book: &Book, request: &Recorded, asked: &Asked) -> Outcome {
         client,
         redirect_uri: String::new(),
         challenge: String::new(),
-        resource: resource.ok_or(("invalid_grant", "no assertion of the identity provider".to_owned()))?,
+        resource: resource.ok_or((
+            "invalid_grant",
+            "no assertion of the identity provider".to_owned(),
+        ))?,
         scope: words(asked.get("scope").map_or("t:read", String::as_str)),
     })
 }

@@ -85,7 +85,7 @@ fn the_pages_of_the_client_half_name_no_option_that_there_is_not() {
         ),
     ];
     // Of cargo, and of a feature that is off by default.
-    const OTHERS: [&str; 2] = ["features", "no-keychain"];
+    const OTHERS: [&str; 3] = ["features", "profile", "no-keychain"];
     let mut root = Cli::command();
     root.build();
     let known: Vec<&str> = root

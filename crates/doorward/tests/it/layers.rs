@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("doorward-types", 0),
     ("doorward-jose", 1),
     ("doorward-mcp", 1),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("doorward-web", 6),
     ("doorward-demo", 6),
     ("doorward-github", 7),
+    ("doorward-stdio", 7),
     ("doorward", 7),
 ];
 /// For development only: they may use anything, and nothing that is shipped may use them.
