@@ -67,6 +67,8 @@ struct State {
     codes: HashMap<String, Code>,
     refresh: HashSet<String>,
     id_tokens: HashMap<String, u64>,
+    /// It takes no ID token.
+    refuses: bool,
     id_jags: IdJags,
     document: Option<Edit>,
     claims: Option<Edit>,
@@ -102,6 +104,7 @@ impl IdentityProvider {
             codes: HashMap::new(),
             refresh: HashSet::new(),
             id_tokens: HashMap::new(),
+            refuses: false,
             id_jags: IdJags::default(),
             document: None,
             claims: None,
@@ -161,6 +164,14 @@ impl IdentityProvider {
     /// Changes what goes back to the redirect URI.
     pub fn edit_answer(&self, back: impl Fn(&mut Vec<(String, String)>) + Send + Sync + 'static) {
         lock(&self.state).back = Some(Arc::new(back));
+    }
+
+    /// Forgets everybody who is signed on, as an administrator may; and with `for_good`, takes no ID token of later either.
+    pub fn end_sessions(&self, for_good: bool) {
+        let mut state = lock(&self.state);
+        state.id_tokens.clear();
+        state.refresh.clear();
+        state.refuses = for_good;
     }
 
     /// Does everything right again.
@@ -348,7 +359,7 @@ impl State {
     fn exchange(&mut self, asked: &BTreeMap<String, String>) -> Result<Value, String> {
         let get = |name: &str| asked.get(name).cloned().unwrap_or_default();
         let known = self.id_tokens.get(&get("subject_token"));
-        if known.is_none_or(|end| *end <= now()) {
+        if self.refuses || known.is_none_or(|end| *end <= now()) {
             return Err("the subject token is not good".into());
         }
         let mut header = self.forge.header();

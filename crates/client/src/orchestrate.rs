@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
+use doorward_types::secret::Secret;
 use doorward_types::time::Clock;
 use url::Url;
 
@@ -330,24 +331,51 @@ pub async fn renew(
     let id_token = response.id_token.clone();
     let mut renewed = refresh::renewed(tokens, response, env.clock.now());
     if let Some(sign_on) = &discovered.sign_on {
-        if id_token.is_none() {
-            // OpenID Connect Core §12.2 leaves that to the provider: then a person is asked from now on, and not the provider each time.
-            let useless = Tokens {
-                refresh_token: None,
-                ..tokens.clone()
-            };
-            env.provider.save_tokens(&useless).await?;
+        let Some(believed) = renewed_identity(env, &sign_on.jwks_uri, tokens, (id_token, renewed)).await?
+        else {
             return Ok(None);
-        }
-        let expected = Expected {
-            issuer: &tokens.issuer,
-            client_id: &tokens.client_id,
-            belongs: Belongs::SamePerson(&tokens.access_token),
         };
-        renewed = sign_on::identified(env, (id_token, expected), &sign_on.jwks_uri, renewed).await?;
+        renewed = believed;
     }
     env.provider.save_tokens(&renewed).await?;
     Ok(Some(renewed))
+}
+
+/// What an identity provider renewed, with the ID token in its place; `None` if it gives none that can be believed: then a person is asked
+/// from now on, and not the provider each time.
+async fn renewed_identity(
+    env: &Environment<'_>,
+    jwks_uri: &Url,
+    before: &Tokens,
+    (id_token, renewed): (Option<Secret>, Tokens),
+) -> Result<Option<Tokens>, Error> {
+    let with = |refresh_token: Option<Secret>| Tokens {
+        refresh_token,
+        ..before.clone()
+    };
+    // OpenID Connect Core §12.2 leaves it to the provider whether there is one.
+    if id_token.is_none() {
+        env.provider.save_tokens(&with(None)).await?;
+        return Ok(None);
+    }
+    // Its keys are yet to be fetched, and the refresh token of before may be used up already (A27).
+    env.provider
+        .save_tokens(&with(renewed.refresh_token.clone()))
+        .await?;
+    let expected = Expected {
+        issuer: &before.issuer,
+        client_id: &before.client_id,
+        belongs: Belongs::SamePerson(&before.access_token),
+    };
+    match sign_on::identified(env, (id_token, expected), jwks_uri, renewed).await {
+        Ok(believed) => Ok(Some(believed)),
+        Err(Error::Refused(why)) => {
+            tracing::warn!(%why, "not renewed");
+            env.provider.save_tokens(&with(None)).await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What is known about the client `client_id` of this authorization server.

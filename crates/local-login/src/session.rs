@@ -34,6 +34,7 @@ use doorward_client::refresh;
 use doorward_client::registration::Application;
 use doorward_client::sign_on::FindIdentityProvider;
 use doorward_client::step_up::StepUps;
+use doorward_types::digest::Digest;
 use doorward_types::random::Random;
 use doorward_types::scope::ScopeSet;
 use doorward_types::secret::Secret;
@@ -167,6 +168,8 @@ struct State {
     unproven: Option<Duration>,
     /// What the server refuses with the tokens of a login as well, though it may take them for everything else.
     hopeless: HashSet<String>,
+    /// The last assertion that the identity provider did not take.
+    refused_assertion: Option<Digest>,
     dpop: Option<Dpop>,
     /// With when it was found.
     discovered: Option<(Discovered, Duration)>,

@@ -286,3 +286,52 @@ async fn e16_e22_two_bridges_share_one_sign_on() {
         home.assert_clean(finished, &provider.secrets()).await;
     }
 }
+
+#[tokio::test]
+async fn e16_e22_a_sign_on_that_the_provider_ended_is_made_anew_once() {
+    let (provider, first) = world();
+    let second = server_of(&provider);
+    let home = ClientHome::new();
+    let done = login(&home, &provider, &first).await;
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    provider.end_sessions(false);
+    let done = login(&home, &provider, &second).await;
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(
+        home.opened_urls().len(),
+        2,
+        "the ID token was not over, and no good"
+    );
+
+    // Where no sign-on helps, a person is asked once and told why.
+    provider.end_sessions(true);
+    let third = server_of(&provider);
+    let done = login(&home, &provider, &third).await;
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(done.stderr.contains("the token exchange"), "{}", done.stderr);
+    assert_eq!(home.opened_urls().len(), 3);
+    assert_eq!(provider.exchanges(), 1 + 2 + 2);
+    home.assert_clean(&done, &provider.secrets()).await;
+}
+
+/// What the MCP server says of a token says nothing of the sign-on behind it.
+#[tokio::test]
+async fn a34_e22_more_scopes_take_no_other_sign_on() {
+    let (provider, server) = world();
+    let home = ClientHome::new();
+    let options = with(&provider, &[]);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let bridge = home.start_connect(&server.url(), &options);
+    // Refused for want of a token first, and for want of a scope then.
+    let params = json!({ "name": "t_write", "arguments": {}, "_meta": doorward_testkit::mcp::meta() });
+    bridge.send(&json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }));
+    let url = home.opened_url(0, &bridge).await;
+    visit(&url).await.expect("a page");
+    let answer = bridge.answer(&json!(7)).await;
+    assert!(answer.get("result").is_some(), "{answer}\n{}", bridge.stderr());
+    assert_eq!(provider.exchanges(), 2);
+    assert_eq!(home.opened_urls().len(), 1, "nobody was asked again");
+    bridge.close_stdin();
+    let finished = bridge.ended().await;
+    home.assert_clean(&finished, &provider.secrets()).await;
+}

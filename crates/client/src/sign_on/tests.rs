@@ -395,15 +395,39 @@ async fn e17_an_assertion_is_renewed_for_the_same_person_alone() {
         json!({ "nonce": "of-another-sign-on" }),
     ] {
         let (result, desk) = renewed(&key, answer(&changes)).await;
-        assert!(matches!(result, Err(Error::Refused(_))), "{changes}");
+        assert!(result.unwrap().is_none(), "a person has to sign on: {changes}");
         let kept = desk.memory.tokens.lock().unwrap();
         let kept = kept.values().next().unwrap();
         assert_eq!(
-            kept.expires_at,
-            Some(UnixTime::from_seconds(NOW + 300)),
+            (kept.expires_at, kept.refresh_token.as_ref()),
+            (Some(UnixTime::from_seconds(NOW + 300)), None),
             "{changes}"
         );
     }
+}
+
+#[tokio::test]
+async fn e17_a27_a_refresh_token_that_was_rotated_is_kept_before_the_keys_are_fetched() {
+    let key = SigningKey::generate().unwrap();
+    let make = |nonce: &str| key.sign("JWT", &claims(nonce)).unwrap();
+    let (tokens, desk) = signs_on(make, jwks(&key)).await.unwrap();
+    let discovered = found(&desk).await.unwrap();
+    let again = json!({ "iss": IDP, "sub": "someone", "aud": CLIENT, "exp": NOW + 900, "iat": NOW });
+    desk.http.clear(TOKEN);
+    desk.http.add(
+        TOKEN,
+        json!({ "access_token": "x", "token_type": "Bearer", "refresh_token": "refresh-2",
+                "id_token": key.sign("JWT", &again).unwrap() }),
+    );
+    desk.http.clear(KEYS);
+    desk.http.add(KEYS, (503, "later"));
+    let options = sign_on_options();
+    let result = orchestrate::renew(&desk.env(), &options, &discovered, &tokens).await;
+    assert!(matches!(result, Err(Error::Unreachable { .. })), "{result:?}");
+    let kept = desk.memory.tokens.lock().unwrap();
+    let kept = kept.values().next().unwrap();
+    assert_eq!(kept.refresh_token.as_ref().unwrap().expose(), "refresh-2");
+    assert_eq!(kept.access_token, tokens.access_token);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use doorward_client::callback::{CallbackError as AnswerError, CallbackParameters};
 use doorward_client::discover::Discovered;
 use doorward_client::error::{Error, Hop};
-use doorward_client::grant::Grant;
+use doorward_client::grant::{AssertionSource, Grant};
 use doorward_client::orchestrate::{self, Options, Outcome, Why};
 use doorward_client::paste;
 use doorward_client::provider::{ClientInformation, ClientOrigin, Pending, Provider as _};
@@ -118,6 +118,8 @@ pub(super) enum Asker {
 pub(super) async fn recover(inner: &Arc<Inner>, mut why: Why, asker: Asker) -> Result<TokensEntry, Error> {
     let discovered = discover(inner, &why).await?;
     let person = inner.settings.grant.needs_person();
+    // Only who says so wants everything anew. A token that was refused says nothing about the sign-on behind it.
+    let sign_on_anew = why.no_refresh && asker == Asker::Person;
     if why.scope.is_none()
         && !why.no_refresh
         && let Some(entry) = inner.provider.current().await?
@@ -151,12 +153,44 @@ pub(super) async fn recover(inner: &Arc<Inner>, mut why: Why, asker: Asker) -> R
             server = inner.settings.server
         )));
     }
+    let Grant::EnterpriseManaged(idp) = &inner.settings.grant else {
+        return under_lock(inner, &why, &discovered).await;
+    };
     // A person may have to sign on first: before anything is locked that others need for their renewals.
-    if let Grant::EnterpriseManaged(idp) = &inner.settings.grant {
-        let may_ask = asker != Asker::Nobody;
-        idp.subject_token.ready(why.no_refresh, may_ask).await?;
+    let source = idp.subject_token.as_ref();
+    let may_ask = asker != Asker::Nobody;
+    match source.ready(sign_on_anew, may_ask).await {
+        Err(error) if asker == Asker::Person && is_of_the_token_endpoint(&error) => {
+            source.ready(true, may_ask).await?;
+        }
+        ready => ready?,
     }
-    under_lock(inner, &why, &discovered).await
+    let result = under_lock(inner, &why, &discovered).await;
+    match result {
+        Err(error) if may_ask && refuses_the_assertion(&error) && may_replace(inner, source).await? => {
+            tracing::debug!(%error, "the identity provider does not take its own assertion any more");
+            source.ready(true, may_ask).await?;
+            let result = under_lock(inner, &why, &discovered).await;
+            if result.as_ref().is_err_and(refuses_the_assertion) {
+                // What it does not like is not this assertion: the next call asks nobody.
+                may_replace(inner, source).await?;
+            }
+            result
+        }
+        result => result,
+    }
+}
+
+/// Whether the identity provider refused the assertion itself, as it does when an administrator ended the session. `invalid_request`, which
+/// RFC 8693 §2.2.2 has for that, too, also says that the person may not: no other assertion would help.
+fn refuses_the_assertion(error: &Error) -> bool {
+    matches!(error, Error::Answered { hop: Hop::TokenExchange, code, .. } if code == "invalid_grant")
+}
+
+/// Whether the assertion was not refused before: for each, a person is asked once.
+async fn may_replace(inner: &Inner, source: &dyn AssertionSource) -> Result<bool, Error> {
+    let digest = source.assertion().await?.digest();
+    Ok(inner.state().refused_assertion.replace(digest) != Some(digest))
 }
 
 /// Whether the authorization server itself works, as far as is known, and its token endpoint does not.
@@ -271,7 +305,11 @@ async fn twice(
     (held, note): (&mut Held, &mut Note),
 ) -> Result<TokensEntry, Error> {
     match once(inner, why, discovered, (&mut *held, &mut *note)).await {
-        Err(error) if refresh::failure(&error) == Failure::Client && can_register(inner, discovered) => {
+        Err(error)
+            if refresh::failure(&error) == Failure::Client
+                && !is_of_the_identity_provider(&error)
+                && can_register(inner, discovered) =>
+        {
             tracing::debug!(%error, "the registration is not known any more");
             inner
                 .provider
@@ -281,6 +319,17 @@ async fn twice(
         }
         other => other,
     }
+}
+
+/// What the identity provider says of the client that is registered there says nothing of the one here.
+fn is_of_the_identity_provider(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Answered {
+            hop: Hop::TokenExchange | Hop::SignOn,
+            ..
+        }
+    )
 }
 
 fn can_register(inner: &Inner, discovered: &Discovered) -> bool {
