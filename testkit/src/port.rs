@@ -40,6 +40,11 @@ fn beside(own: &str) -> (u16, u16) {
     }
 }
 
+/// What browsers and `fetch` refuse to speak HTTP to, above 5,000 (Fetch Standard, "port blocking").
+const REFUSED: [u16; 11] = [
+    5_060, 5_061, 6_000, 6_566, 6_665, 6_666, 6_667, 6_668, 6_669, 6_697, 10_080,
+];
+
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 impl Port {
@@ -58,6 +63,9 @@ impl Port {
         for _ in 0..count {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
             let number = first + (start.wrapping_mul(37).wrapping_add(step)) % count;
+            if REFUSED.contains(&number) {
+                continue;
+            }
             let lock = File::create(folder.join(number.to_string())).expect("a lock file can be made");
             match lock.try_lock() {
                 Ok(()) => {}

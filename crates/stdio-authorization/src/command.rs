@@ -39,31 +39,36 @@ impl CommandServer {
 
     /// Waits for the end of the child after its input has ended, and ends it if it does not end by itself.
     pub async fn ended(&mut self) -> Option<ExitStatus> {
-        let mut child = self.child.take()?;
-        let group = group_of(&child);
-        if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+        let child = self.child.as_mut()?;
+        let group = group_of(child);
+        let status = if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
             signal(group, Signal::KILL);
-            return status.ok();
-        }
-        self.terminate(&mut child).await
+            status.ok()
+        } else {
+            terminate(child).await
+        };
+        self.child = None;
+        status
     }
 
     /// Asks the child to end, and makes it if it does not.
     pub async fn stop(&mut self) -> Option<ExitStatus> {
-        let mut child = self.child.take()?;
-        self.terminate(&mut child).await
+        // It is ours until it has ended: whoever drops this future drops the server as well, which ends the whole group.
+        let status = terminate(self.child.as_mut()?).await;
+        self.child = None;
+        status
     }
+}
 
-    async fn terminate(&self, child: &mut Child) -> Option<ExitStatus> {
-        let group = group_of(child);
-        signal(group, Signal::TERM);
-        let ended = tokio::time::timeout(GRACE, child.wait()).await;
-        // What the command started ends with it: a shell or a launcher is not the server.
-        signal(group, Signal::KILL);
-        match ended {
-            Ok(status) => status.ok(),
-            Err(_) => child.wait().await.ok(),
-        }
+async fn terminate(child: &mut Child) -> Option<ExitStatus> {
+    let group = group_of(child);
+    signal(group, Signal::TERM);
+    let ended = tokio::time::timeout(GRACE, child.wait()).await;
+    // What the command started ends with it: a shell or a launcher is not the server.
+    signal(group, Signal::KILL);
+    match ended {
+        Ok(status) => status.ok(),
+        Err(_) => child.wait().await.ok(),
     }
 }
 

@@ -141,22 +141,22 @@ pub async fn run(
             () = asked_to_end => Ok(true),
         }
     };
-    authority.settled().await;
-    let status = match ended {
-        Ok(false) => server.ended().await,
-        Ok(true) => server.stop().await,
-        Err(error) => {
-            server.stop().await;
-            return Err(match error {
-                RunError::Start(why) => CommandLineError::NotStarted {
-                    program: program.to_string_lossy().escape_debug().to_string(),
-                    why,
-                },
-                other => CommandLineError::Broke(other),
-            });
+    let ending = async {
+        match ended {
+            Ok(false) => server.ended().await,
+            Ok(true) | Err(_) => server.stop().await,
         }
     };
-    Ok(exit_code(status))
+    // A host may have little patience with either.
+    let (status, ()) = tokio::join!(ending, authority.settled());
+    match ended {
+        Ok(_) => Ok(exit_code(status)),
+        Err(RunError::Start(why)) => Err(CommandLineError::NotStarted {
+            program: program.to_string_lossy().escape_debug().to_string(),
+            why,
+        }),
+        Err(other) => Err(CommandLineError::Broke(other)),
+    }
 }
 
 fn configuration(options: &Options, name: &str, say: fn(&str)) -> Result<Configuration, CommandLineError> {

@@ -109,6 +109,7 @@ where
         to_host,
         started: None,
         token: None,
+        has_spoken: false,
         server,
         authority,
     };
@@ -132,6 +133,8 @@ struct Connection<'a> {
     started: Option<Started>,
     /// What the server was started with.
     token: Option<Secret>,
+    /// Whether it has said anything since: who has not did not like what it was started with.
+    has_spoken: bool,
     server: &'a mut dyn Server,
     authority: &'a dyn Authority,
 }
@@ -166,11 +169,18 @@ impl Connection<'_> {
         self.started = Some(Started::new(pipes));
         let authority = self.authority;
         let mut judging: Option<Judging<'_>> = None;
+        // What the server refused while a call was judged. Whoever judges may hold what the answer needs, and goes on only while
+        // it is waited for: to wait for the answer then would be for ever.
+        let mut refused_meanwhile = VecDeque::new();
         let mut waiting = VecDeque::new();
         loop {
             let event = self.next(host, &mut judging).await;
             match event {
-                Event::Host(None) | Event::HostGone => return self.finish().await,
+                Event::Host(None) | Event::HostGone => {
+                    drop(judging.take());
+                    self.refused_all(&mut refused_meanwhile).await;
+                    return self.finish().await;
+                }
                 Event::Host(Some(line)) => {
                     let line = line?;
                     let action = match self.started {
@@ -184,14 +194,29 @@ impl Connection<'_> {
                     let verdict = self.started_for(verdict).await?;
                     waiting.push_back(self.wrapper.judged(held, verdict));
                 }
-                Event::Server(Some(line)) => self.pass_to_host(line?).await,
+                Event::Server(Some(line)) => {
+                    self.has_spoken = true;
+                    match self.wrapper.server_line(line?) {
+                        FromServer::Line(line) => self.say(line).await,
+                        FromServer::Refused(refused) if judging.is_some() => {
+                            refused_meanwhile.push_back(refused);
+                        }
+                        FromServer::Refused(refused) => self.refused(refused).await,
+                    }
+                }
                 Event::Server(None) => {
-                    if !self.by_environment() || self.token.is_some() {
+                    if !self.by_environment() || (self.token.is_some() && self.has_spoken) {
+                        drop(judging.take());
+                        self.refused_all(&mut refused_meanwhile).await;
                         return Ok(());
                     }
+                    let reason = match self.token.take() {
+                        Some(_) => Reason::NotStarted,
+                        None => Reason::NoToken,
+                    };
                     self.started = None;
                     let link = self.authority.login_url().await;
-                    let answers = self.wrapper.server_is_gone(link.as_deref());
+                    let answers = self.wrapper.server_is_gone(reason, link.as_deref());
                     waiting.extend(answers.into_iter().map(Action::ToHost));
                 }
                 Event::News => self.news().await?,
@@ -209,6 +234,16 @@ impl Connection<'_> {
                     }
                 }
             }
+            if judging.is_none() {
+                self.refused_all(&mut refused_meanwhile).await;
+            }
+        }
+    }
+
+    /// One after the other, in the order in which the server refused them.
+    async fn refused_all(&mut self, refused: &mut VecDeque<Box<RefusedByServer>>) {
+        while let Some(refused) = refused.pop_front() {
+            self.refused(refused).await;
         }
     }
 
@@ -287,32 +322,37 @@ impl Connection<'_> {
         tokio::select! {
             line = from_server => Event::Server(line),
             (held, verdict) = verdict, if is_judging => Event::Verdict(held, verdict),
-            () = self.authority.news() => Event::News,
+            // News wait for the verdict, as refusals do.
+            () = self.authority.news(), if !is_judging => Event::News,
             () = self.to_host.closed() => Event::HostGone,
             line = from_host, if !is_judging => Event::Host(line),
         }
     }
 
-    /// A line of the server on its way to the host.
+    /// A line of the server on its way to the host, while no call is judged.
     async fn pass_to_host(&mut self, line: Bytes) {
+        self.has_spoken = true;
         match self.wrapper.server_line(line) {
             FromServer::Line(line) => self.say(line).await,
-            FromServer::Refused(refused) => {
-                self.authority.refused_by_server(&refused).await;
-                if self.hears()
-                    && refused.reason == Reason::InvalidToken
-                    && let Some(held) = refused.once_more()
-                    && let Verdict::Pass(token) = self.authority.judge(&held.scopes, None).await
-                    && token != refused.token
-                    && let Action::ToServer(line) = self.wrapper.judged(held, Verdict::Pass(token))
-                {
-                    return self.tell(line).await;
-                }
-                let link = self.authority.login_url().await;
-                let line = self.wrapper.refused(&refused, link.as_deref());
-                self.say(line).await;
-            }
+            FromServer::Refused(refused) => self.refused(refused).await,
         }
+    }
+
+    /// The server refused a token: the call is made once more with another one, or the host is told what is needed. While no call is judged.
+    async fn refused(&mut self, refused: Box<RefusedByServer>) {
+        self.authority.refused_by_server(&refused).await;
+        if self.hears()
+            && refused.reason == Reason::InvalidToken
+            && let Some(held) = refused.once_more()
+            && let Verdict::Pass(token) = self.authority.judge(&held.scopes, None).await
+            && token != refused.token
+            && let Action::ToServer(line) = self.wrapper.judged(held, Verdict::Pass(token))
+        {
+            return self.tell(line).await;
+        }
+        let link = self.authority.login_url().await;
+        let line = self.wrapper.refused(&refused, link.as_deref());
+        self.say(line).await;
     }
 
     /// Whether the server can still be told anything.
@@ -383,7 +423,7 @@ impl Connection<'_> {
         }
         let pipes = self.server.start(Some(&token)).await.map_err(RunError::Start)?;
         self.started = Some(Started::new(pipes));
-        self.token = Some(token);
+        (self.token, self.has_spoken) = (Some(token), false);
         let Some((initialize, initialized)) = self.wrapper.replay() else {
             return Ok(());
         };
@@ -394,6 +434,7 @@ impl Connection<'_> {
                     Some(line) => line?,
                     None => return Err(RunError::NoReplay),
                 };
+                self.has_spoken = true;
                 if Wrapper::answers_replay(&line) {
                     return Ok(());
                 }

@@ -1,5 +1,6 @@
 //! `doorward-github`: the GitHub server over stdio, or over HTTP with `--http`.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ async fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A stderr that nobody reads any more is no reason to end.
+        .log_internal_errors(false)
         .init();
     let matches = Arguments::command().mut_args(own_help).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -109,9 +112,9 @@ fn own_help(argument: clap::Arg) -> clap::Arg {
     argument.help(help)
 }
 
-#[expect(clippy::print_stderr, reason = "words for the person at the terminal")]
 fn say(text: &str) {
-    eprintln!("doorward-github: {text}");
+    // Nobody may read stderr any more.
+    let _: std::io::Result<()> = writeln!(std::io::stderr(), "doorward-github: {text}");
 }
 
 fn variable(name: &str) -> Option<String> {

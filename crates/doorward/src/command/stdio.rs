@@ -1,5 +1,7 @@
 //! `doorward stdio`: authorization around any MCP server that speaks stdio.
 
+use std::io::Write as _;
+
 use doorward_stdio_authorization::command_line::{self, CommandLine, CommandLineError};
 
 use crate::error::CommandError;
@@ -34,10 +36,7 @@ impl From<CommandLineError> for CommandError {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "words for the person at the terminal; stdout is the protocol's"
-)]
+/// Words for the person at the terminal, for whom nothing waits; stdout is the protocol's.
 fn say(text: &str) {
-    eprintln!("doorward stdio: {text}");
+    let _unread: std::io::Result<()> = log::Aside.write_all(format!("doorward stdio: {text}\n").as_bytes());
 }

@@ -22,11 +22,20 @@ struct Scripted {
     refused: Mutex<Vec<String>>,
     /// Nobody answers who could say whether a token is good.
     hangs: bool,
+    /// What a verdict holds until it is reached, and a refusal needs as well.
+    turn: tokio::sync::Mutex<()>,
+    /// The verdict on the token `slow` is being reached, and is reached.
+    slow: (Notify, Notify),
 }
 
 #[async_trait]
 impl Authority for Scripted {
     async fn judge(&self, _: &ScopeSet, presented: Option<&Secret>) -> Verdict {
+        if presented.is_some_and(|token| token.expose() == "slow") {
+            let _turn = self.turn.lock().await;
+            self.slow.0.notify_one();
+            self.slow.1.notified().await;
+        }
         let standing = self.standing.lock().unwrap().clone();
         let good = self.good.lock().unwrap().clone();
         match presented.cloned().or(standing) {
@@ -62,6 +71,7 @@ impl Authority for Scripted {
     }
 
     async fn refused_by_server(&self, refused: &RefusedByServer) {
+        let _turn = self.turn.lock().await;
         let token = refused.token.expose().to_owned();
         if token == "renewable" {
             *self.standing.lock().unwrap() = Some(Secret::new("better"));
@@ -77,6 +87,8 @@ struct Echo {
     needs_token: bool,
     /// Writes a line every second, whatever happens to its input.
     talks: bool,
+    /// It answers the tool `later` when it is told to.
+    later: Arc<Notify>,
 }
 
 #[async_trait]
@@ -90,6 +102,7 @@ impl Server for Echo {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let ends = self.needs_token && token.is_none_or(|token| token.expose() == "disliked");
         let talks = self.talks;
+        let later = Arc::clone(&self.later);
         tokio::spawn(async move {
             let (read, mut write) = split(theirs);
             if talks {
@@ -104,12 +117,16 @@ impl Server for Echo {
                 let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) else {
                     continue;
                 };
-                let answer = match (method, message["params"]["name"].as_str()) {
+                let name = message["params"]["name"].as_str();
+                if name == Some("later") {
+                    later.notified().await;
+                }
+                let answer = match (method, name) {
                     ("initialize", _) => {
                         json!({ "result": { "protocolVersion": "2025-11-25", "capabilities": {} } })
                     }
                     ("tools/list", _) => json!({ "result": { "tools": [{ "name": "x" }] } }),
-                    (_, Some("revoked")) => {
+                    (_, Some("revoked" | "later")) => {
                         json!({ "error": { "code": 1, "message": "", "data": { "authorization": { "error": "invalid_token" } } } })
                     }
                     _ => json!({ "result": { "generation": generation, "params": message["params"] } }),
@@ -145,11 +162,16 @@ impl Host {
             starts: Arc::clone(&starts),
             needs_token,
             talks: false,
+            later: Arc::default(),
         };
         Self::of(hand, server, false)
     }
 
-    fn of(hand: Hand, mut server: Echo, hangs: bool) -> Self {
+    fn of(hand: Hand, server: Echo, hangs: bool) -> Self {
+        Self::with(hand, server, hangs, None)
+    }
+
+    fn with(hand: Hand, mut server: Echo, hangs: bool, standing: Option<&str>) -> Self {
         let starts = Arc::clone(&server.starts);
         let authority = Arc::new(Scripted {
             settings: Arc::new(Settings {
@@ -164,11 +186,13 @@ impl Host {
                 },
                 hand,
             }),
-            good: Mutex::new(["good", "better", "renewable"].map(str::to_owned).into()),
-            standing: Mutex::default(),
+            good: Mutex::new(["good", "better", "renewable", "slow"].map(str::to_owned).into()),
+            standing: Mutex::new(standing.map(Secret::new)),
             news: Notify::new(),
             refused: Mutex::default(),
             hangs,
+            turn: tokio::sync::Mutex::default(),
+            slow: (Notify::new(), Notify::new()),
         });
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (host_in, host_out) = split(theirs);
@@ -387,6 +411,7 @@ async fn r11_a_server_that_talks_on_does_not_outlive_its_host() {
         starts: Arc::default(),
         needs_token: false,
         talks: true,
+        later: Arc::default(),
     };
     let mut host = Host::of(Hand::Nothing, server, false);
     assert_eq!(host.line().await["method"], "notifications/message");
@@ -399,6 +424,7 @@ async fn r02_r11_the_first_answer_waits_for_nobody_who_hangs() {
         starts: Arc::default(),
         needs_token: false,
         talks: false,
+        later: Arc::default(),
     };
     let mut host = Host::of(Hand::Environment("X".to_owned()), server, true);
     let before = tokio::time::Instant::now();
@@ -429,5 +455,58 @@ async fn r04_a_call_that_cannot_be_made_once_more_is_answered_all_the_same() {
         (&2.into(), &(-32001).into())
     );
     host.write = Some(write);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r11_a_server_that_does_not_like_the_token_of_its_first_start_is_waited_for() {
+    let server = Echo {
+        starts: Arc::default(),
+        needs_token: true,
+        talks: false,
+        later: Arc::default(),
+    };
+    let hand = Hand::Environment("X".to_owned());
+    let mut host = Host::with(hand, server, false, Some("disliked"));
+    let answer = host.initialize().await;
+    assert_eq!(
+        answer["result"]["capabilities"]["experimental"][crate::EXTENSION]["type"],
+        "oauth2"
+    );
+    assert_eq!(host.starts(), [Some("disliked".to_owned())]);
+    assert_eq!(host.call(2, "x", Some("good")).await["result"]["generation"], 2);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn r07_a_refusal_of_the_server_waits_for_the_verdict_on_another_call() {
+    let later = Arc::<Notify>::default();
+    let server = Echo {
+        starts: Arc::default(),
+        needs_token: false,
+        talks: false,
+        later: Arc::clone(&later),
+    };
+    let mut host = Host::of(Hand::Meta, server, false);
+    host.initialize().await;
+    for (id, name, token) in [(2, "later", "good"), (3, "x", "slow")] {
+        let params = json!({ "name": name, "_meta": { crate::TOKEN: token } });
+        host.send(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params }))
+            .await;
+    }
+    host.authority.slow.0.notified().await;
+    later.notify_one();
+    // The refusal arrives while the verdict is being reached.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    host.authority.slow.1.notify_one();
+    let mut answers = [host.line().await, host.line().await];
+    answers.sort_by_key(|answer| answer["id"].as_u64());
+    assert_eq!(
+        answers[0]["error"]["data"]["authorization"]["error"],
+        "invalid_token"
+    );
+    assert!(answers[1]["result"].is_object(), "{}", answers[1]);
     host.end().await;
 }

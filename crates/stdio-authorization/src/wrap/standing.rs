@@ -161,8 +161,8 @@ impl Wrapper {
         refusal::answer(id, "result", &result)
     }
 
-    /// The server has ended although nobody had a token for it yet: answers to what it has not answered.
-    pub(crate) fn server_is_gone(&mut self, login_url: Option<&str>) -> Vec<Bytes> {
+    /// The server has ended because nobody had a token for it yet, or not the right one: answers to what it has not answered.
+    pub(crate) fn server_is_gone(&mut self, reason: Reason, login_url: Option<&str>) -> Vec<Bytes> {
         self.asked.clear();
         let requests = std::mem::take(&mut self.standing.requests);
         let (scopes, elicitation) = (self.settings.scopes.clone(), self.elicitation.id());
@@ -173,7 +173,7 @@ impl Wrapper {
                     name: &request.method,
                     dialect: request.dialect,
                     scopes: &scopes,
-                    reason: Reason::NoToken,
+                    reason,
                     login_url,
                     elicitation: &elicitation,
                 };

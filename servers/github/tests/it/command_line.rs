@@ -91,15 +91,25 @@ fn vt_12_other_processes_of_the_user_do_not_see_the_token() {
     let program = folder.join("doorward-github");
     std::fs::copy(env!("CARGO_BIN_EXE_doorward-github"), &program).unwrap();
     let mut command = Command::new(&program);
-    let mut child = of_user(&mut command, user)
-        .env_clear()
-        .env("DOORWARD_TOKEN", TOKEN)
-        .env("HOME", &folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut child = loop {
+        let started = of_user(&mut command, user)
+            .env_clear()
+            .env("DOORWARD_TOKEN", TOKEN)
+            .env("HOME", &folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match started {
+            Ok(child) => break child,
+            // A child of another test holds the copy open for writing until it becomes its program.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < end => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
     let holds = |seen: &[u8]| seen.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes());
     // A process that hides nothing shows what is looked for.
     let mut open = of_user(&mut Command::new("cat"), user)
