@@ -5,6 +5,8 @@
 //! locks that die with them. A refresh token is only used under its lock and after a look at what others have stored
 //! meanwhile (A27); a person is only asked under the login lock, in one tab, while the others wait and share the outcome.
 
+mod assertion;
+mod listening;
 mod login;
 mod notice;
 mod probe;

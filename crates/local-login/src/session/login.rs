@@ -6,21 +6,21 @@ use std::time::Duration;
 use doorward_client::callback::{CallbackError as AnswerError, CallbackParameters};
 use doorward_client::discover::Discovered;
 use doorward_client::error::{Error, Hop};
-use doorward_client::grant::{AssertionSource, Grant};
+use doorward_client::grant::Grant;
 use doorward_client::orchestrate::{self, Options, Outcome, Why};
 use doorward_client::paste;
-use doorward_client::provider::{ClientInformation, ClientOrigin, Pending, Provider as _};
+use doorward_client::provider::{ClientOrigin, Pending, Provider as _};
 use doorward_client::refresh::{self, Failure};
-use doorward_types::digest::Digest;
 use doorward_types::secret::Secret;
 use http::StatusCode;
 use tokio::time::Instant;
 use url::Url;
 
+use super::listening::{listen, redirect_uri_for_later};
 use super::probe::{self, Said};
 use super::renew::{adopted, is_another, renew, to_its_end, usable_now};
-use super::{Inner, LoggedIn, Notice, discover};
-use crate::callback::{Arrival, CallbackError, CallbackHost, CallbackListener, CallbackOptions, Ending};
+use super::{Inner, LoggedIn, Notice, assertion, discover};
+use crate::callback::{Arrival, CallbackError, CallbackListener, Ending};
 use crate::lock::{self, Held, LockName, Note};
 use crate::store::TokensEntry;
 
@@ -28,8 +28,6 @@ use crate::store::TokensEntry;
 const BETWEEN: Duration = Duration::from_millis(100);
 /// What a login takes besides the person.
 const MACHINERY: Duration = Duration::from_mins(1);
-/// Ports that programs do not get by themselves on any common system, so that the redirect URI stays the same.
-const PORTS: (u16, u16) = (20_000, 32_000);
 
 /// See [`Session::log_in`](super::Session::log_in).
 pub(super) async fn log_in(inner: &Arc<Inner>, anew: bool) -> Result<LoggedIn, Error> {
@@ -153,48 +151,22 @@ pub(super) async fn recover(inner: &Arc<Inner>, mut why: Why, asker: Asker) -> R
             server = inner.settings.server
         )));
     }
-    let Grant::EnterpriseManaged(idp) = &inner.settings.grant else {
-        return under_lock(inner, &why, &discovered).await;
-    };
-    // A person may have to sign on first: before anything is locked that others need for their renewals.
-    let source = idp.subject_token.as_ref();
-    let may_ask = asker != Asker::Nobody;
-    match source.ready(sign_on_anew, may_ask).await {
-        Err(error) if asker == Asker::Person && is_of_the_token_endpoint(&error) => {
-            source.ready(true, may_ask).await?;
+    match &inner.settings.grant {
+        Grant::EnterpriseManaged(idp) => {
+            assertion::under_lock_with(
+                inner,
+                &why,
+                &discovered,
+                (idp.subject_token.as_ref(), asker, sign_on_anew),
+            )
+            .await
         }
-        ready => ready?,
+        _ => under_lock(inner, &why, &discovered).await,
     }
-    let result = under_lock(inner, &why, &discovered).await;
-    match result {
-        Err(error) if may_ask && refuses_the_assertion(&error) && may_replace(inner, source).await? => {
-            tracing::debug!(%error, "the identity provider does not take its own assertion any more");
-            source.ready(true, may_ask).await?;
-            let result = under_lock(inner, &why, &discovered).await;
-            if result.as_ref().is_err_and(refuses_the_assertion) {
-                // What it does not like is not this assertion: the next call asks nobody.
-                may_replace(inner, source).await?;
-            }
-            result
-        }
-        result => result,
-    }
-}
-
-/// Whether the identity provider refused the assertion itself, as it does when an administrator ended the session. `invalid_request`, which
-/// RFC 8693 §2.2.2 has for that, too, also says that the person may not: no other assertion would help.
-fn refuses_the_assertion(error: &Error) -> bool {
-    matches!(error, Error::Answered { hop: Hop::TokenExchange, code, .. } if code == "invalid_grant")
-}
-
-/// Whether the assertion was not refused before: for each, a person is asked once.
-async fn may_replace(inner: &Inner, source: &dyn AssertionSource) -> Result<bool, Error> {
-    let digest = source.assertion().await?.digest();
-    Ok(inner.state().refused_assertion.replace(digest) != Some(digest))
 }
 
 /// Whether the authorization server itself works, as far as is known, and its token endpoint does not.
-fn is_of_the_token_endpoint(error: &Error) -> bool {
+pub(super) fn is_of_the_token_endpoint(error: &Error) -> bool {
     match error {
         Error::Unreachable { hop, .. } | Error::Answered { hop, .. } => *hop == Hop::Token,
         Error::Refused(refusal) => refusal.hop == Hop::Token,
@@ -431,59 +403,6 @@ async fn entered(inner: &Inner) -> Result<TokensEntry, Error> {
         issuer: entry.issuer().to_owned(),
     });
     Ok(entry)
-}
-
-/// A listener on the port that the registration has, if there is one, so that it can be used again.
-async fn listen(inner: &Inner, discovered: &Discovered) -> Result<CallbackListener, Error> {
-    let mut options: CallbackOptions = inner.settings.callback.clone();
-    if options.ports.is_empty() {
-        let issuer = &discovered.authorization_server.issuer;
-        let kept: Option<ClientInformation> = inner.provider.client(issuer).await?;
-        let registered = kept
-            .and_then(|client| client.redirect_uri)
-            .and_then(|uri| Url::parse(&uri).ok()?.port());
-        options.ports.extend(registered);
-        options.ports.push(derived_port(inner));
-        options.ports.push(0);
-    }
-    CallbackListener::bind(&options)
-        .await
-        .map_err(|error| Error::NeedsUser(error.to_string()))
-}
-
-/// A registration without a browser serves one with a browser later.
-async fn redirect_uri_for_later(inner: &Inner, discovered: &Discovered) -> Result<String, Error> {
-    let kept = inner
-        .provider
-        .client(&discovered.authorization_server.issuer)
-        .await?;
-    let callback = &inner.settings.callback;
-    let port = callback.ports.first().copied().filter(|port| *port != 0);
-    Ok(kept.and_then(|client| client.redirect_uri).unwrap_or_else(|| {
-        let host = match callback.host {
-            CallbackHost::V4 => "127.0.0.1",
-            CallbackHost::V6 => "[::1]",
-            CallbackHost::Localhost => "localhost",
-        };
-        format!(
-            "http://{host}:{}{}",
-            port.unwrap_or_else(|| derived_port(inner)),
-            callback.path
-        )
-    }))
-}
-
-/// The same one each time for the same server and person: servers that compare redirect URIs exactly like that.
-fn derived_port(inner: &Inner) -> u16 {
-    let digest = Digest::of(format!("{}\n{}", inner.provider.server, inner.provider.user).as_bytes());
-    let number = digest
-        .as_bytes()
-        .iter()
-        .take(4)
-        .fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
-    let (first, last) = PORTS;
-    let offset = number % u32::from(last - first);
-    first + u16::try_from(offset).unwrap_or(0)
 }
 
 /// Shows the way, waits for the answer, and exchanges its code.
